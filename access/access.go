@@ -1,0 +1,165 @@
+// Package access is shimward's vocabulary: which door to another process's
+// memory was used, what for, at whom, which sensor saw it, and what became of
+// it. Every other package speaks it; it imports none of them.
+//
+// The numbers are part of the kernel interface: bpf/include/access.h has the
+// same ones, and a test in package bpf holds the two equal.
+package access
+
+import (
+	"encoding"
+	"fmt"
+)
+
+// Vector is a way into memory.
+type Vector uint8
+
+// The vectors. Each names the system call or the file that is the door.
+const (
+	VectorUnknown         Vector = iota // memory was touched through a door that has no name here
+	VectorProcMem                       // /proc/<pid>/mem and /proc/<pid>/task/<tid>/mem, by whatever path
+	VectorSelfMem                       // one's own /proc/self/mem, opened or used for writing
+	VectorProcessVMReadv                // process_vm_readv(2)
+	VectorProcessVMWritev               // process_vm_writev(2)
+	VectorPtrace                        // ptrace(2)
+	VectorPidfdGetfd                    // pidfd_getfd(2)
+	VectorProcessMadvise                // process_madvise(2)
+	VectorKcmp                          // kcmp(2)
+	vectorEnd
+)
+
+// Vectors is how many vectors there are, VectorUnknown included.
+const Vectors = int(vectorEnd)
+
+// Operation is what an access does to the memory.
+type Operation uint8
+
+// The operations, weakest first: where several were folded into one event, the
+// event has the strongest.
+const (
+	OperationInspect Operation = iota + 1 // learns something of it, or influences its paging
+	OperationRead
+	OperationAttach // takes control of the process, or a handle to it
+	OperationWrite
+)
+
+// Relation is what the target is to the actor.
+type Relation uint8
+
+// The relations, nearest first.
+const (
+	RelationSelf           Relation = iota + 1 // the same address space or thread group
+	RelationChild                              // a descendant in the same container
+	RelationSameContainer                      // any other process of the same container
+	RelationSamePod                            // a process of another container of the pod
+	RelationOtherContainer                     // a process of a container of another pod
+	RelationHost                               // a process in no container
+	relationEnd
+)
+
+// Relations is one more than the highest Relation: the size of a table indexed by it.
+const Relations = int(relationEnd)
+
+// Verdict is what became of an access.
+type Verdict uint8
+
+// The verdicts.
+const (
+	VerdictObserved Verdict = iota + 1 // it was let through, and recorded
+	VerdictRefused                     // the system call failed with an errno
+	VerdictKilled                      // the actor got a SIGKILL before a byte moved
+	verdictEnd
+)
+
+// Verdicts is one more than the highest Verdict.
+const Verdicts = int(verdictEnd)
+
+// Sensor is what saw an access.
+type Sensor uint8
+
+// The sensors.
+const (
+	SensorAccess  Sensor = iota + 1 // tp_btf/mmap_lock_start_locking: the touch itself
+	SensorLSM                       // a BPF LSM hook: the opening of the door
+	SensorSeccomp                   // a seccomp user notification: the attempt
+	sensorEnd
+)
+
+// Sensors is one more than the highest Sensor.
+const Sensors = int(sensorEnd)
+
+// Tier is what a node's kernel lets shimward do.
+type Tier uint8
+
+// The tiers.
+const (
+	TierTracepoint Tier = iota + 1 // LSM programs do not load: refuse by seccomp, kill by the access sensor
+	TierLSM                        // LSM programs load: refuse with an errno
+)
+
+var (
+	vectorNames = [...]string{
+		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
+		"ptrace", "pidfd_getfd", "process_madvise", "kcmp",
+	}
+	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
+	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host"}
+	verdictNames   = [...]string{"", "observed", "refused", "killed"}
+	sensorNames    = [...]string{"", "access", "lsm", "seccomp"}
+	tierNames      = [...]string{"", "tracepoint", "lsm"}
+)
+
+// Technique is the MITRE ATT&CK technique that an access through v belongs to.
+func (v Vector) Technique() string {
+	switch v {
+	case VectorPtrace, VectorPidfdGetfd, VectorKcmp:
+		return "T1055.008"
+	default:
+		return "T1055.009"
+	}
+}
+
+func (v Vector) String() string    { return name(vectorNames[:], uint8(v)) }
+func (o Operation) String() string { return name(operationNames[:], uint8(o)) }
+func (r Relation) String() string  { return name(relationNames[:], uint8(r)) }
+func (v Verdict) String() string   { return name(verdictNames[:], uint8(v)) }
+func (s Sensor) String() string    { return name(sensorNames[:], uint8(s)) }
+func (t Tier) String() string      { return name(tierNames[:], uint8(t)) }
+
+// MarshalText makes each of these its name in JSON and TOML.
+func (v Vector) MarshalText() ([]byte, error)    { return []byte(v.String()), nil }
+func (o Operation) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
+func (r Relation) MarshalText() ([]byte, error)  { return []byte(r.String()), nil }
+func (v Verdict) MarshalText() ([]byte, error)   { return []byte(v.String()), nil }
+func (s Sensor) MarshalText() ([]byte, error)    { return []byte(s.String()), nil }
+func (t Tier) MarshalText() ([]byte, error)      { return []byte(t.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
+func (v *Vector) UnmarshalText(text []byte) error    { return parse(vectorNames[:], "vector", text, v) }
+func (o *Operation) UnmarshalText(text []byte) error { return parse(operationNames[:], "operation", text, o) }
+func (r *Relation) UnmarshalText(text []byte) error  { return parse(relationNames[:], "relation", text, r) }
+func (v *Verdict) UnmarshalText(text []byte) error   { return parse(verdictNames[:], "verdict", text, v) }
+func (s *Sensor) UnmarshalText(text []byte) error    { return parse(sensorNames[:], "sensor", text, s) }
+func (t *Tier) UnmarshalText(text []byte) error      { return parse(tierNames[:], "tier", text, t) }
+
+var (
+	_ encoding.TextMarshaler   = Vector(0)
+	_ encoding.TextUnmarshaler = (*Vector)(nil)
+)
+
+func name(names []string, value uint8) string {
+	if int(value) >= len(names) {
+		return fmt.Sprintf("unknown(%d)", value)
+	}
+	return names[value]
+}
+
+func parse[T ~uint8](names []string, what string, text []byte, into *T) error {
+	for value, name := range names {
+		if name != "" && name == string(text) {
+			*into = T(value) //nolint:gosec // an index into one of the short tables above
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown %s %q", what, text)
+}

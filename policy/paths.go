@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"path/filepath"
+	"strings"
+)
+
+// Paths is where shimward keeps what it owns on a node.
+type Paths struct {
+	Run string `json:"run" toml:"run"` // state that ends with the boot; default /run/shimward
+	BPF string `json:"bpf" toml:"bpf"` // a directory on bpffs; default /sys/fs/bpf/shimward
+	Log string `json:"log" toml:"log"` // the event store; default /var/log/shimward
+}
+
+// DefaultPaths is where a node keeps them unless its config says otherwise.
+func DefaultPaths() Paths {
+	return Paths{Run: "/run/shimward", BPF: "/sys/fs/bpf/shimward", Log: "/var/log/shimward"}
+}
+
+// Lock is the file that is locked around loading, enrolling and reconciling.
+func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }
+
+// Container is the folder of a container's state: its Plan and its notify socket.
+func (p Paths) Container(key string) string { return filepath.Join(p.Run, "containers", key) }
+
+// Plan is the file that a container's Plan is kept in, as JSON.
+func (p Paths) Plan(key string) string { return filepath.Join(p.Container(key), "plan.json") }
+
+// Notify is the socket that the runtime sends the container's seccomp listener to.
+func (p Paths) Notify(key string) string { return filepath.Join(p.Container(key), "notify.sock") }
+
+// Pins is the folder on bpffs with what a container owns in the kernel.
+func (p Paths) Pins(key string) string { return filepath.Join(p.BPF, "containers", key) }
+
+// Events is the folder with a container's part of the event store.
+func (p Paths) Events(key string) string { return filepath.Join(p.Log, key) }
+
+// Key names a container's state. It is the start of the container's ID, for
+// people, and a hash of its bundle's path, which no two containers of a node
+// share even under two containerds. It has no dot (bpffs refuses those) and is
+// short enough for a socket's path (unix(7): 108 bytes).
+func Key(id, bundle string) string {
+	short := strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-':
+			return r
+		default:
+			return '_'
+		}
+	}, id)
+	if len(short) > 12 {
+		short = short[:12]
+	}
+	sum := sha256.Sum256([]byte(filepath.Clean(bundle)))
+	return short + "-" + hex.EncodeToString(sum[:8])
+}
