@@ -135,12 +135,16 @@ func (s Sensor) MarshalText() ([]byte, error)    { return []byte(s.String()), ni
 func (t Tier) MarshalText() ([]byte, error)      { return []byte(t.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText; an unknown name is an error.
-func (v *Vector) UnmarshalText(text []byte) error    { return parse(vectorNames[:], "vector", text, v) }
-func (o *Operation) UnmarshalText(text []byte) error { return parse(operationNames[:], "operation", text, o) }
-func (r *Relation) UnmarshalText(text []byte) error  { return parse(relationNames[:], "relation", text, r) }
-func (v *Verdict) UnmarshalText(text []byte) error   { return parse(verdictNames[:], "verdict", text, v) }
-func (s *Sensor) UnmarshalText(text []byte) error    { return parse(sensorNames[:], "sensor", text, s) }
-func (t *Tier) UnmarshalText(text []byte) error      { return parse(tierNames[:], "tier", text, t) }
+func (v *Vector) UnmarshalText(text []byte) error { return parse(vectorNames[:], "vector", text, v) }
+func (o *Operation) UnmarshalText(text []byte) error {
+	return parse(operationNames[:], "operation", text, o)
+}
+func (r *Relation) UnmarshalText(text []byte) error {
+	return parse(relationNames[:], "relation", text, r)
+}
+func (v *Verdict) UnmarshalText(text []byte) error { return parse(verdictNames[:], "verdict", text, v) }
+func (s *Sensor) UnmarshalText(text []byte) error  { return parse(sensorNames[:], "sensor", text, s) }
+func (t *Tier) UnmarshalText(text []byte) error    { return parse(tierNames[:], "tier", text, t) }
 
 var (
 	_ encoding.TextMarshaler   = Vector(0)

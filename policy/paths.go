@@ -3,6 +3,7 @@ package policy
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"path/filepath"
 	"strings"
 )
@@ -18,6 +19,32 @@ type Paths struct {
 func DefaultPaths() Paths {
 	return Paths{Run: "/run/shimward", BPF: "/sys/fs/bpf/shimward", Log: "/var/log/shimward"}
 }
+
+// maxRun leaves room in a socket's path (unix(7): 108 bytes with the NUL) for what Notify adds.
+const maxRun = 107 - len("/containers/") - (maxKeyName + 1 + 2*keySum) - len("/notify.sock")
+
+// check says whether these can be used, not whether they are there.
+func (p Paths) check() error {
+	named := []struct{ key, value string }{{"run", p.Run}, {"bpf", p.BPF}, {"log", p.Log}}
+	for i, path := range named {
+		if err := checkPath(path.value); err != nil {
+			return fmt.Errorf("paths.%s = %w", path.key, err)
+		}
+		for _, other := range named[:i] {
+			if within(path.value, other.value) || within(other.value, path.value) {
+				return fmt.Errorf("paths.%s = %s overlaps paths.%s = %s: write folders apart from each other",
+					path.key, quote(path.value), other.key, quote(other.value))
+			}
+		}
+	}
+	if len(p.Run) > maxRun {
+		return fmt.Errorf("paths.run = %s has %d bytes: write one of at most %d, sockets below it have bounded paths",
+			quote(p.Run), len(p.Run), maxRun)
+	}
+	return nil
+}
+
+func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
 
 // Lock is the file that is locked around loading, enrolling and reconciling.
 func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }
@@ -37,6 +64,11 @@ func (p Paths) Pins(key string) string { return filepath.Join(p.BPF, "containers
 // Events is the folder with a container's part of the event store.
 func (p Paths) Events(key string) string { return filepath.Join(p.Log, key) }
 
+const (
+	maxKeyName = 12 // characters of the ID
+	keySum     = 8  // bytes of the hash
+)
+
 // Key names a container's state. It is the start of the container's ID, for
 // people, and a hash of its bundle's path, which no two containers of a node
 // share even under two containerds. It has no dot (bpffs refuses those) and is
@@ -50,9 +82,9 @@ func Key(id, bundle string) string {
 			return '_'
 		}
 	}, id)
-	if len(short) > 12 {
-		short = short[:12]
+	if len(short) > maxKeyName {
+		short = short[:maxKeyName]
 	}
 	sum := sha256.Sum256([]byte(filepath.Clean(bundle)))
-	return short + "-" + hex.EncodeToString(sum[:8])
+	return short + "-" + hex.EncodeToString(sum[:keySum])
 }

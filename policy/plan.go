@@ -74,7 +74,8 @@ type Plan struct {
 // Decision is what a Plan says to one access, and the name of the rule that said it.
 type Decision struct {
 	Action   Action
-	Rule     string          // such as "baseline.other_container"
-	Severity string          // "info", "warning", "critical"
-	Verdict  access.Verdict  // what to do in the Plan's mode and the node's tier, for a sensor that can refuse
+	Rule     string         // such as "baseline.other_container"
+	Severity string         // "info", "warning", "critical"
+	Verdict  access.Verdict // what to do in the Plan's mode and the node's tier, for a sensor that can refuse
+	Quiet    bool           // a process's ordinary use of its own memory: no event
 }

@@ -1,0 +1,116 @@
+package policy
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// ConfigFile is where a node's config is unless the shim's environment says otherwise.
+const ConfigFile = "/etc/shimward/config.toml"
+
+// ConfigVersion is the version of the config's format that this package reads.
+const ConfigVersion = 1
+
+// MaxConfigBytes bounds a config file; whoever reads one need not read further.
+const MaxConfigBytes = 1 << 20
+
+// Config is a node's config: what its administrator decided.
+type Config struct {
+	Version        int                `toml:"version"`
+	DefaultMode    Mode               `toml:"default_mode"`
+	DefaultProfile string             `toml:"default_profile"`
+	WithoutLSM     WithoutLSM         `toml:"without_lsm"`
+	Paths          Paths              `toml:"paths"`
+	Store          StoreLimits        `toml:"store"`
+	Floors         []Floor            `toml:"floor"`
+	Profiles       map[string]Profile `toml:"profiles"`
+}
+
+// StoreLimits bounds the event store of a node.
+type StoreLimits struct {
+	ContainerMiB    int `toml:"container_mib"`    // the most that one container's events take
+	NodeMiB         int `toml:"node_mib"`         // beyond it, ended containers' events are deleted, oldest first
+	EndedContainers int `toml:"ended_containers"` // beyond it, likewise
+}
+
+// ContainerBytes is ContainerMiB in bytes.
+func (l StoreLimits) ContainerBytes() int64 { return int64(l.ContainerMiB) << 20 }
+
+// NodeBytes is NodeMiB in bytes.
+func (l StoreLimits) NodeBytes() int64 { return int64(l.NodeMiB) << 20 }
+
+// DefaultConfig is the config of a node that has no config file. A container
+// that merely selects the runtime is watched, not restrained: refusing is what
+// somebody has to have asked for.
+func DefaultConfig() *Config {
+	return &Config{
+		Version:        ConfigVersion,
+		DefaultMode:    ModeAudit,
+		DefaultProfile: ProfileBaseline,
+		WithoutLSM:     WithoutLSMKill,
+		Paths:          DefaultPaths(),
+		Store:          StoreLimits{ContainerMiB: 16, NodeMiB: 512, EndedContainers: 500},
+	}
+}
+
+// ParseConfig reads a config file's content. What it leaves out is as in
+// DefaultConfig; what it says and this version does not know is an error.
+func ParseConfig(content []byte) (*Config, error) {
+	if len(content) > MaxConfigBytes {
+		return nil, fmt.Errorf("config has %d bytes: keep it under %d", len(content), MaxConfigBytes)
+	}
+	config := DefaultConfig()
+	config.Version = 0
+	decoder := toml.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(config); err != nil {
+		return nil, explainTOML(err)
+	}
+	if err := config.check(); err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	return config, nil
+}
+
+// explainTOML names the line and the key, which the library keeps beside its errors rather than in them.
+func explainTOML(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+		first := unknown.Errors[0]
+		line, _ := first.Position()
+		return fmt.Errorf("config line %d: unknown key %s: %s",
+			line, quote(strings.Join(first.Key(), ".")), knownKeys(first.Key()))
+	}
+	var malformed *toml.DecodeError
+	if errors.As(err, &malformed) {
+		line, column := malformed.Position()
+		where := ""
+		if key := malformed.Key(); len(key) > 0 {
+			where = " " + quote(strings.Join(key, "."))
+		}
+		return fmt.Errorf("config line %d, column %d:%s %w", line, column, where, err)
+	}
+	return fmt.Errorf("config: %w", err)
+}
+
+// knownKeys says what may stand beside an unknown key.
+func knownKeys(key []string) string {
+	const rules = "self_mem_write, child, same_container, same_pod, other_container, host, inbound"
+	if len(key) > 1 {
+		switch key[0] {
+		case "paths":
+			return "[paths] has run, bpf and log"
+		case "store":
+			return "[store] has container_mib, node_mib and ended_containers"
+		case "floor":
+			return "[[floor]] has namespaces, mode, profile and exceptions"
+		case "profiles":
+			return "[profiles.NAME] has extends, allow, allow_pod, " + rules
+		}
+	}
+	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [[floor]] and [profiles.NAME]"
+}

@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"errors"
+
+	"github.com/shimward/shimward/access"
+)
+
+// The severities of a Decision; package event has the same names.
+const (
+	SeverityInfo     = "info"
+	SeverityWarning  = "warning"
+	SeverityCritical = "critical"
+)
+
+// ErrTier is what CheckTier's error wraps.
+var ErrTier = errors.New("this node's kernel takes no BPF LSM programs")
+
+// CheckTier says whether the plan can be kept on a node of that tier. The
+// container must not be created where it cannot.
+func (p *Plan) CheckTier(tier access.Tier) error {
+	if p.Mode == ModeEnforce && p.WithoutLSM == WithoutLSMRefuse && tier != access.TierLSM {
+		return tierError{}
+	}
+	return nil
+}
+
+type tierError struct{}
+
+func (tierError) Error() string {
+	return ErrTier.Error() + `, and its config says without_lsm = "refuse": boot it with bpf in lsm=, ` +
+		`write without_lsm = "kill" or "audit" in its config, or run the container with the annotation ` +
+		AnnotationPrefix + KeyMode + ` = "audit"`
+}
+
+func (tierError) Unwrap() error { return ErrTier }
+
+// Enforces says whether what the rules refuse is really refused on a node of
+// that tier, or let through and recorded.
+func (p *Plan) Enforces(tier access.Tier) bool {
+	return p.Mode == ModeEnforce && (tier != access.TierTracepoint || p.WithoutLSM != WithoutLSMAudit)
+}
+
+// Table is the outbound rules by relation, as the kernel side has them. The
+// entry of RelationSelf is about /proc/self/mem for writing and nothing else.
+// Its entry 0, of no relation, is as strict as the host's.
+func (p *Plan) Table() [access.Relations]Action {
+	return [access.Relations]Action{
+		0:                             p.Rules.Host,
+		access.RelationSelf:           p.Rules.SelfMemWrite,
+		access.RelationChild:          p.Rules.Child,
+		access.RelationSameContainer:  p.Rules.SameContainer,
+		access.RelationSamePod:        p.Rules.SamePod,
+		access.RelationOtherContainer: p.Rules.OtherContainer,
+		access.RelationHost:           p.Rules.Host,
+	}
+}
+
+// InboundTable is the inbound rules, by what the target is to the actor. Only
+// other containers are ever refused: the host's processes, and those that the runtime
+// sends into this container, have to reach it for it to run at all.
+func (p *Plan) InboundTable() [access.Relations]Action {
+	return [access.Relations]Action{
+		0:                             ActionObserve,
+		access.RelationSelf:           ActionObserve,
+		access.RelationChild:          ActionObserve,
+		access.RelationSameContainer:  ActionObserve,
+		access.RelationSamePod:        p.Rules.Inbound,
+		access.RelationOtherContainer: p.Rules.Inbound,
+		access.RelationHost:           ActionObserve,
+	}
+}
+
+// Decide is what becomes of an access on a node of that tier. Outbound
+// (inbound false), the plan is the actor's; inbound, it is the target's.
+func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation access.Relation, inbound bool, tier access.Tier) Decision {
+	if p.Mode == ModeOff || !inbound && relation == access.RelationSelf && vector != access.VectorSelfMem {
+		// A process and its own memory: libunwind reads it with process_vm_readv all day long.
+		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
+	}
+	if int(relation) >= access.Relations {
+		relation = 0
+	}
+	table, rule := p.Table(), ruleName(relation)
+	if inbound {
+		table, rule = p.InboundTable(), "inbound"
+	}
+	decision := Decision{
+		Action:   table[relation],
+		Rule:     p.Profile + "." + rule,
+		Severity: SeverityWarning,
+		Verdict:  access.VerdictObserved,
+	}
+	switch {
+	case decision.Action == ActionRefuse:
+		decision.Severity = SeverityCritical
+		if p.Enforces(tier) {
+			decision.Verdict = access.VerdictRefused
+		}
+	case operation == access.OperationInspect:
+		decision.Severity = SeverityInfo
+	}
+	return decision
+}
+
+// Traceme is the decision on a tracer whose target asked for it with
+// PTRACE_TRACEME: under an observing rule, that is what debuggers do.
+func (d Decision) Traceme() Decision {
+	if d.Action == ActionObserve {
+		d.Severity = SeverityInfo
+	}
+	return d
+}
+
+// Except is the decision on an access by an executable that is allowed by name:
+// Allow is for anything in the container (self, child, same container), AllowPod for
+// other containers of the pod. It is false where no exception reaches.
+// Whether the actor is such an executable is the kernel's business: it is bound to an inode.
+func (p *Plan) Except(relation access.Relation) (Decision, bool) {
+	decision := Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved}
+	switch relation {
+	case access.RelationSelf, access.RelationChild, access.RelationSameContainer:
+		decision.Rule = p.Profile + ".allow"
+		return decision, len(p.Allow) > 0
+	case access.RelationSamePod:
+		decision.Rule = p.Profile + ".allow_pod"
+		return decision, len(p.AllowPod) > 0
+	default:
+		return Decision{}, false
+	}
+}
+
+func ruleName(relation access.Relation) string {
+	switch relation {
+	case access.RelationSelf:
+		return "self_mem_write"
+	case access.RelationChild:
+		return "child"
+	case access.RelationSameContainer:
+		return "same_container"
+	case access.RelationSamePod:
+		return "same_pod"
+	case access.RelationOtherContainer:
+		return "other_container"
+	default:
+		return "host"
+	}
+}

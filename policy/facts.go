@@ -1,0 +1,96 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// The annotations that containerd's CRI plugin writes into a spec.
+const (
+	criContainerType = "io.kubernetes.cri.container-type"
+	criContainerName = "io.kubernetes.cri.container-name"
+	criImageName     = "io.kubernetes.cri.image-name"
+	criSandboxID     = "io.kubernetes.cri.sandbox-id"
+	criSandboxName   = "io.kubernetes.cri.sandbox-name"
+	criSandboxNS     = "io.kubernetes.cri.sandbox-namespace"
+	criSandboxUID    = "io.kubernetes.cri.sandbox-uid"
+
+	criTypeSandbox = "sandbox"
+)
+
+const (
+	maxNamespace = 253 // of a DNS subdomain; Kubernetes' own bound for a namespace is lower
+	maxFact      = 1024
+)
+
+// Facts is what is known of a container before it is created.
+type Facts struct {
+	ID          string            // containerd's container ID
+	Namespace   string            // containerd's namespace
+	Bundle      string            // absolute path of the OCI bundle
+	Annotations map[string]string // of its spec
+}
+
+// sandbox is true of a pod's pause container.
+func (f *Facts) sandbox() bool { return f.Annotations[criContainerType] == criTypeSandbox }
+
+func (f *Facts) identity() (Identity, error) {
+	identity := Identity{
+		Key:          Key(f.ID, f.Bundle),
+		ID:           f.ID,
+		Namespace:    f.Namespace,
+		Bundle:       f.Bundle,
+		Name:         f.Annotations[criContainerName],
+		Image:        f.Annotations[criImageName],
+		Pod:          f.Annotations[criSandboxName],
+		PodNamespace: f.Annotations[criSandboxNS],
+		PodUID:       f.Annotations[criSandboxUID],
+		Sandbox:      f.Annotations[criSandboxID],
+	}
+	if f.sandbox() && identity.Sandbox == "" {
+		identity.Sandbox = f.ID
+	}
+	return identity, identity.check()
+}
+
+func (i *Identity) check() error {
+	for _, fact := range []struct {
+		what, value string
+		most        int
+	}{
+		{"container ID", i.ID, maxNamespace},
+		{"containerd namespace", i.Namespace, maxNamespace},
+		{"bundle path", i.Bundle, maxPath},
+		{"annotation " + criContainerName, i.Name, maxFact},
+		{"annotation " + criImageName, i.Image, maxFact},
+		{"annotation " + criSandboxName, i.Pod, maxFact},
+		{"annotation " + criSandboxNS, i.PodNamespace, maxNamespace},
+		{"annotation " + criSandboxUID, i.PodUID, maxFact},
+		{"annotation " + criSandboxID, i.Sandbox, maxFact},
+	} {
+		if len(fact.value) > fact.most || !printable(fact.value) {
+			return fmt.Errorf("the %s is %s: it must be printable and at most %d bytes long", fact.what, quote(fact.value), fact.most)
+		}
+	}
+	if i.ID == "" {
+		return errors.New("the container has no ID")
+	}
+	if !filepath.IsAbs(i.Bundle) {
+		return fmt.Errorf("the bundle's path is %s: it must be absolute", quote(i.Bundle))
+	}
+	// A pattern's * does not match a slash, so a namespace with one could slip under every floor.
+	if strings.Contains(i.floorNamespace(), "/") {
+		return fmt.Errorf("the namespace is %s: no namespace has a slash in its name", quote(i.floorNamespace()))
+	}
+	return nil
+}
+
+// floorNamespace is the namespace that floors are matched with.
+func (i *Identity) floorNamespace() string {
+	if i.PodNamespace != "" {
+		return i.PodNamespace
+	}
+	return i.Namespace
+}

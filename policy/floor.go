@@ -1,0 +1,117 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Floor is the least that containers of some namespaces have to accept.
+// Who asks for nothing is lifted to it; who asks for less is refused.
+type Floor struct {
+	// Namespaces are patterns (path.Match) of Kubernetes namespaces or, for
+	// containers outside Kubernetes, of containerd's.
+	Namespaces []string `toml:"namespaces"`
+	Mode       Mode     `toml:"mode"`
+	// Profile, where given, is what a container's rules must be at least as strict as.
+	Profile string `toml:"profile"`
+	// Exceptions lets pods name executables (shimward.dev/allow) for what Profile refuses.
+	Exceptions bool `toml:"exceptions"`
+}
+
+func (f *Floor) matches(namespace string) bool {
+	return slices.ContainsFunc(f.Namespaces, func(pattern string) bool {
+		ok, err := path.Match(pattern, namespace)
+		return err != nil || ok // a pattern that cannot be read was refused by check; were it not, the floor holds
+	})
+}
+
+func (f *Floor) String() string { return "floor " + quote(strings.Join(f.Namespaces, ", ")) }
+
+// strength orders modes.
+func (m Mode) strength() int {
+	return slices.Index([]Mode{ModeOff, ModeAudit, ModeEnforce}, m)
+}
+
+func (c *Config) checkFloors() error {
+	if len(c.Floors) > maxFloors {
+		return fmt.Errorf("floor: there are %d, keep at most %d", len(c.Floors), maxFloors)
+	}
+	for i := range c.Floors {
+		if err := c.checkFloor(&c.Floors[i]); err != nil {
+			return fmt.Errorf("floor number %d: %w", i+1, err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkFloor(floor *Floor) error {
+	if len(floor.Namespaces) == 0 {
+		return errors.New(`namespaces is missing: write namespaces = ["*"] for all`)
+	}
+	if len(floor.Namespaces) > maxFloorNamespaces {
+		return fmt.Errorf("namespaces has %d patterns: keep at most %d", len(floor.Namespaces), maxFloorNamespaces)
+	}
+	for _, pattern := range floor.Namespaces {
+		if _, err := path.Match(pattern, "x"); err != nil || pattern == "" || len(pattern) > maxNamespace || !printable(pattern) {
+			return fmt.Errorf(`namespaces: %s: write a name or a pattern such as "prod-*"`, quote(pattern))
+		}
+	}
+	if floor.Mode != ModeAudit && floor.Mode != ModeEnforce {
+		return fmt.Errorf(`mode = %s: write "audit" or "enforce"`, quote(string(floor.Mode)))
+	}
+	if floor.Profile != "" {
+		if _, err := c.profile(floor.Profile); err != nil {
+			return fmt.Errorf("profile = %w", err)
+		}
+	}
+	if floor.Exceptions && floor.Profile == "" {
+		return errors.New("exceptions = true: has no meaning without a profile, write one or leave it out")
+	}
+	return nil
+}
+
+func (c *Config) floorsOf(namespace string) []*Floor {
+	var floors []*Floor
+	for i := range c.Floors {
+		if c.Floors[i].matches(namespace) {
+			floors = append(floors, &c.Floors[i])
+		}
+	}
+	return floors
+}
+
+// below says which rule of profile, with more exceptions than its own, is weaker than what
+// the floor asks for; "" for none.
+func (c *Config) below(floor *Floor, profile Profile) (string, error) {
+	if floor.Profile == "" {
+		return "", nil
+	}
+	least, err := c.profile(floor.Profile)
+	if err != nil {
+		return "", err
+	}
+	asked := profile.each()
+	for i, rule := range least.each() {
+		if *rule.action == ActionRefuse && *asked[i].action != ActionRefuse {
+			return rule.name, nil
+		}
+	}
+	if floor.Exceptions {
+		return "", nil
+	}
+	inside := least.SelfMemWrite == ActionRefuse || least.Child == ActionRefuse || least.SameContainer == ActionRefuse
+	if inside && !subset(profile.Allow, least.Allow) {
+		return "allow", nil
+	}
+	if least.SamePod == ActionRefuse && !subset(profile.AllowPod, least.AllowPod) {
+		return "allow_pod", nil
+	}
+	return "", nil
+}
+
+func subset(some, all []string) bool {
+	return !slices.ContainsFunc(some, func(path string) bool { return !slices.Contains(all, path) })
+}

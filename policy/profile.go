@@ -1,0 +1,209 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// The built-in profiles. Their names are promises to pod authors, so a config cannot give them another meaning.
+const (
+	// ProfileBaseline takes the container for the boundary. Memory of anybody
+	// outside it is refused. Inside it, debuggers, profilers and crash handlers
+	// are honest users, so a process of the same container is observed; so is
+	// writing one's own memory through /proc/self/mem, which few honest programs
+	// do (gdb opens it so), and which code injection likes.
+	ProfileBaseline = "baseline"
+	// ProfileStrict refuses everything but a process's ordinary use of its own
+	// memory, also from other containers inward. It breaks debuggers and LeakSanitizer-like
+	// tools that are not allowed by name.
+	ProfileStrict = "strict"
+)
+
+// Profile is a named set of rules and exceptions in a node's config.
+type Profile struct {
+	Extends string `toml:"extends"` // the profile that rules left out come from; its exceptions are kept
+	Rules
+	Allow    []string `toml:"allow"`     // as the annotation shimward.dev/allow
+	AllowPod []string `toml:"allow_pod"` // as the annotation shimward.dev/allow-pod
+}
+
+func builtin(name string) (Profile, bool) {
+	switch name {
+	case ProfileBaseline:
+		return Profile{Rules: Rules{
+			SelfMemWrite:   ActionObserve,
+			Child:          ActionObserve,
+			SameContainer:  ActionObserve,
+			SamePod:        ActionRefuse,
+			OtherContainer: ActionRefuse,
+			Host:           ActionRefuse,
+			Inbound:        ActionObserve,
+		}}, true
+	case ProfileStrict:
+		return Profile{Rules: Rules{
+			SelfMemWrite:   ActionRefuse,
+			Child:          ActionRefuse,
+			SameContainer:  ActionRefuse,
+			SamePod:        ActionRefuse,
+			OtherContainer: ActionRefuse,
+			Host:           ActionRefuse,
+			Inbound:        ActionRefuse,
+		}}, true
+	default:
+		return Profile{}, false
+	}
+}
+
+// rule is one field of Rules, by the name that it has in a config.
+type rule struct {
+	name   string
+	action *Action
+}
+
+func (r *Rules) each() []rule {
+	return []rule{
+		{"self_mem_write", &r.SelfMemWrite},
+		{"child", &r.Child},
+		{"same_container", &r.SameContainer},
+		{"same_pod", &r.SamePod},
+		{"other_container", &r.OtherContainer},
+		{"host", &r.Host},
+		{"inbound", &r.Inbound},
+	}
+}
+
+// ProfileNames are the profiles that a pod of this node can ask for, sorted.
+func (c *Config) ProfileNames() []string {
+	names := slices.Sorted(maps.Keys(c.Profiles))
+	names = append(names, ProfileBaseline, ProfileStrict)
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Profile is the profile of that name with all that it extends worked in.
+func (c *Config) Profile(name string) (Profile, error) { return c.profile(name) }
+
+func (c *Config) profile(name string) (Profile, error) {
+	return c.resolve(name, 0)
+}
+
+func (c *Config) resolve(name string, depth int) (Profile, error) {
+	if profile, ok := builtin(name); ok {
+		return profile, nil
+	}
+	profile, ok := c.Profiles[name]
+	if !ok {
+		return Profile{}, fmt.Errorf("%s: there is no such profile on this node, write one of %s",
+			quote(name), listNames(c.ProfileNames()))
+	}
+	if profile.Extends == "" {
+		return profile, nil
+	}
+	if depth >= maxExtends {
+		return Profile{}, fmt.Errorf("%s: extends others more than %d deep or in a circle, extend %q or %q",
+			quote(name), maxExtends, ProfileBaseline, ProfileStrict)
+	}
+	parent, err := c.resolve(profile.Extends, depth+1)
+	if err != nil {
+		return Profile{}, err
+	}
+	inherited := parent.each()
+	for i, rule := range profile.each() {
+		if *rule.action == "" {
+			*rule.action = *inherited[i].action
+		}
+	}
+	profile.Allow = union(parent.Allow, profile.Allow)
+	profile.AllowPod = union(parent.AllowPod, profile.AllowPod)
+	return profile, nil
+}
+
+func (c *Config) checkProfiles() error {
+	if len(c.Profiles) > maxProfiles {
+		return fmt.Errorf("profiles: there are %d, keep at most %d", len(c.Profiles), maxProfiles)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Profiles)) {
+		if err := c.checkProfile(name); err != nil {
+			return fmt.Errorf("profiles.%s: %w", printName(name), err)
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkProfile(name string) error {
+	if _, ok := builtin(name); ok {
+		return errors.New(`is built in and cannot be changed: choose another name and write extends = "` + name + `"`)
+	}
+	if !label(name) {
+		return fmt.Errorf("write a name of at most %d lower-case letters, digits and hyphens", maxNameLength)
+	}
+	own := c.Profiles[name]
+	for _, rule := range own.each() {
+		if *rule.action == "" {
+			continue
+		}
+		if err := checkAction(*rule.action); err != nil {
+			return fmt.Errorf("%s = %w", rule.name, err)
+		}
+	}
+	for key, paths := range map[string][]string{"allow": own.Allow, "allow_pod": own.AllowPod} {
+		for _, path := range paths {
+			if err := checkException(path); err != nil {
+				return fmt.Errorf("%s: %w", key, err)
+			}
+		}
+	}
+	whole, err := c.resolve(name, 0)
+	if err != nil {
+		return fmt.Errorf("extends: %w", err)
+	}
+	for _, rule := range whole.each() {
+		if *rule.action == "" {
+			return fmt.Errorf(`%s is missing: write it, or extends = %q for what is left out`, rule.name, ProfileBaseline)
+		}
+	}
+	return checkExceptionCount(whole.Allow, whole.AllowPod)
+}
+
+func checkExceptionCount(allow, allowPod []string) error {
+	if len(allow) > maxExceptions || len(allowPod) > maxExceptions {
+		return fmt.Errorf("allows %d executables in the container and %d in the pod, with what it extends: keep each at %d or fewer",
+			len(allow), len(allowPod), maxExceptions)
+	}
+	return nil
+}
+
+// union is both lists, sorted, without repetitions: two configs that mean the same have the same digest.
+func union(a, b []string) []string {
+	if len(a)+len(b) == 0 {
+		return nil
+	}
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func listNames(names []string) string {
+	const most = 20
+	more := ""
+	if len(names) > most {
+		more = fmt.Sprintf(" or %d more", len(names)-most)
+		names = names[:most]
+	}
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = quote(name)
+	}
+	return strings.Join(quoted, ", ") + more
+}
+
+// printName shows a name as part of a key: bare where that is unmistakable.
+func printName(name string) string {
+	if label(name) {
+		return name
+	}
+	return quote(name)
+}

@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// MaxPlanBytes bounds a stored Plan.
+const MaxPlanBytes = 1 << 20
+
+// ParsePlan reads a Plan that was stored as JSON. It takes nothing that Config.Plan could not have made.
+func ParsePlan(content []byte) (*Plan, error) {
+	if len(content) > MaxPlanBytes {
+		return nil, fmt.Errorf("plan has %d bytes, at most %d are taken", len(content), MaxPlanBytes)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(content))
+	decoder.DisallowUnknownFields()
+	plan := &Plan{}
+	if err := decoder.Decode(plan); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("plan: there is something behind its end")
+	}
+	if err := plan.check(); err != nil {
+		return nil, fmt.Errorf("plan: %w", err)
+	}
+	return plan, nil
+}
+
+func (p *Plan) check() error {
+	if err := p.Identity.check(); err != nil {
+		return err
+	}
+	if want := Key(p.Identity.ID, p.Identity.Bundle); p.Identity.Key != want {
+		return fmt.Errorf("key is %s, its ID and bundle make %s", quote(p.Identity.Key), quote(want))
+	}
+	if err := checkMode(p.Mode); err != nil {
+		return fmt.Errorf("mode = %w", err)
+	}
+	if !label(p.Profile) {
+		return fmt.Errorf("profile = %s: is no profile's name", quote(p.Profile))
+	}
+	for _, rule := range p.Rules.each() {
+		if err := checkAction(*rule.action); err != nil {
+			return fmt.Errorf("rules.%s = %w", rule.name, err)
+		}
+	}
+	if err := checkWithoutLSM(p.WithoutLSM); err != nil {
+		return fmt.Errorf("without_lsm = %w", err)
+	}
+	for _, paths := range [][]string{p.Allow, p.AllowPod} {
+		for _, path := range paths {
+			if err := checkException(path); err != nil {
+				return fmt.Errorf("allow: %w", err)
+			}
+		}
+	}
+	if err := checkExceptionCount(p.Allow, p.AllowPod); err != nil {
+		return err
+	}
+	if err := p.Paths.check(); err != nil {
+		return err
+	}
+	if p.Digest != p.digest() {
+		return errors.New("digest does not fit its content")
+	}
+	return nil
+}
+
+// digest covers what decides, and nothing else: containers under one policy share it.
+func (p *Plan) digest() string {
+	decides := struct {
+		Mode       Mode       `json:"mode"`
+		Profile    string     `json:"profile"`
+		Rules      Rules      `json:"rules"`
+		WithoutLSM WithoutLSM `json:"without_lsm"`
+		Allow      []string   `json:"allow,omitempty"`
+		AllowPod   []string   `json:"allow_pod,omitempty"`
+	}{p.Mode, p.Profile, p.Rules, p.WithoutLSM, p.Allow, p.AllowPod}
+	text, err := json.Marshal(decides)
+	if err != nil {
+		return "" // strings alone are in it; a Plan with no digest is refused by ParsePlan
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
