@@ -1,0 +1,79 @@
+# shimward's build. `make help` says what there is.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+KERNEL  ?= 6.1
+GO      ?= go
+
+# The version is the tag that is checked out, or the commit.
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+STATIC  := -trimpath -tags netgo,osusergo,static_build \
+	-ldflags '-s -w -linkmode external -extldflags -static'
+SCRIPTS := $(wildcard scripts/*) .ci/run
+
+export SHIMWARD_VERSION := $(VERSION)
+
+.PHONY: help
+help: ## what there is to make
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: deps-build ## the static binaries, in bin/
+	CGO_ENABLED=1 $(GO) build $(STATIC) -o bin/ ./cmd/...
+
+.PHONY: install
+install: ## the binaries and a config, under DESTDIR/PREFIX (run `make build` first)
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/containerd-shim-shimward-v1 bin/shimward
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/shimward config.toml.example
+
+.PHONY: generate
+generate: deps-test ## the eBPF objects and their Go types, from C (they are committed)
+	$(GO) generate ./...
+
+.PHONY: lint
+lint: deps-test ## every linter, and that generated files are as the generator leaves them
+	scripts/lint
+
+.PHONY: test
+test: deps-test build ## everything: linters, unit tests, real containerd here and on other kernels
+	scripts/test all
+
+.PHONY: test-unit
+test-unit: deps-test ## the packages' own tests, on this machine's kernel
+	scripts/test unit
+
+.PHONY: test-integration
+test-integration: deps-test build ## real containerd and runc, on this machine's kernel
+	scripts/test integration
+
+.PHONY: test-vm
+test-vm: deps-test build ## the tests that need a kernel with BPF LSM, in a VM (KERNEL=6.1)
+	scripts/test vm $(KERNEL)
+
+.PHONY: demo
+demo: deps-demo build ## attack a container under stock runc, then audit, then enforce; on this kernel
+	scripts/demo
+
+.PHONY: demo-vm
+demo-vm: deps-vm build ## the same on a kernel with BPF LSM (KERNEL=6.1)
+	scripts/demo --vm $(KERNEL)
+
+.PHONY: bench
+bench: deps-demo build ## what shimward costs, side by side with stock runc
+	scripts/bench
+
+.PHONY: vm
+vm: deps-vm ## run a command on another kernel: make vm CMD='uname -a' KERNEL=6.12
+	@scripts/vm -k $(KERNEL) bash -c "$${CMD:?say what to run: make vm CMD=...}"
+
+.PHONY: cross
+cross: ## that everything without cgo compiles for arm64
+	scripts/cross
+
+.PHONY: clean
+clean: ## remove what the build made here; the cache outside the checkout stays
+	rm -rf bin build
+
+.PHONY: deps-build deps-demo deps-vm deps-test
+deps-build deps-demo deps-vm deps-test: deps-%:
+	@scripts/install-deps $*

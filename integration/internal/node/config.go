@@ -1,0 +1,103 @@
+package node
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// ConfigPath is shimward's config.toml of this node.
+func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "shimward.toml") }
+
+func (n *Node) containerdConfigPath() string { return filepath.Join(n.Dir, "containerd.toml") }
+
+// SetConfig replaces shimward's config, as Options.Config would have made it.
+// Containers that are created from now on see it.
+func (n *Node) SetConfig(text string) error {
+	full := fmt.Sprintf("version = 1\n%s\n[paths]\nrun = %q\nbpf = %q\nlog = %q\n",
+		text, n.Paths.Run, n.Paths.BPF, n.Paths.Log)
+	// Tables end the top level, so the caller's own come after [paths].
+	if head, tables, found := cutTables(text); found {
+		full = fmt.Sprintf("version = 1\n%s\n[paths]\nrun = %q\nbpf = %q\nlog = %q\n%s\n",
+			head, n.Paths.Run, n.Paths.BPF, n.Paths.Log, tables)
+	}
+	return n.SetRawConfig([]byte(full))
+}
+
+// SetRawConfig replaces shimward's config by these bytes, sound or not.
+func (n *Node) SetRawConfig(text []byte) error {
+	if err := os.WriteFile(n.ConfigPath(), text, 0o600); err != nil {
+		return fmt.Errorf("write shimward's config: %w", err)
+	}
+	return nil
+}
+
+func cutTables(text string) (head, tables string, found bool) {
+	if strings.HasPrefix(text, "[") {
+		return "", text, true
+	}
+	at := strings.Index(text, "\n[")
+	if at < 0 {
+		return text, "", false
+	}
+	return text[:at], text[at:], true
+}
+
+func (n *Node) writeConfigs() error {
+	write := func() error { return n.SetConfig(n.options.Config) }
+	if n.options.RawConfig != nil {
+		write = func() error { return n.SetRawConfig(n.options.RawConfig) }
+	}
+	if err := write(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(n.containerdConfigPath(), []byte(n.containerdConfig()), 0o600); err != nil {
+		return fmt.Errorf("write containerd's config: %w", err)
+	}
+	return nil
+}
+
+// containerdConfig turns off what reaches outside the node's folder: NRI's
+// socket, /opt/containerd, and, unless it is wanted, everything of Kubernetes.
+func (n *Node) containerdConfig() string {
+	disabled := []string{
+		"io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
+		"io.containerd.snapshotter.v1.blockfile", "io.containerd.snapshotter.v1.btrfs",
+		"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.erofs",
+		"io.containerd.snapshotter.v1.native", "io.containerd.snapshotter.v1.zfs",
+	}
+	if !n.options.CRI {
+		disabled = append(disabled, "io.containerd.grpc.v1.cri",
+			"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
+	}
+	var config strings.Builder
+	fmt.Fprintf(&config, "version = 4\nroot = %q\nstate = %q\nimports = []\n",
+		filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"))
+	fmt.Fprintf(&config, "disabled_plugins = [%s]\n", quoted(disabled))
+	fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.grpc']\naddress = %q\n", n.Socket())
+	fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.ttrpc']\naddress = %q\n", n.Socket()+".ttrpc")
+	fmt.Fprintf(&config, "[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", filepath.Join(n.Dir, "s"))
+	if n.options.CRI {
+		config.WriteString(criConfig)
+	}
+	return config.String()
+}
+
+// restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
+const criConfig = `[plugins.'io.containerd.cri.v1.runtime']
+restrict_oom_score_adj = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = 'io.containerd.runc.v2'
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.shimward]
+runtime_type = 'io.containerd.shimward.v1'
+pod_annotations = ['shimward.dev/*']
+`
+
+func quoted(names []string) string {
+	parts := make([]string, 0, len(names))
+	for _, name := range names {
+		parts = append(parts, fmt.Sprintf("%q", name))
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,282 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"syscall"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/containerd/errdefs"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// The runtimes that a container can run under.
+const (
+	Runc     = "io.containerd.runc.v2"
+	Shimward = "io.containerd.shimward.v1"
+)
+
+// Spec is a container to be made.
+type Spec struct {
+	ID          string   // unique on the node; empty: a random one
+	Runtime     string   // Runc or Shimward
+	Args        []string // absolute path first; empty: sleep
+	Annotations map[string]string
+	// PIDOf is a running container whose pid namespace this one joins.
+	PIDOf *Container
+	// HostPID leaves the container in the node's pid namespace.
+	HostPID bool
+	// Capabilities are added to containerd's default ones.
+	Capabilities []string
+	Privileged   bool
+	// User is "uid:gid", or empty for root.
+	User string
+	// DefaultSeccomp gives it containerd's own seccomp profile, Kubernetes' RuntimeDefault.
+	DefaultSeccomp bool
+	// Options are applied last.
+	Options []oci.SpecOpts
+}
+
+// Container is a container of a Node.
+type Container struct {
+	ID  string
+	PID int // init's, on the node
+
+	node      *Node
+	container containerd.Container
+	task      containerd.Task
+	exit      <-chan containerd.ExitStatus
+	output    *output
+}
+
+// Result is how a process ended.
+type Result struct {
+	Code   int
+	Stdout string
+	Stderr string
+}
+
+func (r Result) String() string {
+	return fmt.Sprintf("exit code %d\nstdout:\n%s\nstderr:\n%s", r.Code, r.Stdout, r.Stderr)
+}
+
+// Run makes a container, waits for its end and removes it.
+func (n *Node) Run(ctx context.Context, spec Spec) (Result, error) {
+	c, err := n.Create(ctx, spec)
+	if err != nil {
+		return Result{}, err
+	}
+	if err := c.Start(ctx); err != nil {
+		return Result{}, errors.Join(err, c.Delete(ctx))
+	}
+	result, err := c.Wait(ctx)
+	return result, errors.Join(err, c.Delete(ctx))
+}
+
+// RunDetached makes a container and starts it. The caller deletes it.
+func (n *Node) RunDetached(ctx context.Context, spec Spec) (*Container, error) {
+	c, err := n.Create(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(ctx); err != nil {
+		return nil, errors.Join(err, c.Delete(ctx))
+	}
+	return c, nil
+}
+
+// Create makes a container up to where its init waits to be started. An error
+// leaves nothing of it in containerd.
+func (n *Node) Create(ctx context.Context, spec Spec) (_ *Container, err error) {
+	ctx = namespaces.WithNamespace(ctx, n.Namespace)
+	if spec.ID == "" {
+		spec.ID = "c-" + randomName()
+	}
+	c := &Container{ID: spec.ID, node: n, output: &output{}}
+	c.container, err = n.Client.NewContainer(ctx, spec.ID,
+		containerd.WithImage(n.image),
+		containerd.WithSnapshotter("overlayfs"),
+		containerd.WithNewSnapshot(spec.ID, n.image),
+		containerd.WithRuntime(spec.Runtime, nil),
+		containerd.WithNewSpec(n.specOpts(spec)...))
+	if err != nil {
+		return nil, fmt.Errorf("make container %s: %w", spec.ID, err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.container.Delete(context.WithoutCancel(ctx), containerd.WithSnapshotCleanup))
+		}
+	}()
+	c.task, err = c.container.NewTask(ctx, c.output.creator(n))
+	if err != nil {
+		return nil, fmt.Errorf("create the task of container %s: %w", spec.ID, err)
+	}
+	c.PID = int(c.task.Pid())
+	c.exit, err = c.task.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		_, deleteErr := c.task.Delete(context.WithoutCancel(ctx), containerd.WithProcessKill)
+		return nil, errors.Join(fmt.Errorf("wait for container %s: %w", spec.ID, err), deleteErr)
+	}
+	return c, nil
+}
+
+func (n *Node) specOpts(spec Spec) []oci.SpecOpts {
+	opts := []oci.SpecOpts{oci.WithImageConfig(n.image)}
+	if len(spec.Args) > 0 {
+		opts = append(opts, oci.WithProcessArgs(spec.Args...))
+	}
+	opts = append(opts, oci.WithAddedCapabilities(spec.Capabilities))
+	if spec.Privileged {
+		opts = append(opts, oci.WithPrivileged, oci.WithAllDevicesAllowed)
+	}
+	if spec.User != "" {
+		opts = append(opts, oci.WithUser(spec.User))
+	}
+	if spec.HostPID {
+		opts = append(opts, oci.WithHostNamespace(specs.PIDNamespace))
+	}
+	if spec.PIDOf != nil {
+		opts = append(opts, oci.WithLinuxNamespace(specs.LinuxNamespace{
+			Type: specs.PIDNamespace, Path: fmt.Sprintf("/proc/%d/ns/pid", spec.PIDOf.PID),
+		}))
+	}
+	if len(spec.Annotations) > 0 {
+		opts = append(opts, oci.WithAnnotations(spec.Annotations))
+	}
+	if spec.DefaultSeccomp {
+		// After the capabilities: it lets more through for some of them.
+		opts = append(opts, seccomp.WithDefaultProfile())
+	}
+	return append(opts, spec.Options...)
+}
+
+// Start lets the container's init run.
+func (c *Container) Start(ctx context.Context) error {
+	if err := c.task.Start(c.node.in(ctx)); err != nil {
+		return fmt.Errorf("start container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Wait waits for the end of the container's init and of its output.
+func (c *Container) Wait(ctx context.Context) (Result, error) {
+	select {
+	case status := <-c.exit:
+		c.task.IO().Wait()
+		return c.output.result(status)
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for container %s: %w", c.ID, ctx.Err())
+	}
+}
+
+// Stdout is what the container's init has written so far.
+func (c *Container) Stdout() string { return c.output.stdout.String() }
+
+// WaitLine waits until init has written a text to its standard output.
+func (c *Container) WaitLine(ctx context.Context, text string) error {
+	select {
+	case <-c.output.stdout.watch(text):
+		return nil
+	case status := <-c.exit:
+		result, err := c.output.result(status)
+		return errors.Join(fmt.Errorf("container %s ended before it said %q: %s", c.ID, text, result), err)
+	case <-ctx.Done():
+		return fmt.Errorf("wait for %q from container %s: %w", text, c.ID, ctx.Err())
+	}
+}
+
+// Exec runs a command in the container, as `kubectl exec` does, and waits for its end.
+func (c *Container) Exec(ctx context.Context, id string, args ...string) (_ Result, err error) {
+	ctx = c.node.in(ctx)
+	spec, err := c.container.Spec(ctx)
+	if err != nil {
+		return Result{}, fmt.Errorf("read the spec of container %s: %w", c.ID, err)
+	}
+	process := *spec.Process
+	process.Args = args
+	out := &output{}
+	exec, err := c.task.Exec(ctx, id, &process, out.creator(c.node))
+	if err != nil {
+		return Result{}, fmt.Errorf("exec %s in container %s: %w", id, c.ID, err)
+	}
+	defer func() {
+		_, deleteErr := exec.Delete(context.WithoutCancel(ctx), containerd.WithProcessKill)
+		err = errors.Join(err, deleteErr)
+	}()
+	exit, err := exec.Wait(context.WithoutCancel(ctx))
+	if err != nil {
+		return Result{}, fmt.Errorf("wait for exec %s: %w", id, err)
+	}
+	if err := exec.Start(ctx); err != nil {
+		return Result{}, fmt.Errorf("start exec %s in container %s: %w", id, c.ID, err)
+	}
+	select {
+	case status := <-exit:
+		exec.IO().Wait()
+		return out.result(status)
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("wait for exec %s: %w", id, ctx.Err())
+	}
+}
+
+// Kill sends SIGKILL to the container's init.
+func (c *Container) Kill(ctx context.Context) error {
+	if err := c.task.Kill(c.node.in(ctx), syscall.SIGKILL); err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("kill container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Delete kills what still runs of the container and removes it.
+func (c *Container) Delete(ctx context.Context) error {
+	ctx = c.node.in(context.WithoutCancel(ctx))
+	_, taskErr := c.task.Delete(ctx, containerd.WithProcessKill)
+	if errdefs.IsNotFound(taskErr) {
+		taskErr = nil
+	}
+	err := errors.Join(taskErr, c.container.Delete(ctx, containerd.WithSnapshotCleanup))
+	if err != nil {
+		return fmt.Errorf("delete container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
+// Bundle is the container's OCI bundle on the node, while it exists.
+func (c *Container) Bundle() string {
+	return filepath.Join(c.node.Dir, "state", "io.containerd.runtime.v2.task", c.node.Namespace, c.ID)
+}
+
+// Spec is what containerd was given for the container.
+func (c *Container) Spec(ctx context.Context) (*oci.Spec, error) {
+	return c.container.Spec(c.node.in(ctx))
+}
+
+func (n *Node) in(ctx context.Context) context.Context {
+	return namespaces.WithNamespace(ctx, n.Namespace)
+}
+
+func (n *Node) deleteAll(ctx context.Context) error {
+	ctx = n.in(ctx)
+	all, err := n.Client.Containers(ctx)
+	if err != nil {
+		return fmt.Errorf("list the node's containers: %w", err)
+	}
+	var errs []error
+	for _, container := range all {
+		task, err := container.Task(ctx, nil)
+		switch {
+		case err == nil:
+			_, err = task.Delete(ctx, containerd.WithProcessKill)
+			errs = append(errs, err)
+		case !errdefs.IsNotFound(err):
+			errs = append(errs, err)
+		}
+		errs = append(errs, container.Delete(ctx, containerd.WithSnapshotCleanup))
+	}
+	return errors.Join(errs...)
+}

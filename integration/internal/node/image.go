@@ -1,0 +1,149 @@
+package node
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// The names that the image is imported under. The second is what containerd's
+// Kubernetes side makes its sandboxes from.
+const (
+	imageName = "localhost/shimward/busybox:test"
+	pauseName = "registry.k8s.io/pause:3.10.2"
+)
+
+// applets are the commands of busybox that the image has links for.
+var applets = [...]string{
+	"sh", "cat", "dd", "echo", "false", "grep", "head", "id", "kill", "ls", "mkdir", "mount", "nc", "ps",
+	"sleep", "tail", "test", "touch", "tr", "true", "umount", "wc", "xxd", "hexdump", "od", "rm", "cp",
+}
+
+func (n *Node) importImage(ctx context.Context) (containerd.Image, error) {
+	layer, err := n.layer()
+	if err != nil {
+		return nil, fmt.Errorf("make the image's layer: %w", err)
+	}
+	archive, err := imageArchive(layer)
+	if err != nil {
+		return nil, fmt.Errorf("make the image: %w", err)
+	}
+	images, err := n.Client.Import(ctx, archive)
+	if err != nil {
+		return nil, fmt.Errorf("import the image: %w", err)
+	}
+	for _, record := range images {
+		if record.Name != imageName {
+			continue
+		}
+		image := containerd.NewImage(n.Client, record)
+		if err := image.Unpack(ctx, "overlayfs"); err != nil {
+			return nil, fmt.Errorf("unpack the image: %w", err)
+		}
+		return image, nil
+	}
+	return nil, fmt.Errorf("import the image: %s is not among what was imported", imageName)
+}
+
+func imageArchive(content []byte) (io.Reader, error) {
+	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
+		return io.NopCloser(bytes.NewReader(content)), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	image, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	image, err = mutate.ConfigFile(image, withConfig(image))
+	if err != nil {
+		return nil, err
+	}
+	images := map[name.Tag]v1.Image{}
+	for _, text := range []string{imageName, pauseName} {
+		tag, err := name.NewTag(text)
+		if err != nil {
+			return nil, err
+		}
+		images[tag] = image
+	}
+	var archive bytes.Buffer
+	return &archive, tarball.MultiWrite(images, &archive)
+}
+
+func withConfig(image v1.Image) *v1.ConfigFile {
+	config, err := image.ConfigFile()
+	if err != nil { // never: the image is in memory
+		config = &v1.ConfigFile{}
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.Config.Env = []string{"PATH=/bin"}
+	config.Config.Cmd = []string{"/bin/sleep", "1000000"}
+	return config
+}
+
+// layer is a root file system: busybox, and shimward for its emulation.
+func (n *Node) layer() ([]byte, error) {
+	var buf bytes.Buffer
+	w := tar.NewWriter(&buf)
+	for _, dir := range []string{"bin", "dev", "etc", "proc", "sys", "tmp", "root", "run"} {
+		header := tar.Header{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o1777, ModTime: time.Unix(0, 0)}
+		if err := w.WriteHeader(&header); err != nil {
+			return nil, err
+		}
+	}
+	if err := addText(w, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534::/:/bin/sh\n"); err != nil {
+		return nil, err
+	}
+	if err := addFile(w, "bin/busybox", "/bin/busybox"); err != nil {
+		return nil, err
+	}
+	for _, applet := range applets {
+		header := tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + applet, Linkname: "busybox", ModTime: time.Unix(0, 0)}
+		if err := w.WriteHeader(&header); err != nil {
+			return nil, err
+		}
+	}
+	if n.options.Bin != "" {
+		if err := addFile(w, "bin/shimward", filepath.Join(n.options.Bin, "shimward")); err != nil {
+			return nil, err
+		}
+	}
+	return buf.Bytes(), w.Close()
+}
+
+func addFile(w *tar.Writer, as, path string) error {
+	content, err := os.ReadFile(path) //nolint:gosec // the harness's own input
+	if err != nil {
+		return fmt.Errorf("put %s into the image: %w", path, err)
+	}
+	return addBytes(w, as, 0o755, content)
+}
+
+func addText(w *tar.Writer, as, text string) error { return addBytes(w, as, 0o644, []byte(text)) }
+
+func addBytes(w *tar.Writer, as string, mode int64, content []byte) error {
+	header := tar.Header{
+		Typeflag: tar.TypeReg, Name: as, Mode: mode, Size: int64(len(content)), ModTime: time.Unix(0, 0),
+	}
+	if err := w.WriteHeader(&header); err != nil {
+		return err
+	}
+	_, err := w.Write(content)
+	return err
+}

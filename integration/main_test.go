@@ -1,0 +1,128 @@
+// Package integration tries shimward as its users have it: a real containerd,
+// real runc, real attacks, on the kernel that the tests run on. scripts/test
+// builds this package once and runs it on the build machine and in VMs.
+package integration
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// patience is how long a test waits for anything. It is generous: emulated CPUs
+// are slow, and no test asserts a time.
+const patience = 4 * time.Minute
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// startNode starts a node, stops it at the test's end, and fails the test if
+// anything is left of its containers then.
+func startNode(t *testing.T, options node.Options) *node.Node {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		missing(t, "root")
+	}
+	options.Engines = engines(t)
+	ctx := testContext(t)
+	n, err := node.Start(ctx, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("containerd and the shims said:\n%s", n.Log())
+		}
+		if err := n.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Errorf("stopping the node: %v", err)
+		}
+	})
+	return n
+}
+
+// startGuardedNode is startNode with shimward installed.
+func startGuardedNode(t *testing.T, options node.Options) *node.Node {
+	t.Helper()
+	options.Bin = folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
+	return startNode(t, options)
+}
+
+func engines(t *testing.T) string {
+	t.Helper()
+	return folder(t, "SHIMWARD_ENGINES", "containerd and runc (scripts/build-tools engines)", "", "containerd")
+}
+
+// folder is the absolute path that the variable, or else fallback, names, if what is in it.
+func folder(t *testing.T, variable, label, fallback, what string) string {
+	t.Helper()
+	dir := os.Getenv(variable)
+	if dir == "" {
+		dir = fallback
+	}
+	if dir == "" {
+		missing(t, label)
+	}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath(filepath.Join(abs, what)); err != nil {
+		missing(t, label)
+	}
+	return abs
+}
+
+// missing skips a test for want of something. In CI that is a failure: there
+// everything is installed.
+func missing(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("missing in CI: %s", what)
+	}
+	t.Skipf("missing: %s", what)
+}
+
+func mustRun(t *testing.T, n *node.Node, spec node.Spec) node.Result {
+	t.Helper()
+	result, err := n.Run(testContext(t), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// mustStart starts a container that is deleted at the test's end.
+func mustStart(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
+	t.Helper()
+	ctx := testContext(t)
+	c, err := n.RunDetached(ctx, spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+	})
+	return c
+}
+
+func wantNoLeaks(t *testing.T, n *node.Node) {
+	t.Helper()
+	leaks, err := n.Leaks()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, leak := range leaks {
+		t.Errorf("left behind: %s", leak)
+	}
+}
