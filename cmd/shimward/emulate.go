@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/shimward/shimward/internal/emulate"
+	"github.com/urfave/cli/v3"
+)
+
+const emulateAbout = `Attacks a victim that keeps a secret in its memory, and says of each attempt
+whether it got the secret or changed the victim. To be run inside a container,
+to see for oneself what a set-up stops. It changes nothing but its own victims.
+
+A victim runs in another container that shares the pid namespace:
+
+  shimward emulate victim                   there
+  shimward emulate all                      here: finds it by itself
+
+Or one is started beside the attempts, in this container:
+
+  shimward emulate --spawn all
+
+The vectors:
+
+%s
+Exit status: 0: no attempt got through; 1: at least one got the secret, changed
+the memory, or (kcmp, process-madvise) was let do its call; 2: an error, such as
+no victim.`
+
+func emulateCommand(env environment) *cli.Command {
+	var list string
+	for _, vector := range emulate.Vectors() {
+		list += fmt.Sprintf("  %-22s %s\n", vector.Name, vector.About)
+	}
+	attack := func(ctx context.Context, command *cli.Command) error { return runEmulate(ctx, env, command) }
+	return &cli.Command{
+		Name:        "emulate",
+		Usage:       "attack a victim of one's own, and see what gets through",
+		ArgsUsage:   "VECTOR…|all",
+		Description: fmt.Sprintf(emulateAbout, list),
+		Flags:       attackFlags(),
+		Action:      attack,
+		Commands: []*cli.Command{
+			{
+				Name: "attack", Usage: "the same as emulate without a command", ArgsUsage: "VECTOR…|all",
+				Flags: attackFlags(), Action: attack,
+			},
+			victimCommand(env),
+			giveCommand(env),
+			{
+				Name: "strike", Usage: "make one attempt, as ordered on standard input", Hidden: true,
+				Action: func(context.Context, *cli.Command) error { return emulate.Strike(env.stdin, env.stdout) },
+			},
+		},
+	}
+}
+
+func attackFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.IntFlag{Name: "victim", Usage: "the victim's `PID`, in this pid namespace (default: the first one found)"},
+		&cli.StringFlag{Name: "address", Usage: "where its secret is, in hex (default: as its command line says)"},
+		&cli.BoolFlag{Name: "spawn", Usage: "start a victim, beside the attempts"},
+		&cli.BoolFlag{Name: "child", Usage: "let each attempt start a victim as its own child"},
+		&cli.IntFlag{Name: "fd", Usage: "for mem-inherited: this open descriptor `N` is the victim's mem file"},
+		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on"},
+		&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "the longest that one attempt may take"},
+		&cli.BoolFlag{Name: "json", Usage: "write one JSON object instead of a table"},
+	}
+}
+
+func runEmulate(ctx context.Context, env environment, command *cli.Command) error {
+	options, err := emulateOptions(ctx, env, command)
+	if err != nil {
+		return err
+	}
+	report, err := emulate.Run(ctx, options)
+	if err != nil {
+		return err
+	}
+	write := report.WriteText
+	if command.Bool("json") {
+		write = report.WriteJSON
+	}
+	if err := write(env.stdout); err != nil {
+		return err
+	}
+	if report.Through() {
+		return status(statusNo)
+	}
+	return nil
+}
+
+func emulateOptions(ctx context.Context, env environment, command *cli.Command) (emulate.Options, error) {
+	options := emulate.Options{
+		Child: command.Bool("child"), Timeout: command.Duration("timeout"),
+		Self: []string{"shimward", "emulate"}, Stderr: env.stderr,
+	}
+	var err error
+	if options.Vectors, err = emulate.Select(command.Args().Slice()); err != nil {
+		return options, err
+	}
+	if fd := command.Int("fd"); fd > 0 {
+		options.MemFile = os.NewFile(uintptr(fd), "mem")
+	}
+	if path := command.String("socket"); path != "" {
+		if options.Socket, err = dial(ctx, path); err != nil {
+			return options, err
+		}
+	}
+	if command.Bool("spawn") || options.Child {
+		if command.Bool("spawn") && options.Child || command.Int("victim") != 0 {
+			return options, errors.New("--spawn, --child and --victim exclude each other: use one of them")
+		}
+		return options, nil
+	}
+	var victim emulate.Victim
+	if pid := command.Int("victim"); pid != 0 {
+		victim, err = emulate.Describe(pid)
+	} else {
+		victim, err = emulate.Find()
+	}
+	if err != nil {
+		return options, err
+	}
+	if address := command.String("address"); address != "" {
+		if victim.Address, err = strconv.ParseUint(address, 0, 64); err != nil {
+			return options, fmt.Errorf("--address: %w", err)
+		}
+	}
+	options.Victim = &victim
+	return options, nil
+}
+
+func dial(ctx context.Context, path string) (*os.File, error) {
+	connection, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("--socket: %w", err)
+	}
+	file, err := connection.(*net.UnixConn).File()
+	return file, errors.Join(err, connection.Close())
+}
+
+func victimCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:  "victim",
+		Usage: "keep a secret in memory until SIGTERM",
+		Description: "Plants a random secret in an anonymous page and in a memfd. Its command line says\n" +
+			"where they are, with a hash of the secret; its name (/proc/<pid>/comm) says what the\n" +
+			"word holds that attempts to write aim at. Exit status: 0, at SIGTERM or SIGINT.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "json", Usage: "announce itself as one line of JSON"},
+			&cli.StringFlag{Name: "address", Hidden: true},
+			&cli.StringFlag{Name: "sha256", Hidden: true},
+			&cli.IntFlag{Name: "memfd", Hidden: true},
+			&cli.IntFlag{Name: "stop-fd", Hidden: true},
+		},
+		Action: func(ctx context.Context, command *cli.Command) error {
+			options := emulate.VictimOptions{
+				Stop: command.Int("stop-fd"), JSON: command.Bool("json"),
+				Command: []string{"shimward", "emulate", "victim"}, Out: env.stdout,
+			}
+			if address := command.String("address"); address != "" {
+				where, err := strconv.ParseUint(address, 0, 64)
+				if err != nil {
+					return fmt.Errorf("--address: %w", err)
+				}
+				options.Planted = &emulate.Victim{Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd")}
+			}
+			return emulate.RunVictim(ctx, options)
+		},
+	}
+}

@@ -1,0 +1,19 @@
+// Command shimward is shimward's command line: what the container runtime calls
+// (hook), what tells an operator how a node is doing (doctor, events, ps), and
+// what lets anybody try it (emulate).
+package main
+
+import (
+	"context"
+	"os"
+)
+
+func main() {
+	os.Exit(exitStatus(os.Stderr, run(context.Background(), environment{
+		args:   os.Args,
+		stdin:  os.Stdin,
+		stdout: os.Stdout,
+		stderr: os.Stderr,
+		getenv: os.Getenv,
+	})))
+}

@@ -1,0 +1,37 @@
+package emulate
+
+import (
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapLow keeps a mapping within reach of 32-bit addresses.
+const mapLow = unix.MAP_32BIT
+
+// sysProcessVMReadvI386 is process_vm_readv's number in the kernel's
+// arch/x86/entry/syscalls/syscall_32.tbl.
+const sysProcessVMReadvI386 = 347
+
+// compatIovec is struct compat_iovec of linux/compat.h.
+type compatIovec struct{ base, length uint32 }
+
+func int80(trap, a1, a2, a3, a4, a5, a6 uintptr) uintptr
+
+func processVMReadvI386(s *striker) error {
+	// Both vectors are in the shared page too: it is below 4 GiB, the stack and the heap are not.
+	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2)
+	vectors[0] = compatIovec{address32(&s.secret()[0]), secretLength}
+	vectors[1] = compatIovec{uint32(s.Victim.Address), secretLength} //nolint:gosec // below 4 GiB
+	s.at("process_vm_readv (int 0x80)")
+	got := int80(sysProcessVMReadvI386, uintptr(s.Victim.PID),
+		uintptr(unsafe.Pointer(&vectors[0])), 1, uintptr(unsafe.Pointer(&vectors[1])), 1, 0)
+	runtime.KeepAlive(vectors)
+	if code := int32(got); code < 0 { //nolint:gosec // the i386 entry returns 32 bits
+		return named("process_vm_readv (int 0x80)", unix.Errno(-code))
+	}
+	return nil
+}
+
+func address32(at *byte) uint32 { return uint32(uintptr(unsafe.Pointer(at))) } //nolint:gosec // mapped low

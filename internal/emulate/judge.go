@@ -1,0 +1,262 @@
+package emulate
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Outcome is what became of an attempt.
+type Outcome string
+
+// The outcomes. With the first three the attempt got through.
+const (
+	OutcomeSecret      Outcome = "secret"      // bytes of the target's memory arrived
+	OutcomeChanged     Outcome = "changed"     // the target's memory was changed
+	OutcomeReached     Outcome = "reached"     // the call was done; it moves no memory
+	OutcomeRefused     Outcome = "refused"     // EPERM or EACCES
+	OutcomeKilled      Outcome = "killed"      // SIGKILL, before anything arrived
+	OutcomeUnsupported Outcome = "unsupported" // ENOSYS, or not on this architecture
+	OutcomeFailed      Outcome = "failed"      // anything else
+)
+
+// Result is what is known of one attempt.
+type Result struct {
+	Vector
+	Outcome  Outcome `json:"outcome"`
+	Got      bool    `json:"got_secret"`
+	Changed  bool    `json:"changed_memory"`
+	Errno    string  `json:"errno,omitempty"`  // by name, such as EPERM
+	Error    string  `json:"error,omitempty"`  // as the attempt tells it
+	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
+	Step     string  `json:"step,omitempty"`   // the last thing that it was about to do
+	Attacker int     `json:"attacker"`         // its pid, in this pid namespace
+	Target   int     `json:"target"`           // the victim's
+	Note     string  `json:"note,omitempty"`
+}
+
+// Through says that the attempt got what it was after.
+func (r Result) Through() bool {
+	return r.Outcome == OutcomeSecret || r.Outcome == OutcomeChanged || r.Outcome == OutcomeReached
+}
+
+// judge makes one attempt after the other and finds out what each came to.
+type judge struct {
+	options Options
+	facts   Attacker
+	victim  Victim   // unless each attempt starts its own
+	own     *ownPage // this process's own secret, and its mem file, opened early
+	stop    *os.File // what ends the victims that attempts start
+}
+
+func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
+	proof, err := newProof()
+	if err != nil {
+		return Result{}, err
+	}
+	defer proof.close()
+	order, files, err := j.order(vector, proof)
+	if err != nil {
+		return Result{}, err
+	}
+	state, lines, err := j.strike(ctx, order, files)
+	if err != nil {
+		return Result{}, err
+	}
+
+	r := Result{Vector: vector, Attacker: state.Pid(), Target: order.Victim.PID}
+	var last Line
+	for _, line := range lines {
+		switch {
+		case line.Victim != nil:
+			order.Victim, r.Target = *line.Victim, line.Victim.PID
+		case line.Done:
+			last = line
+		default:
+			r.Step = line.Step
+		}
+	}
+	if vector.Name == "self-mem-write" {
+		r.Target = r.Attacker
+	}
+	// A tracer that is killed may leave its tracee stopped.
+	_ = unix.Kill(order.Victim.PID, unix.SIGCONT)
+	if err := j.weigh(&r, order, proof, last, state); err != nil {
+		return Result{}, err
+	}
+	r.Note = joinNotes(r.Note, j.facts.note(r, last.Errno))
+	return r, nil
+}
+
+func (j *judge) weigh(r *Result, order Order, proof *proof, last Line, state *os.ProcessState) error {
+	r.Error = last.Error
+	if last.Errno != 0 {
+		r.Errno = unix.ErrnoName(last.Errno)
+	}
+	r.Signal = signalOf(state)
+	read := proof.page[proofSecret : proofSecret+secretLength]
+	r.Got = digest(read) == order.Victim.SHA256
+	part := !r.Got && !bytes.Equal(read, make([]byte, secretLength))
+	if part {
+		r.Note = "some bytes arrived, but not the whole secret"
+	}
+	var err error
+	if r.Changed, err = changed(r, order, proof, last); err != nil {
+		return err
+	}
+	switch done := last.Done && last.Error == ""; {
+	case r.Got || part:
+		r.Outcome = OutcomeSecret
+	case r.Changed:
+		r.Outcome = OutcomeChanged
+	case done && r.Goal == GoalReach:
+		r.Outcome = OutcomeReached
+	case r.Signal == "SIGKILL":
+		r.Outcome = OutcomeKilled
+	case last.Errno == unix.ENOSYS:
+		r.Outcome = OutcomeUnsupported
+	case last.Errno == unix.EPERM || last.Errno == unix.EACCES:
+		r.Outcome = OutcomeRefused
+	default:
+		r.Outcome = OutcomeFailed
+		if done {
+			r.Error = "every call succeeded, but nothing arrived"
+		}
+	}
+	return nil
+}
+
+// changed asks the target, by its name, whether its memory has what was to be
+// written. A victim looks every few milliseconds, so it is given time.
+func changed(r *Result, order Order, proof *proof, last Line) (bool, error) {
+	if r.Goal != GoalChange {
+		return false, nil
+	}
+	if r.Vector.own {
+		return binary.NativeEndian.Uint32(proof.page[proofWord:]) == order.Nonce, nil
+	}
+	patience := 20 * pollEvery
+	if last.Done && last.Error == "" {
+		patience = 400 * pollEvery
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		word, err := wordOf(order.Victim.PID)
+		if err != nil {
+			return false, err
+		}
+		if word == order.Nonce || time.Now().After(deadline) {
+			return word == order.Nonce, nil
+		}
+	}
+}
+
+// order says what the attempt is told, and which files it gets, from descriptor 3 on.
+func (j *judge) order(vector Vector, proof *proof) (Order, []*os.File, error) {
+	var nonce [4]byte
+	if _, err := rand.Read(nonce[:]); err != nil {
+		return Order{}, nil, fmt.Errorf("making a nonce: %w", err)
+	}
+	order := Order{
+		Vector: vector.Name, Victim: j.victim, Child: j.options.Child, Self: j.options.Self,
+		Nonce: binary.NativeEndian.Uint32(nonce[:]) | 1, Proof: 3, Stop: 4,
+	}
+	files := []*os.File{proof.file, j.stop}
+	switch vector.Name {
+	case "mem-inherited":
+		switch {
+		case j.options.MemFile != nil:
+			order.Mem, files = 5, append(files, j.options.MemFile)
+		case j.own != nil:
+			order.Victim, order.Mem, files = j.own.victim, 5, append(files, j.own.mem)
+		}
+	case "mem-scm-rights":
+		switch {
+		case j.options.Socket != nil:
+			order.Sock, files = 5, append(files, j.options.Socket)
+		case j.own != nil:
+			far, err := j.own.offer()
+			if err != nil {
+				return Order{}, nil, err
+			}
+			order.Victim, order.Sock, files = j.own.victim, 5, append(files, far)
+		}
+	}
+	return order, files, nil
+}
+
+// strike runs one attempt to its end, whichever that is.
+func (j *judge) strike(ctx context.Context, order Order, files []*os.File) (*os.ProcessState, []Line, error) {
+	ctx, cancel := context.WithTimeout(ctx, j.options.Timeout)
+	defer cancel()
+	input, err := json.Marshal(order)
+	if err != nil {
+		return nil, nil, err
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("pipe: %w", err)
+	}
+	defer read.Close() //nolint:errcheck // only read from
+	command := exec.CommandContext(ctx, selfExe)
+	command.Args = append(slices.Clone(j.options.Self), "strike")
+	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), write, j.options.Stderr
+	command.ExtraFiles = files
+	err = errors.Join(command.Start(), write.Close())
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting the attempt %s: %w", order.Vector, err)
+	}
+	var lines []Line
+	for decoder := json.NewDecoder(read); ; {
+		var line Line
+		if err := decoder.Decode(&line); err != nil {
+			break // its end; a line that a kill cut off is no line
+		}
+		lines = append(lines, line)
+	}
+	// How it ended is in its state; what Wait says of that is no error here.
+	err = command.Wait()
+	if ctx.Err() != nil {
+		return nil, nil, fmt.Errorf("the attempt %s took more than %s: %w", order.Vector, j.options.Timeout, ctx.Err())
+	}
+	if command.ProcessState == nil {
+		return nil, nil, fmt.Errorf("the attempt %s: %w", order.Vector, err)
+	}
+	return command.ProcessState, lines, nil
+}
+
+// proof is the page that a judge shares with an attempt.
+type proof struct {
+	file *os.File
+	page []byte
+}
+
+func newProof() (*proof, error) {
+	fd, err := unix.MemfdCreate("shimward-proof", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	p := &proof{file: os.NewFile(uintptr(fd), "proof")} //nolint:gosec // a descriptor
+	if err := unix.Ftruncate(fd, pageLength); err != nil {
+		return nil, errors.Join(fmt.Errorf("sizing the shared page: %w", err), p.file.Close())
+	}
+	p.page, err = unix.Mmap(fd, 0, pageLength, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("mapping the shared page: %w", err), p.file.Close())
+	}
+	return p, nil
+}
+
+func (p *proof) close() {
+	_ = unix.Munmap(p.page)
+	_ = p.file.Close()
+}

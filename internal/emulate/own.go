@@ -1,0 +1,65 @@
+package emulate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// ownPage is a secret in the memory of this very process, and its own mem file.
+// Opening that for reading is nobody's business; using it from another process
+// is an access to memory that no kernel check stands before any more.
+type ownPage struct {
+	victim Victim
+	mem    *os.File
+	page   []byte
+	ends   []*os.File
+}
+
+func newOwnPage() (*ownPage, error) {
+	secret, err := newSecret()
+	if err != nil {
+		return nil, err
+	}
+	address, err := newAddress()
+	if err != nil {
+		return nil, err
+	}
+	page, err := plant(address, secret)
+	if err != nil {
+		return nil, err
+	}
+	own := &ownPage{page: page, victim: Victim{PID: os.Getpid(), Address: address, SHA256: digest(secret)}}
+	if own.mem, err = os.Open("/proc/self/mem"); err != nil {
+		return nil, errors.Join(err, own.Close())
+	}
+	return own, nil
+}
+
+// offer sends the mem file into a socket and returns the socket's other end.
+func (o *ownPage) offer() (*os.File, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("socketpair: %w", err)
+	}
+	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far") //nolint:gosec // descriptors
+	o.ends = append(o.ends, near, far)
+	return far, send(int(near.Fd()), int(o.mem.Fd()))
+}
+
+// Close takes the secret away and closes what is open.
+func (o *ownPage) Close() error {
+	var errs []error
+	if o.mem != nil {
+		errs = append(errs, o.mem.Close())
+	}
+	for _, end := range o.ends {
+		errs = append(errs, end.Close())
+	}
+	if o.page != nil {
+		errs = append(errs, unmap(o.page))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,88 @@
+package emulate
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	secretLength = 32
+	wordOffset   = 64 // of the word that attempts to write aim at, from the secret's address
+	pageLength   = 4096
+	// The secret's page lies below 4 GiB, because an i386 system call can name no
+	// other address, and above what a Go binary's own text and data take.
+	lowest, highest = 0x4000_0000, 0x7000_0000
+)
+
+// Victim is what an attacker is told of a victim. It is all in the victim's
+// command line, which anybody may read without touching its memory on purpose.
+type Victim struct {
+	PID     int    `json:"pid"` // in the pid namespace of the reader
+	Address uint64 `json:"address"`
+	SHA256  string `json:"sha256"` // of the secret, in hex
+	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd with the secret
+}
+
+func newSecret() ([]byte, error) {
+	secret := make([]byte, secretLength)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("making a secret: %w", err)
+	}
+	return secret, nil
+}
+
+func newAddress() (uint64, error) {
+	pages, err := rand.Int(rand.Reader, big.NewInt((highest-lowest)/pageLength))
+	if err != nil {
+		return 0, fmt.Errorf("choosing an address: %w", err)
+	}
+	return lowest + pages.Uint64()*pageLength, nil
+}
+
+func digest(secret []byte) string {
+	sum := sha256.Sum256(secret)
+	return hex.EncodeToString(sum[:])
+}
+
+// secretFile returns a sealed memfd with the secret. It survives an exec: the
+// victim takes the secret from it, and keeps it open to be stolen.
+func secretFile(secret []byte) (int, error) {
+	fd, err := unix.MemfdCreate("shimward-secret", unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return -1, fmt.Errorf("memfd_create: %w", err)
+	}
+	if _, err := unix.Pwrite(fd, secret, 0); err != nil {
+		return -1, errors.Join(fmt.Errorf("writing the memfd: %w", err), unix.Close(fd))
+	}
+	if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_GROW|unix.F_SEAL_SHRINK); err != nil {
+		return -1, errors.Join(fmt.Errorf("sealing the memfd: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// plant maps an anonymous page at address and puts the secret there. The page
+// is outside of the garbage collector's reach and stays for good.
+func plant(address uint64, secret []byte) ([]byte, error) {
+	where, err := unix.MmapPtr(-1, 0, unsafe.Add(nil, address), pageLength,
+		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE)
+	if err != nil {
+		return nil, fmt.Errorf("mapping the secret's page at %#x: %w", address, err)
+	}
+	page := unsafe.Slice((*byte)(where), pageLength)
+	copy(page, secret)
+	return page, nil
+}
+
+func unmap(page []byte) error {
+	if err := unix.MunmapPtr(unsafe.Pointer(&page[0]), pageLength); err != nil {
+		return fmt.Errorf("unmapping the secret's page: %w", err)
+	}
+	return nil
+}

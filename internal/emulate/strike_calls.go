@@ -1,0 +1,78 @@
+package emulate
+
+import (
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func processVMReadv(s *striker) error {
+	into := s.secret()
+	s.at("process_vm_readv")
+	_, err := unix.ProcessVMReadv(s.Victim.PID,
+		[]unix.Iovec{{Base: &into[0], Len: secretLength}},
+		[]unix.RemoteIovec{{Base: uintptr(s.Victim.Address), Len: secretLength}}, 0)
+	return named("process_vm_readv", err)
+}
+
+func processVMWritev(s *striker) error {
+	from := s.payload()
+	s.at("process_vm_writev")
+	_, err := unix.ProcessVMWritev(s.Victim.PID,
+		[]unix.Iovec{{Base: &from[0], Len: uint64(len(from))}},
+		[]unix.RemoteIovec{{Base: uintptr(s.word()), Len: len(from)}}, 0)
+	return named("process_vm_writev", err)
+}
+
+func pidfdGetfd(s *striker) error {
+	s.at("pidfd_open")
+	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
+	if err != nil {
+		return named("pidfd_open", err)
+	}
+	s.at("pidfd_getfd")
+	fd, err := unix.PidfdGetfd(pidfd, s.Victim.MemFD, 0)
+	if err != nil {
+		return errors.Join(named("pidfd_getfd", err), unix.Close(pidfd))
+	}
+	s.at("read")
+	_, err = unix.Pread(fd, s.secret(), 0)
+	return errors.Join(named("read", err), unix.Close(fd), unix.Close(pidfd))
+}
+
+func processMadvise(s *striker) error {
+	s.at("pidfd_open")
+	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
+	if err != nil {
+		return named("pidfd_open", err)
+	}
+	page := unix.RemoteIovec{Base: uintptr(s.Victim.Address), Len: pageLength}
+	s.at("process_madvise")
+	_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&page)), 1, unix.MADV_COLD, 0, 0)
+	return errors.Join(result("process_madvise", errno), unix.Close(pidfd))
+}
+
+// kcmpVM is KCMP_VM of linux/kcmp.h.
+const kcmpVM = 1
+
+func kcmp(s *striker) error {
+	s.at("kcmp")
+	_, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(unix.Getpid()), uintptr(s.Victim.PID), kcmpVM, 0, 0, 0)
+	return result("kcmp", errno)
+}
+
+func result(call string, errno unix.Errno) error {
+	if errno == 0 {
+		return nil
+	}
+	return named(call, errno)
+}
+
+func named(call string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", call, err)
+}

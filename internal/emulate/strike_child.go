@@ -1,0 +1,96 @@
+package emulate
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+type announcement struct {
+	victim Victim
+	err    error
+}
+
+// startVictim starts a victim as a child of the attacker and waits until it has planted its secret.
+func (s *striker) startVictim() error {
+	announced, err := s.launchVictim(false)
+	if err != nil {
+		return err
+	}
+	return s.adopt(<-announced)
+}
+
+func (s *striker) adopt(news announcement) error {
+	if news.err != nil {
+		return fmt.Errorf("starting a victim: %w", news.err)
+	}
+	s.Victim = news.victim
+	return s.out.Encode(Line{Victim: &news.victim})
+}
+
+// launchVictim starts a victim. It ends with the pipe that the judge holds, not with
+// its parent: the judge still has a question when the attacker has been killed.
+func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
+	stop := os.NewFile(uintptr(s.Stop), "stop") //nolint:gosec // a descriptor
+	command, announced, err := victimCommand(s.Self, stop)
+	if err != nil {
+		return nil, err
+	}
+	command.SysProcAttr = &syscall.SysProcAttr{Ptrace: traced}
+	return announced(command.Start())
+}
+
+// victimCommand prepares a victim that ends when stop does. What is returned
+// besides is told how starting it went, and says what the victim announces.
+func victimCommand(self []string, stop *os.File) (*exec.Cmd, func(error) (<-chan announcement, error), error) {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("pipe: %w", err)
+	}
+	command := exec.Command(selfExe) //nolint:noctx // it ends with stop
+	command.Args = append(append([]string{}, self...), "victim", "--json", "--stop-fd=3")
+	command.Stdout, command.Stderr = write, os.Stderr
+	command.ExtraFiles = []*os.File{stop}
+	return command, func(startErr error) (<-chan announcement, error) {
+		closeErr := write.Close()
+		if startErr != nil || closeErr != nil {
+			return nil, errors.Join(startErr, closeErr, read.Close())
+		}
+		announced := make(chan announcement, 1)
+		go func() {
+			var news announcement
+			news.err = json.NewDecoder(read).Decode(&news.victim)
+			announced <- news
+		}()
+		return announced, nil
+	}, nil
+}
+
+// passSignal lets a traced child go on from whatever it stopped at, if it did.
+func (s *striker) passSignal() error {
+	var status unix.WaitStatus
+	pid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOHANG, nil)
+	switch {
+	case errors.Is(err, unix.EINTR):
+		return nil
+	case err != nil:
+		return named("wait4", err)
+	case pid == 0:
+		time.Sleep(time.Millisecond)
+		return nil
+	case !status.Stopped():
+		return errors.New("the traced child ended: " + strconv.Itoa(int(status)))
+	}
+	signal := status.StopSignal()
+	if signal == unix.SIGTRAP { // an exec
+		signal = 0
+	}
+	return named("ptrace(PTRACE_CONT)", ptrace(unix.PTRACE_CONT, pid, 0, uintptr(signal)))
+}

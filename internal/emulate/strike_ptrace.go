@@ -1,0 +1,111 @@
+package emulate
+
+import (
+	"errors"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+func ptraceAttach(s *striker) error {
+	// A tracer is a thread, not a process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s.at("ptrace(PTRACE_ATTACH)")
+	if err := ptrace(unix.PTRACE_ATTACH, s.Victim.PID, 0, 0); err != nil {
+		return named("ptrace(PTRACE_ATTACH)", err)
+	}
+	return s.peekStopped(unix.SIGSTOP)
+}
+
+func ptraceSeize(s *striker) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s.at("ptrace(PTRACE_SEIZE)")
+	if err := ptrace(unix.PTRACE_SEIZE, s.Victim.PID, 0, 0); err != nil {
+		return named("ptrace(PTRACE_SEIZE)", err)
+	}
+	s.at("ptrace(PTRACE_INTERRUPT)")
+	if err := ptrace(unix.PTRACE_INTERRUPT, s.Victim.PID, 0, 0); err != nil {
+		return named("ptrace(PTRACE_INTERRUPT)", err)
+	}
+	return s.peekStopped(unix.SIGTRAP)
+}
+
+// ptraceTraceme starts a victim that asks to be traced, and lets it run until
+// it has planted its secret.
+func ptraceTraceme(s *striker) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s.at("fork, ptrace(PTRACE_TRACEME)")
+	announced, err := s.launchVictim(true)
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case news := <-announced:
+			if err := s.adopt(news); err != nil {
+				return err
+			}
+			if err := unix.Kill(s.Victim.PID, unix.SIGSTOP); err != nil {
+				return named("kill", err)
+			}
+			return s.peekStopped(unix.SIGSTOP)
+		default:
+			if err := s.passSignal(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// peekStopped waits for the victim's stop by the signal, takes the secret and
+// lets the victim go.
+func (s *striker) peekStopped(by unix.Signal) error {
+	for {
+		status, err := waitFor(s.Victim.PID, 0)
+		if err != nil {
+			return err
+		}
+		if !status.Stopped() {
+			return errors.New("the victim ended under ptrace")
+		}
+		if status.StopSignal() == by {
+			break
+		}
+		if err := ptrace(unix.PTRACE_CONT, s.Victim.PID, 0, uintptr(status.StopSignal())); err != nil {
+			return named("ptrace(PTRACE_CONT)", err)
+		}
+	}
+	s.at("ptrace(PTRACE_PEEKDATA)")
+	into := s.secret()
+	const size = unsafe.Sizeof(uintptr(0))
+	for offset := uintptr(0); offset < secretLength; offset += size {
+		if err := ptrace(unix.PTRACE_PEEKDATA, s.Victim.PID, uintptr(s.Victim.Address)+offset, uintptr(unsafe.Pointer(&into[offset]))); err != nil {
+			return errors.Join(named("ptrace(PTRACE_PEEKDATA)", err), ptrace(unix.PTRACE_DETACH, s.Victim.PID, 0, 0))
+		}
+	}
+	return named("ptrace(PTRACE_DETACH)", ptrace(unix.PTRACE_DETACH, s.Victim.PID, 0, 0))
+}
+
+// ptrace is the bare system call: PEEKDATA stores through its last argument,
+// so the kernel writes to the page that is shared with the judge.
+func ptrace(request, pid int, address, data uintptr) error {
+	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(pid), address, data, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func waitFor(pid, options int) (unix.WaitStatus, error) {
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(pid, &status, options|unix.WALL, nil)
+		if !errors.Is(err, unix.EINTR) {
+			return status, named("wait4", err)
+		}
+	}
+}

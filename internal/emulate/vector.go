@@ -1,0 +1,129 @@
+package emulate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+)
+
+// Goal is what an attempt is after.
+type Goal string
+
+// The goals.
+const (
+	GoalSecret Goal = "secret" // the victim's secret
+	GoalChange Goal = "change" // a change of the memory of the target
+	GoalReach  Goal = "reach"  // that the kernel does the call at all: it moves no memory
+)
+
+// Vector is one way to attack.
+type Vector struct {
+	Name      string           `json:"name"`
+	Goal      Goal             `json:"goal"`
+	Access    access.Vector    `json:"access"`    // what shimward calls the door
+	Operation access.Operation `json:"operation"` // what shimward calls what it does there
+	About     string           `json:"about"`
+	own       bool             // aims at a process of its own, whichever victim there is
+	attack    func(*striker) error
+}
+
+// Vectors lists every vector, in the order in which "all" tries them.
+func Vectors() []Vector {
+	return []Vector{
+		{
+			Name: "proc-mem-read", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "read /proc/<pid>/mem", attack: procMemRead,
+		},
+		{
+			Name: "proc-mem-write", Goal: GoalChange, Access: access.VectorProcMem, Operation: access.OperationWrite,
+			About: "write /proc/<pid>/mem", attack: procMemWrite,
+		},
+		{
+			Name: "task-mem-read", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "read /proc/<pid>/task/<tid>/mem", attack: taskMemRead,
+		},
+		{
+			Name: "self-mem-write", Goal: GoalChange, Access: access.VectorSelfMem, Operation: access.OperationWrite,
+			About: "write its own /proc/self/mem, as code injection does that leaves no other trace",
+			own:   true, attack: selfMemWrite,
+		},
+		{
+			Name: "process-vm-readv", Goal: GoalSecret, Access: access.VectorProcessVMReadv, Operation: access.OperationRead,
+			About: "process_vm_readv(2)", attack: processVMReadv,
+		},
+		{
+			Name: "process-vm-readv-i386", Goal: GoalSecret, Access: access.VectorProcessVMReadv, Operation: access.OperationRead,
+			About: "process_vm_readv(2) through the i386 system call table (int 0x80)", attack: processVMReadvI386,
+		},
+		{
+			Name: "process-vm-writev", Goal: GoalChange, Access: access.VectorProcessVMWritev, Operation: access.OperationWrite,
+			About: "process_vm_writev(2)", attack: processVMWritev,
+		},
+		{
+			Name: "ptrace-attach", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_ATTACH, then PTRACE_PEEKDATA", attack: ptraceAttach,
+		},
+		{
+			Name: "ptrace-seize", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_SEIZE, PTRACE_INTERRUPT, then PTRACE_PEEKDATA", attack: ptraceSeize,
+		},
+		{
+			Name: "ptrace-traceme", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "start a child that asks for it with PTRACE_TRACEME, as debuggers do, then PTRACE_PEEKDATA",
+			own:   true, attack: ptraceTraceme,
+		},
+		{
+			Name: "pidfd-getfd", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
+			About: "pidfd_getfd(2) of a memfd with the secret, then read it", attack: pidfdGetfd,
+		},
+		{
+			Name: "process-madvise", Goal: GoalReach, Access: access.VectorProcessMadvise, Operation: access.OperationInspect,
+			About: "process_madvise(2): ask for the secret's page to be taken for cold (needs CAP_SYS_NICE)", attack: processMadvise,
+		},
+		{
+			Name: "kcmp", Goal: GoalReach, Access: access.VectorKcmp, Operation: access.OperationInspect,
+			About: "kcmp(2): compare its address space with one's own", attack: kcmp,
+		},
+		{
+			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "read a mem file that was opened earlier, through an inherited descriptor", attack: memInherited,
+		},
+		{
+			Name: "mem-scm-rights", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "read a mem file that came over a unix socket", attack: memSCMRights,
+		},
+	}
+}
+
+// Select returns the named vectors, in the order of Vectors; "all" names all.
+func Select(names []string) ([]Vector, error) {
+	all := Vectors()
+	if slices.Contains(names, "all") {
+		return all, nil
+	}
+	var selected []Vector
+	for _, vector := range all {
+		if slices.Contains(names, vector.Name) {
+			selected = append(selected, vector)
+		}
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(all, func(v Vector) bool { return v.Name == name }) {
+			return nil, fmt.Errorf("no vector is called %q: name some of %s, or all", name, strings.Join(vectorNames(all), ", "))
+		}
+	}
+	if len(selected) == 0 {
+		return nil, fmt.Errorf("no vector named: name some of %s, or all", strings.Join(vectorNames(all), ", "))
+	}
+	return selected, nil
+}
+
+func vectorNames(vectors []Vector) []string {
+	names := make([]string, 0, len(vectors))
+	for _, vector := range vectors {
+		names = append(names, vector.Name)
+	}
+	return names
+}

@@ -1,0 +1,194 @@
+package emulate
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// commPrefix and eight hex digits fill the 15 bytes of a process's name. The
+	// digits are the word that attempts to write aim at, as the victim sees it.
+	commPrefix = "victim:"
+	pollEvery  = 5 * time.Millisecond
+)
+
+// VictimOptions is how a victim runs.
+type VictimOptions struct {
+	Stop    int  // a descriptor at whose end of file the victim ends; 0: it ends at SIGTERM or SIGINT only
+	JSON    bool // announce itself as one line of JSON
+	Planted *Victim
+	Command []string // what runs a victim again, with its parameters in its command line
+	Out     io.Writer
+}
+
+// RunVictim plants a secret in this process's memory and keeps it until it is
+// told to stop. It replaces the process once, so that the command line says
+// where the secret is, and its hash: that needs no memory access to be read.
+func RunVictim(ctx context.Context, options VictimOptions) error {
+	if options.Planted == nil {
+		return replaceWithVictim(options)
+	}
+	victim := *options.Planted
+	victim.PID = os.Getpid()
+	secret := make([]byte, secretLength)
+	if _, err := unix.Pread(victim.MemFD, secret, 0); err != nil {
+		return fmt.Errorf("taking the secret from descriptor %d: %w", victim.MemFD, err)
+	}
+	page, err := plant(victim.Address, secret)
+	if err != nil {
+		return err
+	}
+	word := page[wordOffset : wordOffset+4]
+	if err := publish(word); err != nil {
+		return err
+	}
+	if err := announce(options, victim); err != nil {
+		return err
+	}
+
+	ctx, cancel := signal.NotifyContext(ctx, unix.SIGTERM, unix.SIGINT)
+	defer cancel()
+	if options.Stop > 0 {
+		go func() {
+			defer cancel()
+			_, _ = io.Copy(io.Discard, os.NewFile(uintptr(options.Stop), "stop")) //nolint:gosec // a descriptor
+		}()
+	}
+	for tick := time.NewTicker(pollEvery); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := publish(word); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func replaceWithVictim(options VictimOptions) error {
+	secret, err := newSecret()
+	if err != nil {
+		return err
+	}
+	address, err := newAddress()
+	if err != nil {
+		return err
+	}
+	fd, err := secretFile(secret)
+	if err != nil {
+		return err
+	}
+	args := append([]string{}, options.Command...)
+	args = append(args, "--address="+fmt.Sprintf("%#x", address), "--sha256="+digest(secret), "--memfd="+strconv.Itoa(fd))
+	if options.Stop > 0 {
+		if _, err := unix.FcntlInt(uintptr(options.Stop), unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("keeping descriptor %d: %w", options.Stop, err)
+		}
+		args = append(args, "--stop-fd="+strconv.Itoa(options.Stop))
+	}
+	if options.JSON {
+		args = append(args, "--json")
+	}
+	return fmt.Errorf("starting the victim again: %w", unix.Exec(selfExe, args, os.Environ()))
+}
+
+func announce(options VictimOptions, victim Victim) error {
+	if options.JSON {
+		return json.NewEncoder(options.Out).Encode(victim)
+	}
+	_, err := fmt.Fprintf(options.Out, "victim: pid %d keeps a secret of %d bytes at %#x, and in the memfd that is its descriptor %d; it ends at SIGTERM\n",
+		victim.PID, secretLength, victim.Address, victim.MemFD)
+	return err
+}
+
+// publish makes the word part of the process's name, which others can read
+// without any access to its memory.
+func publish(word []byte) error {
+	name := commPrefix + fmt.Sprintf("%08x", binary.NativeEndian.Uint32(word))
+	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
+		return fmt.Errorf("naming the victim: %w", err)
+	}
+	return nil
+}
+
+// wordOf reads what a victim publishes. It fails once pid is no victim (any more).
+func wordOf(pid int) (uint32, error) {
+	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
+	if err != nil {
+		return 0, fmt.Errorf("asking the victim: %w", err)
+	}
+	digits, found := strings.CutPrefix(strings.TrimSpace(string(comm)), commPrefix)
+	if !found {
+		return 0, fmt.Errorf("process %d is no victim, it is called %q", pid, strings.TrimSpace(string(comm)))
+	}
+	word, err := strconv.ParseUint(digits, 16, 32)
+	if err != nil {
+		return 0, fmt.Errorf("process %d is no victim: %w", pid, err)
+	}
+	return uint32(word), nil
+}
+
+// Describe reads a victim's parameters from its command line.
+func Describe(pid int) (Victim, error) {
+	if _, err := wordOf(pid); err != nil {
+		return Victim{}, err
+	}
+	cmdline, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return Victim{}, fmt.Errorf("asking the victim: %w", err)
+	}
+	victim := Victim{PID: pid}
+	for argument := range strings.SplitSeq(string(cmdline), "\x00") {
+		flag, value, _ := strings.Cut(argument, "=")
+		switch flag {
+		case "--address":
+			victim.Address, err = strconv.ParseUint(value, 0, 64)
+		case "--sha256":
+			victim.SHA256 = value
+		case "--memfd":
+			victim.MemFD, err = strconv.Atoi(value)
+		}
+		if err != nil {
+			return Victim{}, fmt.Errorf("the victim %d's %s: %w", pid, flag, err)
+		}
+	}
+	if victim.Address == 0 || victim.SHA256 == "" {
+		return Victim{}, fmt.Errorf("process %d does not say where its secret is", pid)
+	}
+	return victim, nil
+}
+
+// ErrNoVictim is Find's answer where there is none.
+var ErrNoVictim = errors.New("no victim among the processes that this one can see: start one with \"shimward emulate victim\" " +
+	"in a container that shares its pid namespace with this one, or use --spawn")
+
+// Find returns the first victim that this pid namespace has.
+func Find() (Victim, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return Victim{}, fmt.Errorf("looking for a victim: %w", err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		if victim, err := Describe(pid); err == nil {
+			return victim, nil
+		}
+	}
+	return Victim{}, ErrNoVictim
+}
