@@ -1,0 +1,99 @@
+package event
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+)
+
+// Describe is one sentence for people about what happened. Names in it are escaped.
+func Describe(e Event) string {
+	switch {
+	case e.Kind == KindAccess && e.Access != nil:
+		return e.Access.describe()
+	case e.Kind == KindCreated:
+		return "the container was created"
+	case e.Kind == KindDeleted:
+		return "the container was deleted"
+	case e.Kind == KindStarted:
+		return "the container was started" + e.Process.suffix()
+	case e.Kind == KindExec:
+		return "a process was started in the container from outside" + e.Process.suffix()
+	case e.Kind == KindExited:
+		text := "a process of the container ended" + e.Process.suffix()
+		if e.ExitCode != nil {
+			text += fmt.Sprintf(" with exit code %d", *e.ExitCode)
+		}
+		return text
+	default:
+		return show(string(e.Kind))
+	}
+}
+
+func (p *Process) suffix() string {
+	if p == nil {
+		return ""
+	}
+	text := ": " + p.label()
+	if p.Origin != nil && p.Origin.ExecID != "" {
+		text += ", exec " + show(p.Origin.ExecID)
+	}
+	return text
+}
+
+// label names a process in few characters: what it is called, and its pid.
+func (p *Process) label() string {
+	name := p.Comm
+	if name == "" {
+		name = p.Exe[strings.LastIndexByte(p.Exe, '/')+1:]
+	}
+	if name == "" {
+		name = "unknown"
+	}
+	if p.PID == 0 {
+		return show(name)
+	}
+	return fmt.Sprintf("%s[%d]", show(name), p.PID)
+}
+
+func (a *Access) describe() string {
+	whose := "the memory of " + a.Target.label() + " (" + a.Relation.String() + ")"
+	if a.Relation == access.RelationSelf {
+		whose = "its own memory"
+	}
+	var what string
+	switch a.Operation {
+	case access.OperationWrite:
+		what = "write " + whose
+	case access.OperationRead:
+		what = "read " + whose
+	case access.OperationAttach:
+		what = "take control of " + strings.TrimPrefix(whose, "the memory of ")
+	default:
+		what = "inspect " + whose
+	}
+	text := fmt.Sprintf("%s tried to %s through %s", a.Actor.label(), what, door(a.Vector))
+	switch a.Verdict {
+	case access.VerdictRefused:
+		text += ", and was refused"
+	case access.VerdictKilled:
+		text += ", and was killed before a byte moved"
+	default:
+		text += ", and was let through"
+	}
+	return text
+}
+
+func door(vector access.Vector) string {
+	switch vector {
+	case access.VectorUnknown:
+		return "a door without a name"
+	case access.VectorProcMem:
+		return "/proc/<pid>/mem"
+	case access.VectorSelfMem:
+		return "/proc/self/mem"
+	default:
+		return vector.String() + "(2)"
+	}
+}

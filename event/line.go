@@ -1,0 +1,88 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxLine bounds a line of the store in bytes, its newline included.
+const MaxLine = 64 << 10
+
+// Line is the event as a line of JSON, newline included, with every part within its bounds.
+func Line(e Event) ([]byte, error) {
+	e = e.bounded()
+	line, err := encode(e)
+	if err == nil && len(line) > MaxLine {
+		line, err = encode(e.lean())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encode event: %w", err)
+	}
+	if len(line) > MaxLine {
+		return nil, fmt.Errorf("encode event: %d bytes, a line has at most %d", len(line), MaxLine)
+	}
+	return line, nil
+}
+
+func encode(e Event) ([]byte, error) {
+	var buffer bytes.Buffer
+	encoder := json.NewEncoder(&buffer)
+	encoder.SetEscapeHTML(false) // a message says /proc/<pid>/mem, and people grep for it
+	if err := encoder.Encode(e); err != nil {
+		return nil, err
+	}
+	return escapeControls(buffer.Bytes()), nil
+}
+
+// escapeControls escapes what JSON lets stand though a terminal acts on it:
+// DEL, the C1 controls (some terminals read U+009B as the start of an escape
+// sequence) and the invisible characters that turn text around. Outside
+// strings JSON is ASCII, so it changes strings alone, and not their meaning.
+func escapeControls(line []byte) []byte {
+	unsafe := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(line, unsafe) < 0 {
+		return line
+	}
+	escaped := make([]byte, 0, len(line)+64)
+	for len(line) > 0 {
+		r, size := utf8.DecodeRune(line)
+		switch {
+		case !unsafe(r):
+			escaped = append(escaped, line[:size]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			escaped = fmt.Appendf(escaped, `\u%04x\u%04x`, high, low)
+		default:
+			escaped = fmt.Appendf(escaped, `\u%04x`, r)
+		}
+		line = line[size:]
+	}
+	return escaped
+}
+
+// ParseLine reads a line of the store. Fields that it does not know are passed
+// over, as a later version may add some; a line that is no event is an error.
+func ParseLine(line []byte) (Event, error) {
+	if len(line) > MaxLine {
+		return Event{}, fmt.Errorf("parse event: %d bytes, a line has at most %d", len(line), MaxLine)
+	}
+	var e Event
+	if err := json.Unmarshal(line, &e); err != nil {
+		return Event{}, fmt.Errorf("parse event: %w", err)
+	}
+	if e.Schema != Schema {
+		return Event{}, fmt.Errorf("parse event: schema is %.64q, this version reads %q", e.Schema, Schema)
+	}
+	if e.Kind == "" {
+		return Event{}, errors.New("parse event: it has no kind")
+	}
+	if e.Kind == KindAccess && e.Access == nil {
+		return Event{}, errors.New("parse event: it is about an access, and says none")
+	}
+	return e.bounded(), nil
+}

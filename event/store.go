@@ -1,0 +1,204 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The files of a container's folder. Their order is that of their events.
+const (
+	fileFirst   = "events.first.jsonl" // the first that filled up: kept, so that no flood of later events washes away how it began
+	fileOlder   = "events.jsonl.1"
+	fileCurrent = "events.jsonl"
+	fileLock    = "lock" // flocked by the store's one writer
+)
+
+// minStore is the least that a store can be bounded to: a line in each file.
+const minStore = 4 * MaxLine
+
+// ErrBusy is in the error of OpenStore where another process writes the store.
+var ErrBusy = errors.New("another process writes it")
+
+// Store is one container's part of the event store: a folder that it alone
+// writes. Lines are appended whole, and survive the writer. Safe for concurrent use.
+type Store struct {
+	dir   string
+	limit int64 // of each of the three files
+	lock  *os.File
+
+	mu   sync.Mutex
+	file *os.File // guarded by mu; nil once closed
+	size int64    // guarded by mu
+	torn bool     // guarded by mu: the file may not end in a newline
+}
+
+// OpenStore opens a container's folder for writing, at most maxBytes in all,
+// and makes it where it is not there. While it is open, Sweep leaves it alone.
+func OpenStore(dir string, maxBytes int64) (*Store, error) {
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open event store %s: %w", dir, err)
+	}
+	store := &Store{dir: dir, limit: max(maxBytes, minStore) / 3, lock: lock}
+	if err := store.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open event store: %w", err), lock.Close())
+	}
+	return store, nil
+}
+
+// lockFolder makes the folder and locks it. A Sweep may delete it between the two: then once more.
+func lockFolder(dir string) (*os.File, error) {
+	for range 16 {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+		lock, err := tryLock(dir, os.O_CREATE)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		return lock, err
+	}
+	return nil, errors.New("it is deleted each time it is made")
+}
+
+// tryLock locks a folder. The error is fs.ErrNotExist where the folder went away, ErrBusy where somebody has it locked.
+func tryLock(dir string, flags int) (*os.File, error) {
+	name := filepath.Join(dir, fileLock)
+	lock, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = ErrBusy
+		}
+		return nil, errors.Join(err, lock.Close())
+	}
+	// Locked is the file, which may have lost its name meanwhile.
+	have, err := lock.Stat()
+	if err == nil {
+		var named fs.FileInfo
+		if named, err = os.Lstat(name); err == nil && !os.SameFile(have, named) {
+			err = fs.ErrNotExist
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+// open opens the current file. s.mu is held, or s not yet shared.
+func (s *Store) open() error {
+	file, err := os.OpenFile(s.path(fileCurrent), os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return errors.Join(err, file.Close())
+	}
+	s.file, s.size, s.torn = file, info.Size(), false
+	if s.size > 0 {
+		last := make([]byte, 1)
+		if _, err := file.ReadAt(last, s.size-1); err != nil && !errors.Is(err, io.EOF) {
+			return errors.Join(err, file.Close())
+		}
+		s.torn = last[0] != '\n'
+	}
+	return nil
+}
+
+// Append writes an event. When it returns, the event survives the death of this process.
+func (s *Store) Append(e Event) error {
+	line, err := Line(e)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return fmt.Errorf("append to event store %s: %w", s.dir, fs.ErrClosed)
+	}
+	if s.size > 0 && s.size+int64(len(line)) > s.limit {
+		dropped, err := s.rotate()
+		if err != nil {
+			return fmt.Errorf("rotate event store: %w", err)
+		}
+		if dropped > 0 {
+			if err := s.note(e.Container, dropped); err != nil {
+				return err
+			}
+		}
+	}
+	return s.write(line)
+}
+
+func (s *Store) write(line []byte) error {
+	if s.torn {
+		line = append([]byte{'\n'}, line...)
+	}
+	n, err := s.file.Write(line)
+	if err != nil {
+		// The rest of the line would be taken for the start of the next one.
+		if n > 0 && s.file.Truncate(s.size) != nil {
+			s.torn = true
+			s.size += int64(n)
+		}
+		return fmt.Errorf("append to event store: %w", err)
+	}
+	s.torn = false
+	s.size += int64(n)
+	return nil
+}
+
+// rotate makes room, and says how many bytes of older events went.
+func (s *Store) rotate() (int64, error) {
+	to, dropped := fileOlder, int64(0)
+	if _, err := os.Lstat(s.path(fileFirst)); errors.Is(err, fs.ErrNotExist) {
+		to = fileFirst
+	} else if info, err := os.Lstat(s.path(fileOlder)); err == nil {
+		dropped = info.Size()
+	}
+	if err := os.Rename(s.path(fileCurrent), s.path(to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	old := s.file
+	if err := s.open(); err != nil {
+		return 0, err // the old file stays, under its new name: nothing that comes is lost
+	}
+	return dropped, old.Close()
+}
+
+func (s *Store) note(container Container, dropped int64) error {
+	line, err := Line(Event{
+		Time: time.Now(), Kind: KindNotice, Severity: SeverityWarning, Container: container,
+		Message: fmt.Sprintf("this container's event store is full: %d bytes of events were dropped, those from its beginning and the latest are kept", dropped),
+	})
+	if err != nil {
+		return err
+	}
+	return s.write(line)
+}
+
+// Close closes the store, after what is in it has reached the disk.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil {
+		return nil
+	}
+	file := s.file
+	s.file = nil
+	return errors.Join(file.Sync(), file.Close(), s.lock.Close())
+}

@@ -1,0 +1,117 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Swept is what a Sweep found and did.
+type Swept struct {
+	Folders int   // that are left
+	Bytes   int64 // that are left, of containers alive and ended
+	Deleted int   // folders
+}
+
+// Sweep deletes events of ended containers, the longest silent first, until
+// the node's store in dir has at most maxBytes, and at most maxEnded folders of ended
+// containers. A folder that a Store has open is never deleted. Nor is anything
+// in dir that does not look like the store's.
+func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Swept{}, nil
+	}
+	if err != nil {
+		return Swept{}, fmt.Errorf("sweep event store: %w", err)
+	}
+	type folder struct {
+		path string
+		size int64
+		last time.Time
+	}
+	var folders []folder
+	var done Swept
+	for _, entry := range entries {
+		path := filepath.Join(dir, entry.Name())
+		size, last, ok := measure(path)
+		if !entry.IsDir() || !ok {
+			continue
+		}
+		folders = append(folders, folder{path, size, last})
+		done.Folders++
+		done.Bytes += size
+	}
+	slices.SortFunc(folders, func(a, b folder) int { return a.last.Compare(b.last) })
+	ended := slices.DeleteFunc(folders, func(f folder) bool { return busy(f.path) })
+	var failed []error
+	for i, one := range ended {
+		if done.Bytes <= maxBytes && len(ended)-i <= maxEnded {
+			break
+		}
+		deleted, err := deleteFolder(one.path)
+		if err != nil {
+			failed = append(failed, fmt.Errorf("sweep event store: %w", err))
+			continue
+		}
+		if deleted {
+			done.Folders--
+			done.Bytes -= one.size
+			done.Deleted++
+		}
+	}
+	return done, errors.Join(failed...)
+}
+
+// measure is how much a container's folder holds and when it was last written; false if it is none.
+func measure(path string) (size int64, last time.Time, ok bool) {
+	for _, name := range []string{fileFirst, fileOlder, fileCurrent, fileLock} {
+		info, err := os.Lstat(filepath.Join(path, name))
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		ok = true
+		size += info.Size()
+		if info.ModTime().After(last) {
+			last = info.ModTime()
+		}
+	}
+	return size, last, ok
+}
+
+func busy(path string) bool {
+	lock, err := tryLock(path, 0)
+	if err != nil {
+		return errors.Is(err, ErrBusy)
+	}
+	_ = lock.Close() // it was opened for its lock, which goes with it
+	return false
+}
+
+// deleteFolder deletes a container's folder unless somebody has begun to write it.
+func deleteFolder(path string) (bool, error) {
+	// A folder without a lock file is half made or half deleted: make one, so that nobody is in the middle of it.
+	lock, err := tryLock(path, os.O_CREATE)
+	if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close() //nolint:errcheck // it was opened for its lock, which goes with it
+	// The lock's name goes last: who finds none makes the folder anew.
+	for _, name := range []string{fileFirst, fileOlder, fileCurrent, fileLock} {
+		if err := os.Remove(filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	err = os.Remove(path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+		err = nil // somebody has begun to make it anew
+	}
+	return err == nil, err
+}
