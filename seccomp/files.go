@@ -1,0 +1,37 @@
+package seccomp
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// kcmpFiles is KCMP_FILES, include/uapi/linux/kcmp.h: the same descriptor table?
+const kcmpFiles = 2
+
+// sharesFiles says whether another task has the same descriptor table as tid
+// (clone's CLONE_FILES), and so could exchange a descriptor while tid waits in a
+// system call. Where it cannot be told, it does.
+func (p procfs) sharesFiles(tid int) bool {
+	leaders, err := pids(string(p))
+	if err != nil {
+		return true
+	}
+	for _, leader := range leaders {
+		tids, err := pids(p.path(leader, "task"))
+		if err != nil {
+			continue // it ended, and with it its share
+		}
+		for _, other := range tids {
+			if other == tid {
+				continue
+			}
+			order, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(tid), uintptr(other), kcmpFiles, 0, 0, 0)
+			switch {
+			case errno == unix.ESRCH:
+				continue
+			case errno != 0, order == 0:
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,90 @@
+//go:build cgo
+
+package seccomp
+
+import (
+	"testing"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+)
+
+// entry is a way into the kernel.
+type entry struct {
+	arch  specs.Arch
+	scmp  libseccomp.ScmpArch
+	audit uint32
+	wide  bool // registers have 64 bits
+}
+
+// entries are all those that profiles of tests have rules for. libseccomp makes
+// filters for any architecture on any other.
+var entries = []entry{
+	{specs.ArchX86_64, libseccomp.ArchAMD64, unix.AUDIT_ARCH_X86_64, true},
+	{specs.ArchX86, libseccomp.ArchX86, unix.AUDIT_ARCH_I386, false},
+	{specs.ArchX32, libseccomp.ArchX32, unix.AUDIT_ARCH_X86_64, true},
+}
+
+var entriesARM = []entry{
+	{specs.ArchAARCH64, libseccomp.ArchARM64, unix.AUDIT_ARCH_AARCH64, true},
+	{specs.ArchARM, libseccomp.ArchARM, unix.AUDIT_ARCH_ARM, false},
+}
+
+func (e entry) data(t *testing.T, name string, args ...uint64) data {
+	t.Helper()
+	number, err := libseccomp.GetSyscallFromNameByArch(name, e.scmp)
+	if err != nil {
+		t.Fatalf("%s on %s: %v", name, e.arch, err)
+	}
+	d := data{Number: uint32(number), Audit: e.audit, IP: 0xdeadbeefcafe}
+	copy(d.Args[:], args)
+	if !e.wide {
+		for i := range d.Args {
+			d.Args[i] &= requestMask // the kernel zero-extends a 32-bit entry's registers
+		}
+	}
+	return d
+}
+
+func mustFilter(t *testing.T, profile *specs.LinuxSeccomp) *filter {
+	t.Helper()
+	f, err := newFilter(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func mustRun(t *testing.T, f *filter, d data) uint32 {
+	t.Helper()
+	ret, err := f.run(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ret
+}
+
+func isBegin(d data) bool {
+	return requestName(uint32(d.Args[0]&requestMask)) != ""
+}
+
+func TestFilterNumbers(t *testing.T) {
+	// The numbers of the kernel's tables, so that a broken libseccomp, or a
+	// mistake in `entries`, cannot make all the other tests vacuous.
+	want := map[specs.Arch]map[string]uint32{
+		specs.ArchX86_64: {"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_getfd": 438, "process_madvise": 440},
+		specs.ArchX86:    {"ptrace": 26, "process_vm_readv": 347, "process_vm_writev": 348, "kcmp": 349, "pidfd_getfd": 438, "process_madvise": 440},
+		specs.ArchX32: {
+			"ptrace": x32Bit + 521, "process_vm_readv": x32Bit + 539, "process_vm_writev": x32Bit + 540,
+			"kcmp": x32Bit + 312, "pidfd_getfd": x32Bit + 438, "process_madvise": x32Bit + 440,
+		},
+	}
+	for _, e := range entries {
+		for _, call := range calls {
+			if got := e.data(t, call.name).Number; got != want[e.arch][call.name] {
+				t.Errorf("%s %s: %d, want %d", e.arch, call.name, got, want[e.arch][call.name])
+			}
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package seccomp
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// MergeOptions is what [Merge] needs to know besides the profile.
+type MergeOptions struct {
+	Socket        string       // absolute path of the listener's socket
+	Architectures []specs.Arch // of a profile that has to be made; see HostArchitectures
+	// WaitKillable asks that only a fatal signal interrupts a caller whose
+	// notification was received, which spares restarts to programs that live
+	// with many signals (Go's own SIGURG). The runtime must know the flag:
+	// `runc features` lists it in supportedFlags (libseccomp 2.6, Linux 5.19).
+	WaitKillable bool
+}
+
+// ErrMerged is wrapped by Merge's error where the profile has its rules already.
+var ErrMerged = errors.New("the profile is merged already")
+
+// Residue is the part of a profile that a filter could no longer say once its
+// rules had become notifications: the listener evaluates it on the registers
+// before it asks anybody else. It is kept as JSON beside the container's Plan.
+type Residue struct {
+	Profile specs.LinuxSeccomp `json:"profile"`
+}
+
+// Merge returns profile, which may be nil, with rules that notify the listener at
+// o.Socket of the system calls that reach for memory. It changes nothing that it
+// was given. The result is never weaker: where the profile refuses a call, it still
+// does, without a notification; where it lets it through, the listener is asked.
+// Where it refuses all of them, there is nothing to listen to and the result has
+// no listenerPath. The Residue is nil unless the listener needs it.
+//
+// It is an error if the profile has a listener of its own, or rules for these
+// calls that a listener cannot take over.
+func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *Residue, error) {
+	if profile == nil || profile.DefaultAction == "" && len(profile.Syscalls) == 0 {
+		// runc takes the empty profile as none, too.
+		profile = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: o.Architectures}
+	}
+	if err := refuseListener(profile, o.Socket); err != nil {
+		return nil, nil, err
+	}
+	fallback, err := newVerdict(profile.DefaultAction, profile.DefaultErrnoRet)
+	if err != nil {
+		return nil, nil, fmt.Errorf("seccomp profile: defaultAction: %w", err)
+	}
+
+	merged := clone(profile)
+	residue := &Residue{Profile: specs.LinuxSeccomp{
+		DefaultAction: profile.DefaultAction, Architectures: merged.Architectures,
+	}}
+	for _, call := range calls {
+		r, err := rulesFor(profile, call.name, fallback)
+		if err != nil {
+			return nil, nil, err
+		}
+		replacement, left, err := r.notify()
+		if err != nil {
+			return nil, nil, err
+		}
+		if replacement == nil {
+			continue // refused, whatever its arguments
+		}
+		drop(merged, call.name)
+		merged.Syscalls = append(merged.Syscalls, replacement...)
+		residue.Profile.Syscalls = append(residue.Profile.Syscalls, left...)
+	}
+	if !slices.ContainsFunc(merged.Syscalls, isNotify) {
+		return clone(profile), nil, nil
+	}
+	merged.ListenerPath = o.Socket
+	if o.WaitKillable {
+		if merged.Flags == nil {
+			// What runc does of itself only where no flag is given.
+			merged.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow}
+		}
+		if !slices.Contains(merged.Flags, specs.LinuxSeccompFlagWaitKillableRecv) {
+			merged.Flags = append(merged.Flags, specs.LinuxSeccompFlagWaitKillableRecv)
+		}
+	}
+	if len(residue.Profile.Syscalls) == 0 {
+		residue = nil
+	}
+	return merged, residue, nil
+}
+
+func isNotify(entry specs.LinuxSyscall) bool { return entry.Action == specs.ActNotify }
+
+func refuseListener(profile *specs.LinuxSeccomp, socket string) error {
+	const remedy = "the kernel has room for one listener: take it out of the profile, or set the annotation shimward.dev/mode to off for this container"
+	switch {
+	case profile.ListenerPath != "" && profile.ListenerPath == socket:
+		return fmt.Errorf("seccomp profile: listenerPath is shimward's own: %w", ErrMerged)
+	case profile.ListenerPath != "":
+		return fmt.Errorf("seccomp profile has a listener of its own (listenerPath %q), and %s", profile.ListenerPath, remedy)
+	case profile.DefaultAction == specs.ActNotify || slices.ContainsFunc(profile.Syscalls, isNotify):
+		return fmt.Errorf("seccomp profile uses SCMP_ACT_NOTIFY, which needs a listener of its own, and %s", remedy)
+	}
+	return nil
+}
+
+// drop takes a system call out of every entry.
+func drop(profile *specs.LinuxSeccomp, name string) {
+	kept := profile.Syscalls[:0]
+	for _, entry := range profile.Syscalls {
+		entry.Names = slices.DeleteFunc(entry.Names, func(n string) bool { return n == name })
+		if len(entry.Names) > 0 {
+			kept = append(kept, entry)
+		}
+	}
+	profile.Syscalls = kept
+}
+
+// clone copies what Merge changes: lists are its own, what they point to is shared.
+func clone(profile *specs.LinuxSeccomp) *specs.LinuxSeccomp {
+	c := *profile
+	c.Architectures = slices.Clone(profile.Architectures)
+	c.Flags = slices.Clone(profile.Flags)
+	c.Syscalls = slices.Clone(profile.Syscalls)
+	for i := range c.Syscalls {
+		c.Syscalls[i].Names = slices.Clone(c.Syscalls[i].Names)
+	}
+	return &c
+}

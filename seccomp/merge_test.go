@@ -1,0 +1,361 @@
+//go:build cgo
+
+package seccomp
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	libseccomp "github.com/seccomp/libseccomp-golang"
+	"golang.org/x/sys/unix"
+)
+
+const socket = "/run/shimward/containers/x/notify.sock"
+
+var amd64 = []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32}
+
+func options() MergeOptions { return MergeOptions{Socket: socket, Architectures: amd64} }
+
+func ptr(n uint) *uint { return &n }
+
+func named(action specs.LinuxSeccompAction, names ...string) specs.LinuxSyscall {
+	return specs.LinuxSyscall{Names: names, Action: action}
+}
+
+func when(e specs.LinuxSyscall, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+	e.Args = args
+	return e
+}
+
+func fails(e specs.LinuxSyscall, errno uint) specs.LinuxSyscall {
+	e.ErrnoRet = ptr(errno)
+	return e
+}
+
+func arg(index uint, op specs.LinuxSeccompOperator, values ...uint64) specs.LinuxSeccompArg {
+	a := specs.LinuxSeccompArg{Index: index, Op: op, Value: values[0]}
+	if len(values) > 1 {
+		a.ValueTwo = values[1]
+	}
+	return a
+}
+
+func all() []string {
+	names := make([]string, 0, len(calls))
+	for _, call := range calls {
+		names = append(names, call.name)
+	}
+	return names
+}
+
+// runtimeDefault is what containerd gives a container that asks for RuntimeDefault.
+func runtimeDefault(capabilities ...string) *specs.LinuxSeccomp {
+	profile := seccomp.DefaultProfile(&specs.Spec{
+		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
+		Linux:   &specs.Linux{},
+	})
+	profile.Architectures = amd64 // containerd's depend on the machine
+	return profile
+}
+
+// profiles are those that the tests merge.
+func profiles() map[string]*specs.LinuxSeccomp {
+	// docker's has the six in entries of their own, and its default says so with an errno.
+	dockerish := &specs.LinuxSeccomp{
+		DefaultAction: specs.ActErrno, DefaultErrnoRet: ptr(1), Architectures: amd64,
+		Syscalls: []specs.LinuxSyscall{
+			named(specs.ActAllow, "read", "write", "getpid", "kcmp", "openat", "exit_group"),
+			named(specs.ActAllow, "process_vm_readv", "process_vm_writev", "ptrace"),
+			fails(named(specs.ActErrno, "clone3"), uint(unix.ENOSYS)),
+			when(named(specs.ActAllow, "personality"), arg(0, specs.OpEqualTo, 0)),
+		},
+	}
+	return map[string]*specs.LinuxSeccomp{
+		"none":                             nil,
+		"empty":                            {},
+		"containerd's default":             runtimeDefault(),
+		"containerd's with CAP_SYS_PTRACE": runtimeDefault("CAP_SYS_PTRACE", "CAP_SYS_ADMIN"),
+		"docker's":                         dockerish,
+		"native only":                      {DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{named(specs.ActAllow, all()...)}},
+		"deny list": {DefaultAction: specs.ActAllow, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			named(specs.ActErrno, "process_vm_writev", "ptrace"), named(specs.ActKillProcess, "kcmp"), named(specs.ActAllow, "pidfd_getfd"),
+		}},
+		"logs by default": {DefaultAction: specs.ActLog, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			named(specs.ActAllow, "ptrace", "kcmp"), named(specs.ActTrap, "pidfd_getfd"),
+		}},
+		"logs what it allows": {DefaultAction: specs.ActKill, Architectures: amd64, Syscalls: []specs.LinuxSyscall{named(specs.ActLog, all()...)}},
+		"first of two wins": {DefaultAction: specs.ActErrno, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			named(specs.ActAllow, "ptrace", "kcmp"), named(specs.ActKillProcess, "ptrace", "process_madvise"), named(specs.ActAllow, "process_madvise"),
+		}},
+		"unconditional beats conditional": {DefaultAction: specs.ActErrno, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			when(named(specs.ActKillProcess, "ptrace"), arg(0, specs.OpEqualTo, 16)), named(specs.ActAllow, "ptrace"),
+			named(specs.ActTrap, "kcmp"), when(named(specs.ActAllow, "kcmp"), arg(2, specs.OpEqualTo, 0)),
+		}},
+		"allows on conditions": {DefaultAction: specs.ActErrno, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1)),
+			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 16), arg(1, specs.OpGreaterThan, 1)),
+			when(named(specs.ActAllow, "kcmp"), arg(2, specs.OpLessThan, 3)),
+			when(named(specs.ActKillProcess, "kcmp"), arg(2, specs.OpEqualTo, 7)),
+			when(named(specs.ActAllow, "process_madvise"), arg(3, specs.OpEqualTo, 4), arg(3, specs.OpEqualTo, 20)),
+			when(named(specs.ActAllow, "process_vm_readv"), arg(5, specs.OpMaskedEqual, 0xff, 0)),
+		}},
+		"refuses on conditions": {DefaultAction: specs.ActAllow, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
+			fails(when(named(specs.ActErrno, "ptrace"), arg(0, specs.OpEqualTo, 16)), uint(unix.ENOSYS)),
+			fails(when(named(specs.ActErrno, "ptrace"), arg(0, specs.OpEqualTo, 4), arg(1, specs.OpGreaterEqual, 1<<33)), 0),
+			when(named(specs.ActErrno, "kcmp"), arg(0, specs.OpNotEqual, 1), arg(0, specs.OpEqualTo, 1)),
+			fails(when(named(specs.ActErrno, "pidfd_getfd"), arg(1, specs.OpLessEqual, 2)), 4000),
+		}},
+	}
+}
+
+func TestMergeNeverWeaker(t *testing.T) {
+	for name, profile := range profiles() {
+		for _, wait := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/%v", name, wait), func(t *testing.T) {
+				o := options()
+				o.WaitKillable = wait
+				compare(t, profile, o, entries)
+			})
+		}
+	}
+}
+
+func TestMergeNeverWeakerARM(t *testing.T) {
+	for name, profile := range profiles() {
+		t.Run(name, func(t *testing.T) {
+			o := options()
+			o.Architectures = []specs.Arch{specs.ArchAARCH64, specs.ArchARM}
+			if profile != nil && profile.Architectures != nil {
+				copied := *profile
+				copied.Architectures = o.Architectures
+				profile = &copied
+			}
+			compare(t, profile, o, entriesARM)
+		})
+	}
+}
+
+// compare runs a profile before and after Merge, for all calls of note.
+func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries []entry) {
+	t.Helper()
+	before := profile
+	if before == nil || before.DefaultAction == "" {
+		before = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: o.Architectures}
+	}
+	kept, err := json.Marshal(profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	merged, left, err := Merge(profile, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, _ := json.Marshal(profile); string(now) != string(kept) {
+		t.Error("Merge changed the profile that it was given")
+	}
+	old, fresh := mustFilter(t, before), mustFilter(t, merged)
+	own, err := newResidue(roundTrip(t, left))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		for _, call := range calls {
+			for _, args := range registers(call) {
+				d := e.data(t, call.name, args...)
+				was, is := mustRun(t, old, d), mustRun(t, fresh, d)
+				if problem := judge(call, d, was, is, own); problem != "" {
+					t.Errorf("%s %s%#x: was %#x, is %#x: %s", e.arch, call.name, d.Args, was, is, problem)
+				}
+			}
+		}
+		// Everything else is as it was.
+		for number := range uint32(500) {
+			if e.arch == specs.ArchX32 {
+				number |= x32Bit
+			}
+			name, err := libseccomp.ScmpSyscall(number).GetNameByArch(e.scmp)
+			if _, ours := lookup(name); err == nil && ours {
+				continue
+			}
+			for _, args := range [][6]uint64{{}, {1}, {0x20000}, {1 << 32, 2, 3}} {
+				d := data{Number: number, Audit: e.audit, Args: args}
+				if was, is := mustRun(t, old, d), mustRun(t, fresh, d); was != is {
+					t.Errorf("%s %s (%d): was %#x, is %#x", e.arch, name, number, was, is)
+				}
+			}
+		}
+	}
+}
+
+// judge says what is wrong with the verdict on a call, if anything is.
+func judge(call watched, d data, was, is uint32, own *residue) string {
+	allowed := was&retActionMask == retAllow || was&retActionMask == retLog
+	begins := call.name != ptrace || isBegin(d)
+	switch {
+	case is == retNotify:
+		answer, err := own.evaluate(&notification{Syscall: call.name, Data: d})
+		switch {
+		case err != nil:
+			return err.Error()
+		case answer != nil && allowed:
+			return "the listener refuses what the profile allows"
+		case answer != nil && (was&retActionMask != retErrno || min(was&retData, 4095) != uint32(answer.errno)):
+			return fmt.Sprintf("the listener answers %d", answer.errno)
+		case answer == nil && !allowed:
+			return "weaker: the listener is asked about what was refused"
+		case answer == nil && !begins && !own.covers(call.name) && was&retActionMask != retLog:
+			return "a request that begins nothing is notified"
+		}
+		return ""
+	case is != was:
+		return "changed"
+	case allowed && begins:
+		return "let through without a notification"
+	}
+	return ""
+}
+
+func (r *residue) covers(name string) bool { return r != nil && r.names[name] }
+
+// registers are arguments around everything that rules above compare with.
+func registers(call watched) [][]uint64 {
+	values := []uint64{
+		0, 1, 2, 3, 4, 7, 15, 16, 17, 20, 31, 32, 0x4000, 0x4200, 0x4205, 0x4206, 0x4207, 0x7fff, 0x8000,
+		0x7fffffff, 0x80000000, 0xffffffff, 1 << 32, 1<<32 | 16, 1<<32 | 0x4206, 1<<63 | 16, 1<<33 | 4, 1 << 33, ^uint64(0), 0xffffffff00000000 | 0x4206,
+	}
+	if call.name == ptrace {
+		for n := range uint64(0x4220) {
+			if n < 70 || n > 0x41f0 || n%97 == 0 {
+				values = append(values, n)
+			}
+		}
+		for bit := range 64 {
+			values = append(values, 1<<bit, 1<<bit|16, 1<<bit|0x4206, 1<<bit^16, 1<<bit^0x4206)
+		}
+	}
+	var list [][]uint64
+	for _, first := range values {
+		for _, second := range []uint64{0, 2, 1 << 33, 1<<33 | 2} {
+			list = append(list, []uint64{first, second, 0, 4, 0, 0}, []uint64{first, second, 7, 20, 0, 0x100}, []uint64{first, second, 2, 0, 0, 1})
+		}
+	}
+	return list
+}
+
+func roundTrip(t *testing.T, r *Residue) *Residue {
+	t.Helper()
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back *Residue
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(back, r) {
+		t.Errorf("residue %+v came back from JSON as %+v", r, back)
+	}
+	return back
+}
+
+func TestMergeRefuses(t *testing.T) {
+	conditional := func(action specs.LinuxSeccompAction) *specs.LinuxSeccomp {
+		return &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{when(named(action, "ptrace"), arg(0, specs.OpEqualTo, 16))}}
+	}
+	for name, test := range map[string]struct {
+		profile *specs.LinuxSeccomp
+		want    string
+	}{
+		"listener":        {&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/run/agent.sock"}, `listenerPath "/run/agent.sock"`},
+		"notify":          {&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{named(specs.ActNotify, "mount")}}, "SCMP_ACT_NOTIFY"},
+		"default notify":  {&specs.LinuxSeccomp{DefaultAction: specs.ActNotify}, "SCMP_ACT_NOTIFY"},
+		"kill":            {conditional(specs.ActKillProcess), "change the action to SCMP_ACT_ERRNO"},
+		"kill, old":       {conditional(specs.ActKill), "change the action to SCMP_ACT_ERRNO"},
+		"trap":            {conditional(specs.ActTrap), "change the action to SCMP_ACT_ERRNO"},
+		"trace":           {conditional(specs.ActTrace), "change the action to SCMP_ACT_ERRNO"},
+		"unknown action":  {conditional("SCMP_ACT_MAYBE"), `unknown action "SCMP_ACT_MAYBE"`},
+		"unknown default": {&specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"}, "defaultAction"},
+		"no default":      {&specs.LinuxSeccomp{Syscalls: []specs.LinuxSyscall{named(specs.ActAllow, "read")}}, "defaultAction"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := Merge(test.profile, options())
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestMergeTwice(t *testing.T) {
+	for name, profile := range profiles() {
+		t.Run(name, func(t *testing.T) {
+			once, _, err := Merge(profile, options())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if once.ListenerPath != socket {
+				t.Fatalf("listenerPath %q", once.ListenerPath)
+			}
+			if _, _, err := Merge(once, options()); !errors.Is(err, ErrMerged) {
+				t.Errorf("error %v, want ErrMerged", err)
+			}
+		})
+	}
+}
+
+func TestMergeNothingToNotify(t *testing.T) {
+	profile := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{named(specs.ActAllow, "read", "write")}}
+	merged, left, err := Merge(profile, options())
+	if err != nil || left != nil {
+		t.Fatal(left, err)
+	}
+	if !reflect.DeepEqual(merged, profile) {
+		t.Errorf("%+v, want it as it was", merged)
+	}
+}
+
+func TestMergeFlags(t *testing.T) {
+	o := options()
+	o.WaitKillable = true
+	for _, test := range []struct{ given, want []specs.LinuxSeccompFlag }{
+		{nil, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow, specs.LinuxSeccompFlagWaitKillableRecv}},
+		{[]specs.LinuxSeccompFlag{}, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
+		{[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
+	} {
+		merged, _, err := Merge(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: test.given}, o)
+		if err != nil || !reflect.DeepEqual(merged.Flags, test.want) {
+			t.Errorf("flags %v became %v (%v), want %v", test.given, merged.Flags, err, test.want)
+		}
+	}
+}
+
+func TestComplementIsOne(t *testing.T) {
+	covered := uint64(0)
+	conditions := complement(begins[:])
+	for i, a := range conditions {
+		mask := uint32(a.Value)
+		covered += uint64(^mask) + 1
+		for _, b := range conditions[:i] {
+			if common := uint32(a.Value & b.Value); uint32(a.ValueTwo)&common == uint32(b.ValueTwo)&common {
+				t.Errorf("%+v overlaps %+v", a, b)
+			}
+		}
+		for _, request := range begins {
+			if request&mask == uint32(a.ValueTwo) {
+				t.Errorf("%+v has %#x in it", a, request)
+			}
+		}
+	}
+	if want := uint64(1)<<32 - uint64(len(begins)); covered != want {
+		t.Errorf("%d conditions cover %d values, want %d", len(conditions), covered, want)
+	}
+	if len(conditions) > 64 {
+		t.Errorf("%d conditions: more than a filter should carry", len(conditions))
+	}
+}

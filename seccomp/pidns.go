@@ -1,0 +1,123 @@
+package seccomp
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ioctls of a pid namespace's file, include/uapi/linux/nsfs.h: _IO(0xb7, 0x2) and
+// _IOR(0xb7, 0x6, int), the same number on every architecture that
+// numbers its ioctls as asm-generic does, amd64 and arm64 among them.
+const (
+	nsGetParent       = 0xb702
+	nsGetPIDFromPIDNS = 0x8004b706 // Linux 6.11
+)
+
+// translate returns the pid that this process has for one in the pid namespace
+// open as ns, which must be the caller's: 0 if the task is out of this process's
+// sight. depth is how many namespaces below proc's own ns is. The error wraps
+// errGone if there is no such task.
+func (p procfs) translate(ns *os.File, depth, pid int) (int, error) {
+	if pid <= 0 {
+		return 0, fmt.Errorf("pid %d: %w", pid, errGone)
+	}
+	if depth == 0 {
+		// Its numbers are ours. Whether there is such a task is found out by reading it.
+		return pid, nil
+	}
+	found, _, errno := unix.Syscall(unix.SYS_IOCTL, ns.Fd(), nsGetPIDFromPIDNS, uintptr(pid))
+	switch errno {
+	case 0:
+		return int(found), nil
+	case unix.ESRCH:
+		return 0, fmt.Errorf("pid %d: %w", pid, errGone)
+	case unix.ENOTTY:
+		return p.scan(ns, depth, pid)
+	default:
+		return 0, fmt.Errorf("translate pid %d: %w", pid, errno)
+	}
+}
+
+// scan looks through proc for a task whose pid in the namespace ns, depth below
+// proc's own, is inside: what a kernel without the ioctl leaves. Process
+// leaders come first, since nearly every pid that is asked for is one's.
+func (p procfs) scan(ns *os.File, depth, inside int) (int, error) {
+	leaders, err := pids(string(p))
+	if err != nil {
+		return 0, err
+	}
+	for _, pid := range leaders {
+		if p.is(ns, depth, inside, pid) {
+			return pid, nil
+		}
+	}
+	for _, pid := range leaders {
+		tids, err := pids(p.path(pid, "task"))
+		if err != nil {
+			continue // it ended
+		}
+		for _, tid := range tids {
+			if p.is(ns, depth, inside, tid) {
+				return tid, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("pid %d: %w", inside, errGone)
+}
+
+// is says whether the task tid has the pid inside in the namespace ns.
+func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
+	s, err := p.status(tid)
+	if err != nil || len(s.inside) <= depth || s.inside[depth] != inside {
+		return false
+	}
+	own, err := os.Open(p.path(tid, "ns", "pid"))
+	if err != nil {
+		return false
+	}
+	defer func() { _ = own.Close() }()
+	// The task may live in a namespace below.
+	for up := len(s.inside) - 1 - depth; up > 0; up-- {
+		fd, err := unix.IoctlRetInt(int(own.Fd()), nsGetParent)
+		if err != nil {
+			return false
+		}
+		_ = own.Close()
+		own = os.NewFile(uintptr(fd), "pid namespace")
+	}
+	return sameFile(ns, own)
+}
+
+func sameFile(a, b *os.File) bool {
+	x, err := a.Stat()
+	if err != nil {
+		return false
+	}
+	y, err := b.Stat()
+	return err == nil && os.SameFile(x, y)
+}
+
+// pids are the numbers among a directory's names.
+func pids(directory string) ([]int, error) {
+	d, err := os.Open(directory) //nolint:gosec // a folder of proc
+	if err != nil {
+		return nil, gone("list tasks", err)
+	}
+	defer func() { _ = d.Close() }()
+	names, err := d.Readdirnames(-1)
+	if err != nil && !errors.Is(err, syscall.ESRCH) {
+		return nil, fmt.Errorf("list tasks: %w", err)
+	}
+	var numbers []int
+	for _, name := range names {
+		if n, err := strconv.Atoi(name); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, nil
+}

@@ -1,0 +1,237 @@
+package seccomp
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// notification is a system call that waits for its answer.
+type notification struct {
+	ID      uint64
+	TID     int // the calling thread, as this process sees it; 0 if it does not
+	Arch    specs.Arch
+	Syscall string // "" if libseccomp has no name for it
+	Data    data
+}
+
+// errStale says that the caller waits no longer, so that its pid may be another's by now.
+var errStale = errors.New("the caller is gone")
+
+// resolver finds out which processes a notification is about.
+type resolver struct {
+	proc    procfs
+	process int // see Call.Process
+	// valid says whether the caller still waits. It is asked after every read
+	// of the caller's state, and before what was read is used.
+	valid func() bool
+}
+
+// caller is what is known of the thread that waits.
+type caller struct {
+	Task
+	status
+}
+
+// resolve returns the Calls that a notification stands for. Processes that
+// cannot be told are zero. The error wraps errStale; errGone where there is no
+// target; or errNotPIDFD.
+func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
+	call := Call{
+		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process,
+	}
+	if w.argument == argumentTrace {
+		call.Request = requestName(uint32(n.Data.Args[0] & requestMask))
+	}
+	who, err := r.caller(n.TID)
+	if err != nil {
+		if errors.Is(err, errStale) {
+			return nil, err
+		}
+		return []Call{call}, nil
+	}
+	call.Actor = who.Task
+
+	switch w.argument {
+	case argumentPIDFD:
+		return r.byPIDFD(call, who, descriptor(n.Data.Args[0]))
+	case argumentTwo:
+		return r.byPIDs(call, who, descriptor(n.Data.Args[0]), descriptor(n.Data.Args[1]))
+	case argumentTrace:
+		if uint32(n.Data.Args[0]&requestMask) == requestTraceme {
+			return r.traceme(call, who)
+		}
+		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
+	default:
+		return r.byPIDs(call, who, descriptor(n.Data.Args[0]))
+	}
+}
+
+// descriptor is how the kernel reads a register that holds a pid or a descriptor: as an int.
+func descriptor(register uint64) int {
+	return int(int32(register & requestMask)) //nolint:gosec // the kernel's own truncation
+}
+
+func (r *resolver) caller(tid int) (caller, error) {
+	if tid == 0 {
+		return caller{}, errors.New("the caller is in a pid namespace out of sight")
+	}
+	s, err := r.proc.status(tid)
+	if err == nil && !r.valid() {
+		err = errStale
+	}
+	if err != nil {
+		return caller{}, r.unlessStale(err)
+	}
+	task, err := r.task(s.tgid, tid)
+	if err != nil {
+		return caller{}, r.unlessStale(err)
+	}
+	if !r.valid() {
+		return caller{}, errStale
+	}
+	return caller{Task: task, status: s}, nil
+}
+
+// unlessStale tells a read that failed since the caller is gone from others.
+func (r *resolver) unlessStale(err error) error {
+	if !r.valid() {
+		return errStale
+	}
+	return err
+}
+
+func (r *resolver) task(pid, tid int) (Task, error) {
+	start, err := r.proc.start(pid)
+	if err != nil {
+		return Task{}, err
+	}
+	return Task{PID: pid, TID: tid, Start: start}, nil
+}
+
+// traceme is a call without a target: the caller offers itself to its parent.
+func (r *resolver) traceme(call Call, who caller) ([]Call, error) {
+	call.Actor, call.Target = Task{}, who.Task
+	if n := len(who.inside); n > 0 {
+		call.TargetInside = who.inside[n-1]
+	}
+	if who.parent > 0 {
+		if parent, err := r.task(who.parent, who.parent); err == nil {
+			call.Actor = parent
+		}
+	}
+	if !r.valid() {
+		return nil, errStale
+	}
+	return []Call{call}, nil
+}
+
+// byPIDs makes a Call for each of the pids; of several, for those that are not the caller's own.
+func (r *resolver) byPIDs(call Call, who caller, inside ...int) ([]Call, error) {
+	var list []Call
+	for _, pid := range inside {
+		target, err := r.target(who, pid)
+		switch {
+		case errors.Is(err, errStale), errors.Is(err, errGone):
+			return nil, err
+		case err != nil:
+			target = Task{}
+		}
+		call.Target, call.TargetInside = target, pid
+		list = append(list, call)
+	}
+	others := list[:0:0]
+	for _, c := range list {
+		if c.Target.PID != who.PID {
+			others = append(others, c)
+		}
+	}
+	if len(others) == 0 {
+		return list[:1], nil
+	}
+	return others, nil
+}
+
+// target is the process of a pid or tid in the caller's namespace.
+func (r *resolver) target(who caller, inside int) (Task, error) {
+	depth := len(who.inside) - 1
+	if depth < 0 {
+		return Task{}, errors.New("status has no NSpid")
+	}
+	if inside == who.inside[depth] {
+		return who.Task, nil
+	}
+	tid := inside
+	if depth > 0 {
+		var err error
+		if tid, err = r.translate(who, depth, inside); err != nil {
+			return Task{}, err
+		}
+		if tid == 0 {
+			return Task{}, fmt.Errorf("pid %d is out of sight", inside)
+		}
+	}
+	return r.found(tid)
+}
+
+func (r *resolver) translate(who caller, depth, inside int) (int, error) {
+	ns, err := os.Open(r.proc.path(who.TID, "ns", "pid"))
+	if err != nil {
+		return 0, r.unlessStale(fmt.Errorf("open the caller's pid namespace: %w", err))
+	}
+	defer func() { _ = ns.Close() }()
+	if !r.valid() {
+		return 0, errStale
+	}
+	return r.proc.translate(ns, depth, inside)
+}
+
+// found is the process that a task of this proc belongs to.
+func (r *resolver) found(tid int) (Task, error) {
+	if tid <= 0 {
+		return Task{}, fmt.Errorf("pid %d: %w", tid, errGone)
+	}
+	s, err := r.proc.status(tid)
+	if err != nil {
+		return Task{}, err
+	}
+	return r.task(s.tgid, tid)
+}
+
+// The values that stand for the caller itself in place of a pidfd, since Linux
+// 6.14 (include/uapi/linux/pidfd.h). Older kernels fail the call.
+const (
+	pidfdSelfThread      = -10000
+	pidfdSelfThreadGroup = -20000
+)
+
+func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
+	if fd == pidfdSelfThread || fd == pidfdSelfThreadGroup {
+		call.Target = who.Task
+		return []Call{call}, nil
+	}
+	if fd < 0 {
+		return nil, errNotPIDFD
+	}
+	call.Swappable = who.threads != 1 || r.proc.sharesFiles(who.TID)
+	pid, err := r.proc.pidfd(who.TID, fd)
+	if !r.valid() {
+		return nil, errStale
+	}
+	switch {
+	case errors.Is(err, errNotPIDFD), errors.Is(err, errGone):
+		return nil, err
+	case err != nil, pid == 0:
+		return []Call{call}, nil
+	}
+	target, err := r.found(pid)
+	switch {
+	case errors.Is(err, errGone):
+		return nil, err
+	case err == nil:
+		call.Target = target
+	}
+	return []Call{call}, nil
+}

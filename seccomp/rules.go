@@ -1,0 +1,154 @@
+package seccomp
+
+import (
+	"fmt"
+	"slices"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// rule is one rule as it reaches libseccomp.
+type rule struct {
+	verdict
+	errnoRet *uint
+	args     []specs.LinuxSeccompArg
+}
+
+// rules is what a profile says of one system call.
+type rules struct {
+	name     string
+	fallback verdict // the profile's default
+	// always is the unconditional rule in force. libseccomp keeps the first of
+	// several, and an unconditional rule beats conditional ones in either order.
+	always *rule
+	when   []rule // the conditional ones, where there is no unconditional one
+}
+
+func rulesFor(profile *specs.LinuxSeccomp, name string, fallback verdict) (rules, error) {
+	r := rules{name: name, fallback: fallback}
+	for _, entry := range profile.Syscalls {
+		if !slices.Contains(entry.Names, name) {
+			continue
+		}
+		v, err := newVerdict(entry.Action, entry.ErrnoRet)
+		if err != nil {
+			return rules{}, fmt.Errorf("seccomp profile: rule for %s: %w", name, err)
+		}
+		if v == fallback {
+			continue // runc skips these: libseccomp takes no rule that says what the default says
+		}
+		if len(entry.Args) == 0 {
+			if r.always == nil {
+				r.always = &rule{verdict: v}
+			}
+			continue
+		}
+		for _, args := range split(entry.Args) {
+			r.when = append(r.when, rule{verdict: v, errnoRet: entry.ErrnoRet, args: args})
+		}
+	}
+	if r.always != nil {
+		r.when = nil
+	}
+	return r, nil
+}
+
+// split is how runc reads an entry's conditions: all of them must hold, unless two
+// are on the same argument, in which case any one of them is enough
+// (libcontainer/seccomp, matchCall).
+func split(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
+	seen := map[uint]bool{}
+	for _, arg := range args {
+		if seen[arg.Index] {
+			alternatives := make([][]specs.LinuxSeccompArg, 0, len(args))
+			for _, arg := range args {
+				alternatives = append(alternatives, []specs.LinuxSeccompArg{arg})
+			}
+			return alternatives
+		}
+		seen[arg.Index] = true
+	}
+	return [][]specs.LinuxSeccompArg{args}
+}
+
+// notify returns the entries to put in place of these rules so that the listener is
+// asked where they let the call through; none where they never do. The second
+// list is what the listener has to evaluate by itself.
+func (r rules) notify() (entries, residue []specs.LinuxSyscall, err error) {
+	permits := func(r rule) bool { return r.allows() }
+	switch {
+	case r.always != nil && r.always.allows():
+		return r.notifyAllowed(r.always.action), nil, nil
+	case r.always != nil:
+		return nil, nil, nil
+	case len(r.when) == 0 && r.fallback.allows():
+		return r.notifyAllowed(r.fallback.action), nil, nil
+	case r.fallback.allows():
+		return r.hand()
+	case slices.ContainsFunc(r.when, permits):
+		return r.relabel(), nil, nil
+	default:
+		return nil, nil, nil
+	}
+}
+
+// notifyAllowed replaces rules that let every such call through.
+func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSyscall {
+	if r.name != ptrace {
+		return []specs.LinuxSyscall{r.entry(specs.ActNotify)}
+	}
+	var entries []specs.LinuxSyscall
+	for _, request := range begins {
+		entries = append(entries, r.entry(specs.ActNotify, isRequest(request)))
+	}
+	if action == r.fallback.action {
+		return entries
+	}
+	for _, condition := range complement(begins[:]) {
+		entries = append(entries, r.entry(action, condition))
+	}
+	return entries
+}
+
+// relabel replaces rules of a profile that refuses by default and lets a call
+// through on conditions: the same conditions notify instead. The filter's tree
+// keeps its form, so a call that met a rule of the old one meets the same now.
+func (r rules) relabel() []specs.LinuxSyscall {
+	entries := make([]specs.LinuxSyscall, 0, len(r.when))
+	for _, old := range r.when {
+		entry := r.entry(old.action, old.args...)
+		entry.ErrnoRet = old.errnoRet
+		if old.allows() && !(r.name == ptrace && slices.ContainsFunc(old.args, excludesBegin)) {
+			entry.Action = specs.ActNotify
+			entry.ErrnoRet = nil
+		}
+		entries = append(entries, entry)
+	}
+	return entries
+}
+
+// excludesBegin says that a call which meets the condition begins no access,
+// whether the comparison is one of 64 bits or of 32.
+func excludesBegin(arg specs.LinuxSeccompArg) bool {
+	return arg.Index == 0 && arg.Op == specs.OpEqualTo && !slices.Contains(begins[:], uint32(arg.Value&requestMask))
+}
+
+// hand makes the listener evaluate the rules: those of a profile that allows by
+// default and refuses on conditions, of which a filter could say the opposite only
+// for some. It is asked every time.
+func (r rules) hand() (entries, residue []specs.LinuxSyscall, err error) {
+	for _, old := range r.when {
+		if !old.answerable() {
+			return nil, nil, fmt.Errorf("seccomp profile: the rule for %s has a condition and the action %s, which a listener cannot carry out: "+
+				"change the action to SCMP_ACT_ERRNO, or take the condition away", r.name, old.action)
+		}
+		entry := r.entry(old.action, old.args...)
+		entry.ErrnoRet = old.errnoRet
+		residue = append(residue, entry)
+	}
+	return []specs.LinuxSyscall{r.entry(specs.ActNotify)}, residue, nil
+}
+
+func (r rules) entry(action specs.LinuxSeccompAction, args ...specs.LinuxSeccompArg) specs.LinuxSyscall {
+	return specs.LinuxSyscall{Names: []string{r.name}, Action: action, Args: args}
+}
