@@ -99,7 +99,7 @@ func (n *Node) processes() ([]int, error) {
 		if err != nil || pid == os.Getpid() || (n.process != nil && pid == n.process.Process.Pid) {
 			continue
 		}
-		cgroup, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup")) //nolint:gosec // a number under /proc
+		cgroup, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
 		if strings.Contains(string(cgroup), "/"+n.Namespace+"/") || strings.Contains(cmdline(pid), "-namespace "+n.Namespace+" ") {
 			pids = append(pids, pid)
 		}
