@@ -92,8 +92,21 @@ func (n *Node) RunDetached(ctx context.Context, spec Spec) (*Container, error) {
 
 // Create makes a container up to where its init waits to be started. An error
 // leaves nothing of it in containerd.
-func (n *Node) Create(ctx context.Context, spec Spec) (_ *Container, err error) {
-	ctx = namespaces.WithNamespace(ctx, n.Namespace)
+func (n *Node) Create(ctx context.Context, spec Spec) (*Container, error) {
+	c, err := n.Prepare(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.CreateTask(ctx); err != nil {
+		return nil, errors.Join(err, c.container.Delete(n.in(context.WithoutCancel(ctx)), containerd.WithSnapshotCleanup))
+	}
+	return c, nil
+}
+
+// Prepare makes all of a container that is not the runtime's: its record, its
+// spec and its root file system. CreateTask does the rest.
+func (n *Node) Prepare(ctx context.Context, spec Spec) (_ *Container, err error) {
+	ctx = n.in(ctx)
 	if spec.ID == "" {
 		spec.ID = "c-" + randomName()
 	}
@@ -107,22 +120,23 @@ func (n *Node) Create(ctx context.Context, spec Spec) (_ *Container, err error) 
 	if err != nil {
 		return nil, fmt.Errorf("make container %s: %w", spec.ID, err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.container.Delete(context.WithoutCancel(ctx), containerd.WithSnapshotCleanup))
-		}
-	}()
-	c.task, err = c.container.NewTask(ctx, c.output.creator(n))
+	return c, nil
+}
+
+// CreateTask has the runtime create a prepared container.
+func (c *Container) CreateTask(ctx context.Context) (err error) {
+	ctx = c.node.in(ctx)
+	c.task, err = c.container.NewTask(ctx, c.output.creator(c.node))
 	if err != nil {
-		return nil, fmt.Errorf("create the task of container %s: %w", spec.ID, err)
+		return fmt.Errorf("create the task of container %s: %w", c.ID, err)
 	}
 	c.PID = int(c.task.Pid())
 	c.exit, err = c.task.Wait(context.WithoutCancel(ctx))
 	if err != nil {
 		_, deleteErr := c.task.Delete(context.WithoutCancel(ctx), containerd.WithProcessKill)
-		return nil, errors.Join(fmt.Errorf("wait for container %s: %w", spec.ID, err), deleteErr)
+		return errors.Join(fmt.Errorf("wait for container %s: %w", c.ID, err), deleteErr)
 	}
-	return c, nil
+	return nil
 }
 
 func (n *Node) specOpts(spec Spec) []oci.SpecOpts {

@@ -1,0 +1,89 @@
+// Command bench measures what shimward costs, side by side with stock runc, in
+// one run: each round measures every arrangement once, in an order that
+// rotates, and a ratio is of two measurements of the same round. It prints
+// tables, writes them as JSON, and asserts nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// arguments is what the command line says.
+type arguments struct {
+	engines, bin, micro string
+	json                string
+	rounds              int
+}
+
+func main() {
+	if err := run(os.Stdout, os.Stderr, os.Args); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out, progress io.Writer, args []string) (err error) {
+	a, err := parse(args)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	n, err := node.Start(ctx, node.Options{Engines: a.engines, Bin: a.bin})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.Stop(context.WithoutCancel(ctx))) }()
+
+	b := &bench{node: n, arguments: a, progress: progress}
+	var results []table
+	for _, measure := range []func(context.Context) (table, error){b.lifecycle, b.memory, b.inside} {
+		result, err := measure(ctx)
+		if err != nil {
+			return err
+		}
+		results = append(results, result)
+		if err := result.print(out); err != nil {
+			return err
+		}
+	}
+	return writeJSON(a.json, results)
+}
+
+func parse(args []string) (arguments, error) {
+	var a arguments
+	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
+	flags.StringVar(&a.engines, "engines", "", "the `folder` with containerd and runc")
+	flags.StringVar(&a.bin, "bin", "", "the `folder` with shimward's binaries")
+	flags.StringVar(&a.micro, "micro", "", "the `program` that is timed inside containers")
+	flags.StringVar(&a.json, "json", "bench.json", "the `file` for the results")
+	flags.IntVar(&a.rounds, "rounds", 15, "how often each arrangement is measured")
+	if err := flags.Parse(args[1:]); err != nil {
+		return a, err
+	}
+	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 {
+		return a, errors.New("run this through `make bench`: it says where everything is")
+	}
+	return a, nil
+}
+
+// bench is a node to measure on.
+type bench struct {
+	arguments
+	node     *node.Node
+	progress io.Writer
+}
+
+func (b *bench) round(what string, i int) {
+	fmt.Fprintf(b.progress, "%s, round %d of %d\n", what, i+1, b.rounds)
+}

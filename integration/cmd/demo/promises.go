@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/emulate"
+)
+
+// promises holds the rounds against what shimward promises, and says what is broken.
+func promises(rounds []round) []error {
+	var broken []error
+	for _, r := range rounds {
+		for _, result := range r.report.Results {
+			if err := r.promise(result); err != nil {
+				broken = append(broken, fmt.Errorf("%s under %s: %w", result.Name, r.title, err))
+			}
+		}
+	}
+	return broken
+}
+
+func (r round) promise(result emulate.Result) error {
+	if result.Outcome == emulate.OutcomeUnsupported && r.mode != "enforce" {
+		return nil // there is no such door in this kernel
+	}
+	switch seen := r.seen(result); {
+	case r.mode != "enforce" && !result.Through():
+		return fmt.Errorf("the attempt did not work (%s %s), so this proves nothing", result.Outcome, result.Error)
+	case r.mode == "enforce" && result.Through():
+		return fmt.Errorf("the attempt got through")
+	case r.mode == "":
+		return nil
+	case len(seen) != 1:
+		return fmt.Errorf("it is %d events and not one", len(seen))
+	default:
+		return r.verdict(seen[0], result)
+	}
+}
+
+// verdict checks that the event says what really happened.
+func (r round) verdict(e event.Event, result emulate.Result) error {
+	stopped := e.Access.Verdict == access.VerdictRefused || e.Access.Verdict == access.VerdictKilled
+	if stopped != (r.mode == "enforce") {
+		return fmt.Errorf("the event says %s", e.Access.Verdict)
+	}
+	if e.Access.Target.PIDInside != result.Target {
+		return fmt.Errorf("the event names pid %d as the target, and it was %d", e.Access.Target.PIDInside, result.Target)
+	}
+	return nil
+}
