@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 )
@@ -39,7 +38,7 @@ type request map[string]setting
 // containers of the pod are checked as well: a mistake shows at the first container.
 func parseAnnotations(all map[string]string, container string) (request, error) {
 	keys := make([]string, 0, len(all))
-	for key := range maps.Keys(all) {
+	for key := range all {
 		// The prefix in other letters is a slip, which must not end in the defaults.
 		if len(key) >= len(AnnotationPrefix)-1 && strings.EqualFold((key + "/")[:len(AnnotationPrefix)], AnnotationPrefix) {
 			keys = append(keys, key)

@@ -37,8 +37,18 @@ func (tierError) Unwrap() error { return ErrTier }
 
 // Enforces says whether what the rules refuse is really refused on a node of
 // that tier, or let through and recorded.
-func (p *Plan) Enforces(tier access.Tier) bool {
-	return p.Mode == ModeEnforce && (tier != access.TierTracepoint || p.WithoutLSM != WithoutLSMAudit)
+func (p *Plan) Enforces(tier access.Tier) bool { return p.unenforced(tier) == "" }
+
+// unenforced is why not. A tier that is not known weakens nothing.
+func (p *Plan) unenforced(tier access.Tier) string {
+	switch {
+	case p.Mode != ModeEnforce:
+		return "mode=" + string(p.Mode)
+	case tier == access.TierTracepoint && p.WithoutLSM == WithoutLSMAudit:
+		return "without_lsm=" + string(p.WithoutLSM)
+	default:
+		return ""
+	}
 }
 
 // Table is the outbound rules by relation, as the kernel side has them. The
@@ -94,7 +104,8 @@ func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation
 	switch {
 	case decision.Action == ActionRefuse:
 		decision.Severity = SeverityCritical
-		if p.Enforces(tier) {
+		decision.Unenforced = p.unenforced(tier)
+		if decision.Unenforced == "" {
 			decision.Verdict = access.VerdictRefused
 		}
 	case operation == access.OperationInspect:

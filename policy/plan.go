@@ -77,5 +77,7 @@ type Decision struct {
 	Rule     string         // such as "baseline.other_container"
 	Severity string         // "info", "warning", "critical"
 	Verdict  access.Verdict // what to do in the Plan's mode and the node's tier, for a sensor that can refuse
-	Quiet    bool           // a process's ordinary use of its own memory: no event
+	// Unenforced is why the verdict is weaker than the action: "mode=audit", "without_lsm=audit", or "".
+	Unenforced string
+	Quiet      bool // a process's ordinary use of its own memory: no event
 }

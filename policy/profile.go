@@ -149,10 +149,13 @@ func (c *Config) checkProfile(name string) error {
 			return fmt.Errorf("%s = %w", rule.name, err)
 		}
 	}
-	for key, paths := range map[string][]string{"allow": own.Allow, "allow_pod": own.AllowPod} {
-		for _, path := range paths {
+	for _, list := range []struct {
+		key   string
+		paths []string
+	}{{"allow", own.Allow}, {"allow_pod", own.AllowPod}} {
+		for _, path := range list.paths {
 			if err := checkException(path); err != nil {
-				return fmt.Errorf("%s: %w", key, err)
+				return fmt.Errorf("%s: %w", list.key, err)
 			}
 		}
 	}

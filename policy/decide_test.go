@@ -1,0 +1,215 @@
+package policy
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+)
+
+func planOf(t testing.TB, profile string, mode Mode, without WithoutLSM) *Plan {
+	t.Helper()
+	rules, ok := builtin(profile)
+	if !ok {
+		t.Fatalf("no profile %q", profile)
+	}
+	return &Plan{Mode: mode, Profile: profile, Rules: rules.Rules, WithoutLSM: without}
+}
+
+func TestDecide(t *testing.T) {
+	const (
+		lsm        = access.TierLSM
+		tracepoint = access.TierTracepoint
+		read       = access.OperationRead
+		inspect    = access.OperationInspect
+		observed   = access.VerdictObserved
+		refused    = access.VerdictRefused
+	)
+	type in struct {
+		profile   string
+		mode      Mode
+		without   WithoutLSM
+		vector    access.Vector
+		operation access.Operation
+		relation  access.Relation
+		inbound   bool
+		tier      access.Tier
+	}
+	for name, test := range map[string]struct {
+		in   in
+		want Decision
+	}{
+		"other container": {
+			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationOtherContainer, false, lsm},
+			Decision{ActionRefuse, "baseline.other_container", "critical", refused, "", false},
+		},
+		"refused, audit": {
+			in{"baseline", ModeAudit, "kill", access.VectorProcMem, read, access.RelationHost, false, lsm},
+			Decision{ActionRefuse, "baseline.host", "critical", observed, "mode=audit", false},
+		},
+		"tracepoint tier, kill": {
+			in{"baseline", ModeEnforce, "kill", access.VectorPtrace, read, access.RelationSamePod, false, tracepoint},
+			Decision{ActionRefuse, "baseline.same_pod", "critical", refused, "", false},
+		},
+		"tracepoint tier, audit": {
+			in{"baseline", ModeEnforce, "audit", access.VectorPtrace, read, access.RelationSamePod, false, tracepoint},
+			Decision{ActionRefuse, "baseline.same_pod", "critical", observed, "without_lsm=audit", false},
+		},
+		"tracepoint tier, refuse": {
+			in{"baseline", ModeEnforce, "refuse", access.VectorPtrace, read, access.RelationSamePod, false, tracepoint},
+			Decision{ActionRefuse, "baseline.same_pod", "critical", refused, "", false},
+		},
+		"lsm tier, audit": {
+			in{"baseline", ModeEnforce, "audit", access.VectorPtrace, read, access.RelationSamePod, false, lsm},
+			Decision{ActionRefuse, "baseline.same_pod", "critical", refused, "", false},
+		},
+		"same container": {
+			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationSameContainer, false, lsm},
+			Decision{ActionObserve, "baseline.same_container", "warning", observed, "", false},
+		},
+		"same container, strict": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationSameContainer, false, lsm},
+			Decision{ActionRefuse, "strict.same_container", "critical", refused, "", false},
+		},
+		"inspecting": {
+			in{"baseline", ModeEnforce, "kill", access.VectorKcmp, inspect, access.RelationSameContainer, false, lsm},
+			Decision{ActionObserve, "baseline.same_container", "info", observed, "", false},
+		},
+		"inspecting the host": {
+			in{"baseline", ModeEnforce, "kill", access.VectorKcmp, inspect, access.RelationHost, false, lsm},
+			Decision{ActionRefuse, "baseline.host", "critical", refused, "", false},
+		},
+		"own mem for writing": {
+			in{"baseline", ModeEnforce, "kill", access.VectorSelfMem, access.OperationWrite, access.RelationSelf, false, lsm},
+			Decision{ActionObserve, "baseline.self_mem_write", "warning", observed, "", false},
+		},
+		"own mem for writing, strict": {
+			in{"strict", ModeEnforce, "kill", access.VectorSelfMem, access.OperationWrite, access.RelationSelf, false, lsm},
+			Decision{ActionRefuse, "strict.self_mem_write", "critical", refused, "", false},
+		},
+		"own memory otherwise": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcessVMReadv, read, access.RelationSelf, false, lsm},
+			Decision{ActionObserve, "", "info", observed, "", true},
+		},
+		"off": {
+			in{"strict", ModeOff, "kill", access.VectorProcMem, read, access.RelationHost, false, lsm},
+			Decision{ActionObserve, "", "info", observed, "", true},
+		},
+		"inbound, baseline": {
+			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationOtherContainer, true, lsm},
+			Decision{ActionObserve, "baseline.inbound", "warning", observed, "", false},
+		},
+		"inbound, strict": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationOtherContainer, true, lsm},
+			Decision{ActionRefuse, "strict.inbound", "critical", refused, "", false},
+		},
+		"inbound from the host": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationHost, true, lsm},
+			Decision{ActionObserve, "strict.inbound", "warning", observed, "", false},
+		},
+		"inbound from the runtime's exec": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcMem, inspect, access.RelationSameContainer, true, lsm},
+			Decision{ActionObserve, "strict.inbound", "info", observed, "", false},
+		},
+		"unknown relation": {
+			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, 0, false, lsm},
+			Decision{ActionRefuse, "baseline.host", "critical", refused, "", false},
+		},
+		"relation out of range": {
+			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, 200, false, lsm},
+			Decision{ActionRefuse, "baseline.host", "critical", refused, "", false},
+		},
+		"unknown tier": {
+			in{"baseline", ModeEnforce, "audit", access.VectorProcMem, read, access.RelationHost, false, 0},
+			Decision{ActionRefuse, "baseline.host", "critical", refused, "", false},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan := planOf(t, test.in.profile, test.in.mode, test.in.without)
+			got := plan.Decide(test.in.vector, test.in.operation, test.in.relation, test.in.inbound, test.in.tier)
+			if got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// What the kernel has as tables and what Go decides must be one policy.
+func TestDecideAgreesWithTables(t *testing.T) {
+	for _, profile := range []string{ProfileBaseline, ProfileStrict} {
+		plan := planOf(t, profile, ModeEnforce, WithoutLSMKill)
+		for relation := range access.Relation(access.Relations) {
+			vector := access.VectorProcMem
+			if relation == access.RelationSelf {
+				vector = access.VectorSelfMem
+			}
+			for _, inbound := range []bool{false, true} {
+				want := plan.Table()[relation]
+				if inbound {
+					want = plan.InboundTable()[relation]
+				}
+				got := plan.Decide(vector, access.OperationRead, relation, inbound, access.TierLSM)
+				if got.Action != want || (got.Verdict == access.VerdictRefused) != (want == ActionRefuse) {
+					t.Errorf("%s, %s, inbound %t: decides %+v, the table says %s", profile, relation, inbound, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestTraceme(t *testing.T) {
+	decide := func(profile string) Decision {
+		return planOf(t, profile, ModeAudit, WithoutLSMKill).
+			Decide(access.VectorPtrace, access.OperationAttach, access.RelationChild, false, access.TierLSM).Traceme()
+	}
+	if got := decide(ProfileBaseline).Severity; got != SeverityInfo {
+		t.Errorf("observed: severity %s", got)
+	}
+	if got := decide(ProfileStrict).Severity; got != SeverityCritical {
+		t.Errorf("refused: severity %s", got)
+	}
+}
+
+func TestExcept(t *testing.T) {
+	plan := planOf(t, ProfileStrict, ModeEnforce, WithoutLSMKill)
+	if _, ok := plan.Except(access.RelationChild); ok {
+		t.Error("a plan without exceptions made one")
+	}
+	plan.Allow, plan.AllowPod = []string{"/a"}, []string{"/b"}
+	for relation, rule := range map[access.Relation]string{
+		access.RelationSelf: "strict.allow", access.RelationChild: "strict.allow", access.RelationSameContainer: "strict.allow",
+		access.RelationSamePod: "strict.allow_pod", access.RelationOtherContainer: "", access.RelationHost: "", 0: "", 99: "",
+	} {
+		got, ok := plan.Except(relation)
+		if ok != (rule != "") || got.Rule != rule {
+			t.Errorf("%s: got %+v, %t", relation, got, ok)
+		}
+	}
+}
+
+func TestCheckTier(t *testing.T) {
+	for _, test := range []struct {
+		mode    Mode
+		without WithoutLSM
+		tier    access.Tier
+		ok      bool
+	}{
+		{ModeEnforce, WithoutLSMRefuse, access.TierTracepoint, false},
+		{ModeEnforce, WithoutLSMRefuse, 0, false},
+		{ModeEnforce, WithoutLSMRefuse, access.TierLSM, true},
+		{ModeAudit, WithoutLSMRefuse, access.TierTracepoint, true},
+		{ModeEnforce, WithoutLSMKill, access.TierTracepoint, true},
+		{ModeEnforce, WithoutLSMAudit, access.TierTracepoint, true},
+	} {
+		err := planOf(t, ProfileBaseline, test.mode, test.without).CheckTier(test.tier)
+		if (err == nil) != test.ok {
+			t.Errorf("%+v: got %v", test, err)
+		}
+		if err != nil {
+			if !errors.Is(err, ErrTier) {
+				t.Errorf("%v is no ErrTier", err)
+			}
+			wantError(t, err, `without_lsm = "refuse"`, "shimward.dev/mode")
+		}
+	}
+}
