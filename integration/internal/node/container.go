@@ -38,6 +38,8 @@ type Spec struct {
 	User string
 	// DefaultSeccomp gives it containerd's own seccomp profile, Kubernetes' RuntimeDefault.
 	DefaultSeccomp bool
+	// NoSpec leaves the container without a spec, and so its bundle without config.json.
+	NoSpec bool
 	// Options are applied last.
 	Options []oci.SpecOpts
 }
@@ -111,12 +113,12 @@ func (n *Node) Prepare(ctx context.Context, spec Spec) (_ *Container, err error)
 		spec.ID = "c-" + randomName()
 	}
 	c := &Container{ID: spec.ID, node: n, output: &output{}}
-	c.container, err = n.Client.NewContainer(ctx, spec.ID,
-		containerd.WithImage(n.image),
-		containerd.WithSnapshotter("overlayfs"),
-		containerd.WithNewSnapshot(spec.ID, n.image),
-		containerd.WithRuntime(spec.Runtime, nil),
-		containerd.WithNewSpec(n.specOpts(spec)...))
+	opts := []containerd.NewContainerOpts{containerd.WithRuntime(spec.Runtime, nil)}
+	if !spec.NoSpec {
+		opts = append(opts, containerd.WithImage(n.image), containerd.WithSnapshotter("overlayfs"),
+			containerd.WithNewSnapshot(spec.ID, n.image), containerd.WithNewSpec(n.specOpts(spec)...))
+	}
+	c.container, err = n.Client.NewContainer(ctx, spec.ID, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("make container %s: %w", spec.ID, err)
 	}
@@ -246,15 +248,21 @@ func (c *Container) Kill(ctx context.Context) error {
 	return nil
 }
 
+// DeleteTask kills what still runs of the container and removes its task: the
+// shim ends, and everything that it had to say is in the store. Delete is still to be called.
+func (c *Container) DeleteTask(ctx context.Context) error {
+	_, err := c.task.Delete(c.node.in(context.WithoutCancel(ctx)), containerd.WithProcessKill)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return fmt.Errorf("delete the task of container %s: %w", c.ID, err)
+	}
+	return nil
+}
+
 // Delete kills what still runs of the container and removes it.
 func (c *Container) Delete(ctx context.Context) error {
-	ctx = c.node.in(context.WithoutCancel(ctx))
-	_, taskErr := c.task.Delete(ctx, containerd.WithProcessKill)
-	if errdefs.IsNotFound(taskErr) {
-		taskErr = nil
-	}
-	err := errors.Join(taskErr, c.container.Delete(ctx, containerd.WithSnapshotCleanup))
-	if err != nil {
+	taskErr := c.DeleteTask(ctx)
+	err := c.container.Delete(c.node.in(context.WithoutCancel(ctx)), containerd.WithSnapshotCleanup)
+	if err = errors.Join(taskErr, err); err != nil {
 		return fmt.Errorf("delete container %s: %w", c.ID, err)
 	}
 	return nil
@@ -265,9 +273,13 @@ func (c *Container) Bundle() string {
 	return filepath.Join(c.node.Dir, "state", "io.containerd.runtime.v2.task", c.node.Namespace, c.ID)
 }
 
-// Spec is what containerd was given for the container.
-func (c *Container) Spec(ctx context.Context) (*oci.Spec, error) {
-	return c.container.Spec(c.node.in(ctx))
+// RawSpec is the spec as containerd keeps it.
+func (c *Container) RawSpec(ctx context.Context) ([]byte, error) {
+	info, err := c.container.Info(c.node.in(ctx))
+	if err != nil {
+		return nil, fmt.Errorf("ask for container %s: %w", c.ID, err)
+	}
+	return info.Spec.GetValue(), nil
 }
 
 func (n *Node) in(ctx context.Context) context.Context {

@@ -119,8 +119,9 @@ func (n *Node) layer() ([]byte, error) {
 			return nil, err
 		}
 	}
-	if n.options.Bin != "" {
-		if err := addFile(w, "bin/shimward", filepath.Join(n.options.Bin, "shimward")); err != nil {
+	shimward := filepath.Join(n.options.Bin, "shimward")
+	if _, err := os.Stat(shimward); n.options.Bin != "" && err == nil {
+		if err := addFile(w, "bin/shimward", shimward); err != nil {
 			return nil, err
 		}
 	}

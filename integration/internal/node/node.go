@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,6 +36,8 @@ type Options struct {
 	Config string
 	// RawConfig, if it is not nil, is the whole config.toml instead, as it is.
 	RawConfig []byte
+	// Wrapper, if any, is a command that containerd's own is appended to.
+	Wrapper []string
 	// CRI starts containerd's Kubernetes side too.
 	CRI bool
 }
@@ -169,7 +172,8 @@ func (n *Node) env() []string {
 
 func (n *Node) startContainerd(ctx context.Context) error {
 	n.log = &collected{}
-	cmd := n.Tool(context.WithoutCancel(ctx), "containerd", "--config", n.containerdConfigPath())
+	command := append(slices.Clone(n.options.Wrapper), filepath.Join(n.options.Engines, "containerd"), "--config", n.containerdConfigPath())
+	cmd := n.Tool(context.WithoutCancel(ctx), command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start containerd: %w", err)

@@ -1,0 +1,111 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/emulate"
+)
+
+// The annotations that the tests set.
+const (
+	annotationMode    = "shimward.dev/mode"
+	annotationProfile = "shimward.dev/profile"
+)
+
+// attackCapabilities are what the attacks need to get through where nothing
+// stops them: a test of an attack that the kernel refuses anyway shows nothing.
+func attackCapabilities() []string { return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE"} }
+
+// tier is what this kernel can do, found without shimward.
+func tier(t *testing.T) access.Tier {
+	t.Helper()
+	active, err := os.ReadFile("/sys/kernel/security/lsm")
+	if err != nil || !slices.Contains(strings.Split(strings.TrimSpace(string(active)), ","), "bpf") {
+		return access.TierTracepoint
+	}
+	return access.TierLSM
+}
+
+// startVictim starts a container that keeps a secret.
+func startVictim(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
+	t.Helper()
+	spec.Args = []string{"/bin/shimward", "emulate", "victim"}
+	c := mustStart(t, n, spec)
+	if err := c.WaitLine(testContext(t), "keeps a secret"); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// attack runs the emulation in a container of its own to its end.
+func attack(t *testing.T, n *node.Node, spec node.Spec, args ...string) emulate.Report {
+	t.Helper()
+	spec.Args = append([]string{"/bin/shimward", "emulate", "--json"}, args...)
+	spec.Capabilities = attackCapabilities()
+	return report(t, mustRun(t, n, spec))
+}
+
+func report(t *testing.T, result node.Result) emulate.Report {
+	t.Helper()
+	parsed, err := parseReport(result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
+func parseReport(result node.Result) (emulate.Report, error) {
+	var parsed emulate.Report
+	if result.Code > 1 {
+		return parsed, fmt.Errorf("the emulation did not run: %s", result)
+	}
+	if err := json.Unmarshal([]byte(result.Stdout), &parsed); err != nil {
+		return parsed, fmt.Errorf("the emulation's report: %w in %s", err, result)
+	}
+	return parsed, nil
+}
+
+// accesses are the events of kind access that the store has of a container.
+func accesses(t *testing.T, n *node.Node, id string) []event.Event {
+	t.Helper()
+	all, err := n.Events(testContext(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(e event.Event) bool { return e.Kind != event.KindAccess })
+}
+
+// by are those events whose actor is what the emulation says attacked.
+func by(events []event.Event, r emulate.Result) []event.Event {
+	var found []event.Event
+	for _, e := range events {
+		if e.Access.Actor.PIDInside == r.Attacker {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// own says that a vector aims at the attacker itself or at a child of its.
+func own(name string) bool { return name == "self-mem-write" || name == "ptrace-traceme" }
+
+func describe(events []event.Event) string {
+	var text strings.Builder
+	for _, e := range events {
+		line, err := json.Marshal(e)
+		if err != nil {
+			return err.Error()
+		}
+		text.Write(line)
+		text.WriteByte('\n')
+	}
+	return text.String()
+}

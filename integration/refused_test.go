@@ -1,0 +1,175 @@
+package integration
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// What shimward cannot understand or cannot guarantee is an error that the user
+// reads, there is no container half made, and nothing is left.
+func TestRefused(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	for name, test := range map[string]struct {
+		config string // of shimward; empty: a sound one
+		spec   node.Spec
+		want   []string // all in the error
+	}{
+		"garbage config":            {config: "this is [not TOML", want: []string{"config"}},
+		"config of a later version": {config: "version = 99\n", want: []string{"version"}},
+		"unknown key in the config": {config: "version = 1\nmood = 'good'\n", want: []string{"mood"}},
+		"unknown annotation": {
+			spec: node.Spec{Annotations: map[string]string{"shimward.dev/mod": "audit"}},
+			want: []string{"shimward.dev/mod", "shimward.dev/mode"},
+		},
+		"malformed mode": {
+			spec: node.Spec{Annotations: map[string]string{annotationMode: "Enforce!"}},
+			want: []string{annotationMode, "audit", "enforce", "off"},
+		},
+		"profile that is not there": {
+			spec: node.Spec{Annotations: map[string]string{annotationProfile: "no-such"}},
+			want: []string{"no-such", "baseline", "strict"},
+		},
+		"respond, which nothing stands behind yet": {
+			spec: node.Spec{Annotations: map[string]string{"shimward.dev/respond": "kill"}},
+			want: []string{"shimward.dev/respond"},
+		},
+		"relative path to allow": {
+			spec: node.Spec{Annotations: map[string]string{"shimward.dev/allow": "bin/gdb"}},
+			want: []string{"shimward.dev/allow", "absolute"},
+		},
+		"below the floor": {
+			config: "version = 1\n[[floor]]\nnamespaces = ['*']\nmode = 'enforce'\n",
+			spec:   node.Spec{Annotations: map[string]string{annotationMode: "off"}},
+			want:   []string{"enforce"},
+		},
+		"a listener of its own": {
+			spec: node.Spec{Options: []oci.SpecOpts{withListener}},
+			want: []string{"listener"},
+		},
+		"bundle without config.json": {spec: node.Spec{NoSpec: true}, want: []string{"config.json"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write := func() error { return n.SetConfig("") }
+			if test.config != "" {
+				write = func() error { return n.SetRawConfig(withPaths(n, test.config)) }
+			}
+			if err := write(); err != nil {
+				t.Fatal(err)
+			}
+			wantRefused(t, n, test.spec, test.want...)
+		})
+	}
+	// And what is sound is created on the same node afterwards.
+	if err := n.SetConfig(""); err != nil {
+		t.Fatal(err)
+	}
+	if result := mustRun(t, n, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}}); result.Code != 0 {
+		t.Errorf("a sound container: %s", result)
+	}
+}
+
+// A node that lacks what shimward needs says so for each container, and makes none.
+func TestRefusedByNode(t *testing.T) {
+	t.Run("config that SHIMWARD_CONFIG names is not there", func(t *testing.T) {
+		n := startGuardedNode(t, node.Options{})
+		if err := os.Remove(n.ConfigPath()); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, n, node.Spec{}, n.ConfigPath())
+	})
+	t.Run("config is no file", func(t *testing.T) {
+		n := startGuardedNode(t, node.Options{})
+		if err := os.Remove(n.ConfigPath()); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Mkdir(n.ConfigPath(), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, n, node.Spec{}, n.ConfigPath())
+	})
+	t.Run("no bpffs", func(t *testing.T) {
+		n := startGuardedNode(t, node.Options{})
+		plain := filepath.Join(n.Dir, "plain")
+		n.Paths.BPF = filepath.Join(plain, "shimward")
+		if err := os.Mkdir(plain, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.SetConfig(""); err != nil {
+			t.Fatal(err)
+		}
+		wantRefused(t, n, node.Spec{}, "bpf", plain)
+	})
+	t.Run("no cgroup v2", func(t *testing.T) {
+		const unified = "/sys/fs/cgroup/unified"
+		if _, err := os.Stat(unified); err != nil {
+			t.Skip("runc itself needs cgroup v2 here: there is no v1 beside it")
+		}
+		n := startGuardedNode(t, node.Options{Wrapper: []string{
+			"unshare", "--mount", "--propagation=slave", "/bin/sh", "-c", "umount " + unified + ` && exec "$0" "$@"`,
+		}})
+		wantRefused(t, n, node.Spec{}, "cgroup v2")
+	})
+	t.Run("hook binary missing", func(t *testing.T) {
+		const shim = "containerd-shim-shimward-v1"
+		bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", shim)
+		alone := t.TempDir()
+		content, err := os.ReadFile(filepath.Join(bin, shim))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(alone, shim), content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		n := startNode(t, node.Options{Bin: alone})
+		wantRefused(t, n, node.Spec{}, filepath.Join(alone, "shimward"))
+	})
+}
+
+// wantRefused creates a container that is to be refused, and checks that the
+// error says why, and that nothing of it is left.
+func wantRefused(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
+	t.Helper()
+	spec.Runtime = node.Shimward
+	ctx := testContext(t)
+	c, err := n.RunDetached(ctx, spec)
+	if err == nil {
+		t.Error("the container was created and started")
+		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	t.Logf("refused with: %v", err)
+	for _, word := range want {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not say %q: %v", word, err)
+		}
+	}
+	wantNoLeaks(t, n)
+}
+
+// withPaths puts the node's own paths into a config, before its first table.
+func withPaths(n *node.Node, config string) []byte {
+	if strings.Contains(config, "not TOML") {
+		return []byte(config)
+	}
+	return []byte(config + "\n[paths]\nrun = '" + n.Paths.Run + "'\nbpf = '" + n.Paths.BPF + "'\nlog = '" + n.Paths.Log + "'\n")
+}
+
+func withListener(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
+	s.Linux.Seccomp = &specs.LinuxSeccomp{
+		DefaultAction: specs.ActAllow,
+		ListenerPath:  "/run/somebody-elses.sock",
+		Syscalls:      []specs.LinuxSyscall{{Names: []string{"mkdirat"}, Action: specs.ActNotify}},
+	}
+	return nil
+}

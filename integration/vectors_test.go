@@ -1,0 +1,153 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/emulate"
+)
+
+// Every vector, at a victim in another container whose pid namespace the
+// attacker shares: under stock runc each gets through, or the rest shows nothing.
+func TestVectors(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})
+
+	stock := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim}, "all")
+	for _, r := range stock.Results {
+		if !r.Through() && r.Outcome != emulate.OutcomeUnsupported {
+			t.Errorf("%s did not get through under stock runc: %s", r.Name, tell(r))
+		}
+	}
+
+	for _, profile := range []string{"baseline", "strict"} {
+		t.Run("audit "+profile, func(t *testing.T) {
+			spec := node.Spec{
+				ID: "attacker-audit-" + profile, Runtime: node.Shimward, PIDOf: victim,
+				Annotations: map[string]string{annotationMode: "audit", annotationProfile: profile},
+			}
+			audit := attack(t, n, spec, "all")
+			events := accesses(t, n, spec.ID)
+			for i, r := range audit.Results {
+				t.Run(r.Name, func(t *testing.T) {
+					if r.Outcome != stock.Results[i].Outcome {
+						t.Errorf("audit changed what became of it: %s; under runc: %s", tell(r), tell(stock.Results[i]))
+					}
+					if r.Outcome != emulate.OutcomeUnsupported {
+						wantEvent(t, events, r, victim, spec.ID)
+					}
+				})
+			}
+			wantNothingElse(t, events, audit)
+		})
+		t.Run("enforce "+profile, func(t *testing.T) {
+			spec := node.Spec{
+				ID: "attacker-enforce-" + profile, Runtime: node.Shimward, PIDOf: victim,
+				Annotations: map[string]string{annotationMode: "enforce", annotationProfile: profile},
+			}
+			enforce := attack(t, n, spec, "all")
+			events := accesses(t, n, spec.ID)
+			for _, r := range enforce.Results {
+				t.Run(r.Name, func(t *testing.T) {
+					if profile == "baseline" && own(r.Name) {
+						if !r.Through() {
+							t.Errorf("baseline only watches one's own memory and children, but: %s", tell(r))
+						}
+						return
+					}
+					wantStopped(t, r)
+					if r.Outcome != emulate.OutcomeUnsupported {
+						wantEvent(t, events, r, victim, spec.ID)
+					}
+				})
+			}
+			wantNothingElse(t, events, enforce)
+		})
+	}
+}
+
+// wantStopped checks what enforce promises in this kernel's tier.
+func wantStopped(t *testing.T, r emulate.Result) {
+	t.Helper()
+	if r.Through() || r.Got || r.Changed {
+		t.Fatalf("got through: %s", tell(r))
+	}
+	switch r.Outcome {
+	case emulate.OutcomeRefused, emulate.OutcomeUnsupported:
+	case emulate.OutcomeKilled:
+		if tier(t) == access.TierLSM && r.Name != "mem-inherited" {
+			t.Errorf("killed, where LSM programs can refuse: %s", tell(r))
+		}
+	default:
+		t.Errorf("neither refused nor killed: %s", tell(r))
+	}
+}
+
+// wantEvent checks that an attempt is one event, with everything right in it.
+func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *node.Container, container string) {
+	t.Helper()
+	found := by(events, r)
+	if len(found) != 1 {
+		t.Fatalf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
+	}
+	e, a := found[0], found[0].Access
+	if a.Vector != r.Access {
+		t.Errorf("vector %s, want %s", a.Vector, r.Access)
+	}
+	if a.Technique != r.Access.Technique() {
+		t.Errorf("technique %s, want %s", a.Technique, r.Access.Technique())
+	}
+	relation, target := access.RelationOtherContainer, victim.PID
+	switch r.Name {
+	case "self-mem-write":
+		relation, target = access.RelationSelf, a.Actor.PID
+	case "ptrace-traceme":
+		relation, target = access.RelationChild, a.Target.PID
+	}
+	if a.Relation != relation || a.Target.PID != target || a.Target.PIDInside != r.Target {
+		t.Errorf("relation %s to %d (inside %d), want %s to %d (inside %d)",
+			a.Relation, a.Target.PID, a.Target.PIDInside, relation, target, r.Target)
+	}
+	if e.Container.ID != container || a.Actor.Container != container || a.Inbound {
+		t.Errorf("container %q, actor's %q, inbound %t; want the attacker's, %q", e.Container.ID, a.Actor.Container, a.Inbound, container)
+	}
+	if a.Actor.Origin == nil || a.Actor.Origin.Kind != "entrypoint" {
+		t.Errorf("origin %+v, want entrypoint", a.Actor.Origin)
+	}
+	if a.Actor.Exe != "/bin/shimward" || a.Actor.UID != 0 {
+		t.Errorf("actor %s of uid %d, want /bin/shimward of 0", a.Actor.Exe, a.Actor.UID)
+	}
+	verdict := access.VerdictObserved
+	switch r.Outcome {
+	case emulate.OutcomeRefused:
+		verdict = access.VerdictRefused
+	case emulate.OutcomeKilled:
+		verdict = access.VerdictKilled
+	}
+	if a.Verdict != verdict {
+		t.Errorf("verdict %s, want %s: %s", a.Verdict, verdict, tell(r))
+	}
+	if t.Failed() {
+		t.Logf("the event:\n%s", describe(found))
+	}
+}
+
+// wantNothingElse checks that nothing but the attempts raised an event.
+func wantNothingElse(t *testing.T, events []event.Event, report emulate.Report) {
+	t.Helper()
+	known := map[int]bool{}
+	for _, r := range report.Results {
+		known[r.Attacker] = true
+	}
+	for _, e := range events {
+		if !known[e.Access.Actor.PIDInside] {
+			t.Errorf("an event of no attempt:\n%s", describe([]event.Event{e}))
+		}
+	}
+}
+
+func tell(r emulate.Result) string {
+	return r.Name + ": " + string(r.Outcome) + " " + r.Errno + " " + r.Signal + " " + r.Error + " (" + r.Step + ") " + r.Note
+}
