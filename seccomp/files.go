@@ -16,6 +16,9 @@ func (p procfs) sharesFiles(tid int) bool {
 		return true
 	}
 	for _, leader := range leaders {
+		if leader == 1 {
+			continue // the host's init shares with nobody, and may be out of kcmp's reach
+		}
 		tids, err := pids(p.path(leader, "task"))
 		if err != nil {
 			continue // it ended, and with it its share

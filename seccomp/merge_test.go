@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/contrib/seccomp" //nolint:depguard // the profile that real containers have
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	libseccomp "github.com/seccomp/libseccomp-golang"
 	"golang.org/x/sys/unix"
@@ -239,7 +239,7 @@ func registers(call watched) [][]uint64 {
 			values = append(values, 1<<bit, 1<<bit|16, 1<<bit|0x4206, 1<<bit^16, 1<<bit^0x4206)
 		}
 	}
-	var list [][]uint64
+	list := make([][]uint64, 0, 12*len(values))
 	for _, first := range values {
 		for _, second := range []uint64{0, 2, 1 << 33, 1<<33 | 2} {
 			list = append(list, []uint64{first, second, 0, 4, 0, 0}, []uint64{first, second, 7, 20, 0, 0x100}, []uint64{first, second, 2, 0, 0, 1})

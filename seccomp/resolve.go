@@ -220,18 +220,11 @@ func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
 	if !r.valid() {
 		return nil, errStale
 	}
-	switch {
-	case errors.Is(err, errNotPIDFD), errors.Is(err, errGone):
-		return nil, err
-	case err != nil, pid == 0:
-		return []Call{call}, nil
+	if err == nil && pid != 0 {
+		call.Target, err = r.found(pid)
 	}
-	target, err := r.found(pid)
-	switch {
-	case errors.Is(err, errGone):
+	if errors.Is(err, errNotPIDFD) || errors.Is(err, errGone) {
 		return nil, err
-	case err == nil:
-		call.Target = target
 	}
-	return []Call{call}, nil
+	return []Call{call}, nil // of a target that cannot be told, where something else went wrong
 }

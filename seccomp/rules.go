@@ -118,7 +118,7 @@ func (r rules) relabel() []specs.LinuxSyscall {
 	for _, old := range r.when {
 		entry := r.entry(old.action, old.args...)
 		entry.ErrnoRet = old.errnoRet
-		if old.allows() && !(r.name == ptrace && slices.ContainsFunc(old.args, excludesBegin)) {
+		if old.allows() && (r.name != ptrace || !slices.ContainsFunc(old.args, excludesBegin)) {
 			entry.Action = specs.ActNotify
 			entry.ErrnoRet = nil
 		}

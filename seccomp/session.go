@@ -123,17 +123,18 @@ func (s *session) decide(ctx context.Context, r *resolver, n *notification) (res
 	if w.argument == argumentTrace && requestName(uint32(n.Data.Args[0]&requestMask)) == "" {
 		return response{carryOn: true}, nil // only after an access that was decided about
 	}
-	var before []Call
+	return s.ask(ctx, r, n, w)
+}
+
+// ask has the Decider decide about whatever the call is about at the end of it.
+func (s *session) ask(ctx context.Context, r *resolver, n *notification, w watched) (response, error) {
+	var decided []Call
 	for range attempts {
 		calls, err := r.resolve(n, w)
-		switch {
-		case errors.Is(err, errStale):
-			return response{}, err
-		case errors.Is(err, errNotPIDFD):
-			return response{errno: unix.EBADF}, nil
-		case err != nil:
-			return response{errno: unix.ESRCH}, nil
-		case sameTargets(before, calls):
+		if err != nil {
+			return unresolved(err)
+		}
+		if sameTargets(decided, calls) {
 			return response{carryOn: true}, nil
 		}
 		for _, call := range calls {
@@ -141,17 +142,30 @@ func (s *session) decide(ctx context.Context, r *resolver, n *notification) (res
 				return answer.response(), nil
 			}
 		}
-		before = calls
+		decided = calls
 	}
-	return response{errno: unix.ESRCH}, nil
+	return unresolved(errGone)
+}
+
+// unresolved is what the kernel itself says to a call at what is not there.
+func unresolved(err error) (response, error) {
+	switch {
+	case errors.Is(err, errStale):
+		return response{}, err
+	case errors.Is(err, errNotPIDFD):
+		return response{errno: unix.EBADF}, nil
+	default:
+		return response{errno: unix.ESRCH}, nil
+	}
 }
 
 // attempts is how often a call is resolved: once to decide, once to see that what
 // was decided about is still what the call is about, and again where it is not.
 const attempts = 4
 
-func sameTargets(before, now []Call) bool {
-	return len(now) > 0 && slices.EqualFunc(before, now, func(a, b Call) bool {
+// sameTargets says that a decision about some calls holds for those that they are now.
+func sameTargets(decided, now []Call) bool {
+	return len(now) > 0 && slices.EqualFunc(decided, now, func(a, b Call) bool {
 		return a.Actor == b.Actor && a.Target == b.Target && (a.Swappable || !b.Swappable)
 	})
 }
