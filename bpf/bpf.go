@@ -1,0 +1,147 @@
+// Package bpf owns the kernel's side of shimward: the programs, how they are
+// loaded and pinned once per node, how a container's cgroup is enrolled and
+// released, and the stream of records that the programs send.
+//
+// It decides nothing itself: the rules come from a policy.Plan, and what a
+// record means for a user is for package shim to say.
+//
+// Everything lives in maps and links pinned on bpffs, so no process of
+// shimward's has to stay alive for a guard to hold:
+//
+//	<bpf>/node-<abi>/        node-wide maps, programs and links, loaded once
+//	<bpf>/containers/<key>/  a container's ring buffer and its cgroup links
+package bpf
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/policy"
+)
+
+// NodeOptions says where a node keeps shimward's state.
+type NodeOptions struct {
+	Paths policy.Paths
+}
+
+// Node is the node-wide part: programs that are attached and maps that are shared.
+// It opens a pin when it is first needed, as the hook's life is short and its
+// start-up time is budgeted. It is safe for concurrent use.
+type Node struct {
+	paths policy.Paths
+	dir   string
+	tier  access.Tier
+
+	mu       sync.Mutex
+	maps     map[string]*ebpf.Map     // guarded by mu; by name
+	programs map[string]*ebpf.Program // guarded by mu; by name
+}
+
+// Open opens what a former Ensure pinned. The error wraps fs.ErrNotExist where there is nothing.
+func Open(options NodeOptions) (*Node, error) {
+	dir := nodeDir(options.Paths)
+	if _, err := os.Stat(filepath.Join(dir, pinComplete)); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			if _, gone := os.Stat(dir); gone == nil {
+				return nil, fmt.Errorf("open node: %s lacks the link %s, so nothing is guarded by it: "+
+					"somebody removed it; stop the node's containers and remove the folder", dir, pinComplete)
+			}
+		}
+		return nil, fmt.Errorf("open node: %w", err)
+	}
+	tier := access.TierTracepoint
+	if _, err := os.Stat(filepath.Join(dir, pinLink(programFileOpen))); err == nil {
+		tier = access.TierLSM
+	}
+	return &Node{
+		paths: options.Paths, dir: dir, tier: tier,
+		maps: make(map[string]*ebpf.Map), programs: make(map[string]*ebpf.Program),
+	}, nil
+}
+
+// Tier is what this node's kernel lets shimward do.
+func (n *Node) Tier() access.Tier { return n.tier }
+
+// Close gives back what n opened. What is pinned stays.
+func (n *Node) Close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var errs []error
+	for name, opened := range n.maps {
+		errs = append(errs, opened.Close())
+		delete(n.maps, name)
+	}
+	for name, opened := range n.programs {
+		errs = append(errs, opened.Close())
+		delete(n.programs, name)
+	}
+	return errors.Join(errs...)
+}
+
+// pinned returns the node-wide map of that name.
+func (n *Node) pinned(name string) (*ebpf.Map, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if opened, ok := n.maps[name]; ok {
+		return opened, nil
+	}
+	opened, err := ebpf.LoadPinnedMap(filepath.Join(n.dir, name), nil)
+	if err != nil {
+		return nil, fmt.Errorf("open the map %s: %w", name, err)
+	}
+	n.maps[name] = opened
+	return opened, nil
+}
+
+// program returns the node-wide program of that name.
+func (n *Node) program(name string) (*ebpf.Program, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if opened, ok := n.programs[name]; ok {
+		return opened, nil
+	}
+	opened, err := ebpf.LoadPinnedProgram(filepath.Join(n.dir, pinProgram(name)), nil)
+	if err != nil {
+		return nil, fmt.Errorf("open the program %s: %w", name, err)
+	}
+	n.programs[name] = opened
+	return opened, nil
+}
+
+// run runs one of the programs that user space calls itself.
+func (n *Node) run(name string, context any) error {
+	program, err := n.program(name)
+	if err != nil {
+		return err
+	}
+	return call(program, context)
+}
+
+// call runs a syscall program; it answers in context, and with a nonzero result where it found nothing.
+func call(program *ebpf.Program, context any) error {
+	result, err := program.Run(&ebpf.RunOptions{Context: context, ContextOut: context})
+	if err != nil {
+		return err
+	}
+	if result != 0 {
+		return fs.ErrNotExist
+	}
+	return nil
+}
+
+// nodeDir is the folder of the node-wide pins. The object's hash is in its name:
+// another version's layout of maps is another folder, so that an upgrade leaves
+// running containers to the programs that they were enrolled with.
+func nodeDir(paths policy.Paths) string {
+	sum := sha256.Sum256(_KernelBytes)
+	return filepath.Join(paths.BPF, nodePrefix+hex.EncodeToString(sum[:6]))
+}

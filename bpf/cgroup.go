@@ -1,0 +1,95 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrNoCgroup2 says that a process is in no cgroup v2 that can be seen from here.
+var ErrNoCgroup2 = errors.New("no cgroup v2: mount it (unified, or hybrid beside v1), so that containers have one")
+
+// CgroupPath is the absolute path of the cgroup v2 folder of a process, on unified and hybrid nodes alike.
+func CgroupPath(pid int) (string, error) {
+	own, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
+	if err != nil {
+		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
+	}
+	within, ok := unifiedCgroup(string(own))
+	if !ok {
+		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, ErrNoCgroup2)
+	}
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
+	}
+	defer mounts.Close()
+	lines := bufio.NewScanner(mounts)
+	for lines.Scan() {
+		if path, ok := cgroupIn(lines.Text(), within); ok {
+			return path, nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
+	}
+	return "", fmt.Errorf("find the cgroup %s of process %d: %w", within, pid, ErrNoCgroup2)
+}
+
+// unifiedCgroup is the line "0::/path" of a /proc/<pid>/cgroup.
+func unifiedCgroup(file string) (string, bool) {
+	for line := range strings.Lines(file) {
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			// "/.." starts the path of a cgroup outside of this process's cgroup namespace.
+			return path, strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/..")
+		}
+	}
+	return "", false
+}
+
+// cgroupIn is where a cgroup is found by a line of mountinfo (proc(5)), if that is a mount of cgroup v2 that shows it.
+func cgroupIn(mount, cgroup string) (string, bool) {
+	before, after, ok := strings.Cut(mount, " - ")
+	fields := strings.Fields(before)
+	if !ok || len(fields) < 5 || !strings.HasPrefix(after, "cgroup2 ") {
+		return "", false
+	}
+	root, point := unescape(fields[3]), unescape(fields[4])
+	below, err := filepath.Rel(root, cgroup)
+	if err != nil || below == ".." || strings.HasPrefix(below, "../") {
+		return "", false
+	}
+	return filepath.Join(point, below), true
+}
+
+// unescape undoes mountinfo's octal escapes of blanks and backslashes.
+func unescape(field string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
+}
+
+// cgroupID is the kernel's 64-bit id of a cgroup v2 folder: its inode's number.
+func cgroupID(path string) (uint64, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return 0, fmt.Errorf("look at the cgroup: %w", err)
+	}
+	if fs.Type != unix.CGROUP2_SUPER_MAGIC {
+		return 0, fmt.Errorf("%s: %w", path, ErrNoCgroup2)
+	}
+	var stat unix.Stat_t
+	if err := unix.Stat(path, &stat); err != nil {
+		return 0, fmt.Errorf("look at the cgroup: %w", err)
+	}
+	// Only the root of the hierarchy has no cgroup.type (Documentation/admin-guide/cgroup-v2.rst).
+	if _, err := os.Stat(filepath.Join(path, "cgroup.type")); err != nil {
+		return 0, fmt.Errorf("%s is the root of the hierarchy, and all that runs on the node is in it: "+
+			"give the container a cgroup of its own", path)
+	}
+	return stat.Ino, nil
+}

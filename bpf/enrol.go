@@ -1,0 +1,217 @@
+package bpf
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/policy"
+)
+
+// ringSize is a container's ring buffer, in bytes: room for some 200 records. The
+// shim empties it as they come; what finds no room is counted, and never let through for it.
+const ringSize = 256 << 10
+
+// Enrol puts the container's cgroup under guard. It is called when init exists
+// and runs none of the workload's code yet: the guard begins with the next
+// exec of initPid, a process as this process's pid namespace numbers it.
+// cgroupPath is the absolute path of the container's cgroup v2 folder, rootfs
+// that of its root, which the allowed executables are looked up in. It runs in
+// the runtime's mount namespace. What was done is undone where it returns an error.
+func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) (err error) {
+	key, err := pinnedKey(plan.Identity.Key)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("enrol the container in %s: %w", cgroupPath, err)
+		}
+	}()
+	if err := plan.CheckTier(n.tier); err != nil {
+		return err
+	}
+	id, err := cgroupID(cgroupPath)
+	if err != nil {
+		return err
+	}
+	container, err := n.container(plan)
+	if err != nil {
+		return err
+	}
+	container.Init = uint32(initPid) //nolint:gosec // the kernel has no more than 2^22 pids
+	// What a container of the same bundle left behind when it was killed with its shim.
+	if err := Release(n.paths, plan.Identity.Key); err != nil {
+		return err
+	}
+	if err := n.claim(key, id); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, Release(n.paths, plan.Identity.Key))
+		}
+	}()
+	if err := n.pinRing(plan.Identity.Key, id); err != nil {
+		return err
+	}
+	if err := n.grant(plan, id, rootfs); err != nil {
+		return err
+	}
+	// From this entry on the programs know the cgroup.
+	containers, err := n.pinned(mapContainers)
+	if err != nil {
+		return err
+	}
+	return containers.Update(id, container, ebpf.UpdateNoExist)
+}
+
+// Update puts a changed plan's rules in the place of the container's former ones.
+func (n *Node) Update(plan *policy.Plan, rootfs string) error {
+	id, err := n.cgroup(plan.Identity.Key)
+	if err != nil {
+		return err
+	}
+	fresh, err := n.container(plan)
+	if err != nil {
+		return err
+	}
+	containers, err := n.pinned(mapContainers)
+	if err != nil {
+		return err
+	}
+	var former kernelContainer
+	if err := containers.Lookup(id, &former); err != nil {
+		return fmt.Errorf("look the container up: %w", err)
+	}
+	fresh.Init, fresh.RuntimeMntNs = former.Init, former.RuntimeMntNs
+	if err := n.revoke(id); err != nil {
+		return err
+	}
+	if err := n.grant(plan, id, rootfs); err != nil {
+		return err
+	}
+	return containers.Update(id, fresh, ebpf.UpdateExist)
+}
+
+// claim takes the cgroup for the key, and fails where another container has it.
+func (n *Node) claim(key [keyLength]byte, id uint64) error {
+	states, err := n.pinned(mapStates)
+	if err != nil {
+		return err
+	}
+	keys, err := n.pinned(mapKeys)
+	if err != nil {
+		return err
+	}
+	if err := states.Update(id, kernelState{}, ebpf.UpdateNoExist); err != nil {
+		if errors.Is(err, ebpf.ErrKeyExist) {
+			return errors.New("another guarded container has this very cgroup: give each its own cgroupsPath")
+		}
+		return err
+	}
+	if err := keys.Update(key, id, ebpf.UpdateNoExist); err != nil {
+		return errors.Join(err, states.Delete(id))
+	}
+	return nil
+}
+
+func (n *Node) pinRing(key string, id uint64) error {
+	pins := n.paths.Pins(key)
+	if err := os.MkdirAll(pins, 0o700); err != nil {
+		return err
+	}
+	rings, err := n.pinned(mapRings)
+	if err != nil {
+		return err
+	}
+	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: ringSize})
+	if err != nil {
+		return fmt.Errorf("make its ring buffer: %w", err)
+	}
+	defer ring.Close()
+	if err := ring.Pin(filepath.Join(pins, pinRing)); err != nil {
+		return err
+	}
+	return rings.Update(id, ring, ebpf.UpdateNoExist)
+}
+
+// container is the plan as the programs have it.
+func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
+	container := kernelContainer{Pod: podID(plan.Identity)}
+	for relation, rule := range plan.Table() {
+		action, err := kernelActionOf(rule)
+		if err != nil {
+			return container, fmt.Errorf("the rule for %s: %w", access.Relation(relation), err) //nolint:gosec // an index of a small table
+		}
+		container.Actions[relation] = action
+	}
+	inbound, err := kernelActionOf(plan.Rules.Inbound)
+	if err != nil {
+		return container, fmt.Errorf("the rule inbound: %w", err)
+	}
+	container.Inbound = inbound
+	if plan.Enforces(n.tier) {
+		container.Enforce = 1
+	}
+	var own unix.Stat_t
+	if err := unix.Stat("/proc/self/ns/mnt", &own); err != nil {
+		return container, fmt.Errorf("find out the runtime's mount namespace: %w", err)
+	}
+	container.RuntimeMntNs = uint32(own.Ino) //nolint:gosec // the number of a namespace is 32 bits wide
+	return container, nil
+}
+
+func kernelActionOf(action policy.Action) (uint8, error) {
+	switch action {
+	case policy.ActionObserve:
+		return uint8(kernelActionACTION_OBSERVE), nil
+	case policy.ActionRefuse:
+		return uint8(kernelActionACTION_REFUSE), nil
+	default:
+		return 0, fmt.Errorf("unknown action %q", action)
+	}
+}
+
+// podID is equal for the containers of one pod, and 0 for a container in none.
+func podID(identity policy.Identity) uint64 {
+	if identity.Sandbox == "" {
+		return 0
+	}
+	sum := sha256.Sum256([]byte(identity.Namespace + "\x00" + identity.Sandbox))
+	return binary.NativeEndian.Uint64(sum[:]) | 1
+}
+
+// keyLength is that of a container's key in the map keys, padded with zeros.
+const keyLength = 64
+
+func pinnedKey(key string) (padded [keyLength]byte, err error) {
+	if key == "" || len(key) >= keyLength || filepath.Base(key) != key {
+		return padded, fmt.Errorf("%q is no container's key", key)
+	}
+	copy(padded[:], key)
+	return padded, nil
+}
+
+// cgroup returns the id of the container's cgroup. The error wraps fs.ErrNotExist where it is not enrolled.
+func (n *Node) cgroup(key string) (id uint64, err error) {
+	padded, err := pinnedKey(key)
+	if err != nil {
+		return 0, err
+	}
+	keys, err := n.pinned(mapKeys)
+	if err != nil {
+		return 0, err
+	}
+	if err := keys.Lookup(padded, &id); err != nil {
+		return 0, fmt.Errorf("the container %s is not enrolled: %w", key, notExist(err))
+	}
+	return id, nil
+}

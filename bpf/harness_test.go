@@ -1,0 +1,281 @@
+package bpf
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+// The test binary is also every process that the tests need: run with this in
+// its environment it plays the part that its arguments name. See actors_test.go.
+const partVariable = "SHIMWARD_TEST_PART"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(partVariable) != "" {
+		os.Exit(play(os.Args[1:]))
+	}
+	os.Exit(m.Run())
+}
+
+// newNode loads a node of the test's own.
+func newNode(t *testing.T) *Node {
+	t.Helper()
+	dir := testenv.BPF(t)
+	node, err := Ensure(NodeOptions{Paths: policy.Paths{Run: t.TempDir(), BPF: filepath.Join(dir, "shimward")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := node.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return node
+}
+
+// allObserved is a profile that refuses nothing.
+func allObserved() policy.Rules {
+	return policy.Rules{
+		SelfMemWrite: policy.ActionObserve, Child: policy.ActionObserve, SameContainer: policy.ActionObserve,
+		SamePod: policy.ActionObserve, OtherContainer: policy.ActionObserve, Host: policy.ActionObserve,
+		Inbound: policy.ActionObserve,
+	}
+}
+
+func allRefused() policy.Rules {
+	return policy.Rules{
+		SelfMemWrite: policy.ActionRefuse, Child: policy.ActionRefuse, SameContainer: policy.ActionRefuse,
+		SamePod: policy.ActionRefuse, OtherContainer: policy.ActionRefuse, Host: policy.ActionRefuse,
+		Inbound: policy.ActionRefuse,
+	}
+}
+
+func plan(key string, mode policy.Mode, rules policy.Rules) *policy.Plan {
+	return &policy.Plan{
+		Identity: policy.Identity{Key: key, ID: key},
+		Mode:     mode, Profile: "test", Rules: rules, WithoutLSM: policy.WithoutLSMKill,
+	}
+}
+
+// container is a cgroup with a process in it, as a runtime makes one.
+type container struct {
+	t      *testing.T
+	node   *Node
+	plan   *policy.Plan
+	cgroup string
+}
+
+// newContainer makes a cgroup for the plan; nothing is enrolled yet.
+func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
+	t.Helper()
+	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(removeCgroup(cgroup), Release(node.paths, plan.Identity.Key)); err != nil {
+			t.Error(err)
+		}
+	})
+	return &container{t: t, node: node, plan: plan, cgroup: cgroup}
+}
+
+// removeCgroup kills what is in it and removes it and its children.
+func removeCgroup(path string) error {
+	if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		children, err := filepath.Glob(filepath.Join(path, "*/cgroup.procs"))
+		if err != nil {
+			return err
+		}
+		for _, child := range children {
+			_ = os.Remove(filepath.Dir(child))
+		}
+		err = os.Remove(path)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// process is a process of the test's, which speaks with it line by line.
+type process struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+	lines *bufio.Scanner
+}
+
+// enter starts a part in the container's cgroup: as the runtime does, in a mount
+// namespace of its own. It waits at a gate, and execs the part when it is opened.
+func (c *container) enter(part ...string) *process {
+	c.t.Helper()
+	cgroup, err := os.Open(c.cgroup)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer cgroup.Close()
+	return start(c.t, &syscall.SysProcAttr{
+		UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
+		Unshareflags: syscall.CLONE_NEWNS,
+	}, append([]string{"gate"}, part...)...)
+}
+
+// run enrols the container with a first process that plays the part, and starts it.
+func (c *container) run(part ...string) *process {
+	c.t.Helper()
+	p := c.enter(part...)
+	p.expect("at the gate")
+	if err := c.node.Enrol(c.plan, p.cmd.Process.Pid, c.cgroup, "/"); err != nil {
+		c.t.Fatal(err)
+	}
+	p.say("go")
+	return p
+}
+
+func start(t *testing.T, attr *syscall.SysProcAttr, part ...string) *process {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, part...)
+	cmd.Env = append(os.Environ(), partVariable+"=1")
+	cmd.SysProcAttr = attr
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return &process{t: t, cmd: cmd, stdin: stdin, lines: bufio.NewScanner(stdout)}
+}
+
+func (p *process) say(line string) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.stdin, line); err != nil {
+		p.t.Fatalf("tell %v %q: %v", p.cmd.Args[1:], line, err)
+	}
+}
+
+// hear returns the next line that the process prints; false: it has ended.
+func (p *process) hear() (string, bool) {
+	if !p.lines.Scan() {
+		return "", false
+	}
+	return p.lines.Text(), true
+}
+
+func (p *process) expect(want string) {
+	p.t.Helper()
+	if got, _ := p.hear(); got != want {
+		p.t.Fatalf("%v said %q, not %q", p.cmd.Args[1:], got, want)
+	}
+}
+
+// end waits for the process and returns what ended it, and what it said last.
+func (p *process) end() (said string, status syscall.WaitStatus) {
+	p.t.Helper()
+	for line, ok := p.hear(); ok; line, ok = p.hear() {
+		said = line
+	}
+	p.stdin.Close()
+	_ = p.cmd.Wait()
+	return said, p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+}
+
+// victim is a process that keeps a secret.
+type victim struct {
+	*process
+	pid     string
+	address string
+}
+
+func newVictim(t *testing.T, attr *syscall.SysProcAttr) *victim {
+	t.Helper()
+	return meet(start(t, attr, "victim"))
+}
+
+// meet takes what a process that plays a victim says first: its pid and where its secret is.
+func meet(p *process) *victim {
+	p.t.Helper()
+	line, _ := p.hear()
+	pid, address, ok := strings.Cut(line, " ")
+	if !ok {
+		p.t.Fatalf("the victim said %q", line)
+	}
+	return &victim{process: p, pid: pid, address: address}
+}
+
+// secret is what the victim's memory has at this moment.
+func (v *victim) secret() string {
+	v.t.Helper()
+	v.say("show")
+	line, _ := v.hear()
+	return line
+}
+
+func (v *victim) number() int {
+	pid, _ := strconv.Atoi(v.pid)
+	return pid
+}
+
+// records reads all that is in the container's ring buffer now.
+func (c *container) records() []*Record {
+	c.t.Helper()
+	reader, err := c.node.Reader(c.plan.Identity.Key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := reader.Flush(); err != nil {
+		c.t.Fatal(err)
+	}
+	var all []*Record
+	for {
+		record, err := reader.Read()
+		if errors.Is(err, ErrFlushed) {
+			return all
+		}
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		all = append(all, record)
+	}
+}
+
+func (c *container) counters() map[Counter]uint64 {
+	c.t.Helper()
+	counts, err := c.node.Counters(c.plan.Identity.Key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return counts
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The vocabulary of Go's package access, by the same numbers; a Go test holds
+ * the two equal.
+ */
+#ifndef SHIMWARD_ACCESS_H
+#define SHIMWARD_ACCESS_H
+
+enum vector {
+	VECTOR_UNKNOWN,
+	VECTOR_PROC_MEM,
+	VECTOR_SELF_MEM,
+	VECTOR_PROCESS_VM_READV,
+	VECTOR_PROCESS_VM_WRITEV,
+	VECTOR_PTRACE,
+	VECTOR_PIDFD_GETFD,
+	VECTOR_PROCESS_MADVISE,
+	VECTOR_KCMP,
+	VECTOR_END,
+};
+
+enum operation {
+	OPERATION_INSPECT = 1,
+	OPERATION_READ,
+	OPERATION_ATTACH,
+	OPERATION_WRITE,
+};
+
+enum relation {
+	RELATION_SELF = 1,
+	RELATION_CHILD,
+	RELATION_SAME_CONTAINER,
+	RELATION_SAME_POD,
+	RELATION_OTHER_CONTAINER,
+	RELATION_HOST,
+	RELATION_END,
+};
+
+enum verdict {
+	VERDICT_OBSERVED = 1,
+	VERDICT_REFUSED,
+	VERDICT_KILLED,
+	VERDICT_END,
+};
+
+enum sensor {
+	SENSOR_ACCESS = 1,
+	SENSOR_LSM,
+	SENSOR_SECCOMP,
+	SENSOR_END,
+};
+
+/* What a plan says of a relation. */
+enum action {
+	ACTION_OBSERVE = 1,
+	ACTION_REFUSE,
+};
+
+#endif

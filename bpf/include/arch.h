@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Which system call a task is in, and what that call can do to memory: the one
+ * place with register names and system call numbers.
+ */
+#ifndef SHIMWARD_ARCH_H
+#define SHIMWARD_ARCH_H
+
+#include "kernel.h"
+
+/* What a system call can do to foreign memory. A call without an entry does
+ * nothing of interest, unless a guarded task is caught in mem_read all the same.
+ */
+enum call {
+	CALL_READ = 1 << 0,   /* can reach a file's read */
+	CALL_WRITE = 1 << 1,  /* can reach a file's write */
+	CALL_VM = 1 << 2,     /* process_vm_readv or, with CALL_WRITE, process_vm_writev */
+	CALL_PTRACE = 1 << 3, /* ptrace */
+	CALL_GETFD = 1 << 4,  /* pidfd_getfd */
+	CALL_OWN = 1 << 5,    /* takes a foreign lock for its own ends: fork and exec */
+	CALL_COMPAT = 1 << 7, /* by the 32-bit or x32 entry; never in a table */
+};
+
+#define CALL_RING (CALL_READ | CALL_WRITE) /* io_uring: either, or both at once */
+#define CALL_ANY  (CALL_READ | CALL_WRITE | CALL_VM | CALL_PTRACE)
+#define CALLS	  600
+
+#if defined(__TARGET_ARCH_x86)
+#include "arch_x86.h"
+#elif defined(__TARGET_ARCH_arm64)
+#include "arch_arm64.h"
+#else
+#error "no system call numbers for this architecture"
+#endif
+
+/* entered is the number of the system call that task is in, as its entry numbers
+ * it. The numbers of an io_uring worker's registers are left over from the call
+ * that made it.
+ */
+static __always_inline u32 call_of(struct task_struct *task, struct call_registers *regs)
+{
+	u64 nr = arch_call(regs);
+	u32 kind;
+
+	if (task->flags & PF_IO_WORKER)
+		return CALL_RING;
+	if (arch_is_compat(task)) {
+		if (nr >= CALLS)
+			return 0;
+		kind = compat_calls[nr] | CALL_COMPAT;
+	} else {
+		nr &= ~(u64)ARCH_X32_BIT;
+		if (nr >= CALLS)
+			return 0;
+		kind = native_calls[nr];
+	}
+	return kind;
+}
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* Who is guarded: armed at exec, inherited at fork, kept whatever cgroup a task moves to. */
+#ifndef SHIMWARD_GUARD_H
+#define SHIMWARD_GUARD_H
+
+#include "task.h"
+
+/* Notes what the task runs from here on. */
+static __always_inline void note_exec(struct guard *guard, struct task_struct *task,
+				      struct linux_binprm *bprm)
+{
+	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
+	u64 len = BPF_CORE_READ(task, mm, arg_end) - start;
+
+	if (bpf_probe_read_kernel_str(guard->exe, sizeof(guard->exe),
+				      BPF_CORE_READ(bprm, filename)) < 0)
+		guard->exe[0] = 0;
+	if (len > ARGS_LEN)
+		len = ARGS_LEN;
+	guard->args_len = len;
+	/* The page was written a moment ago by this very exec, so it is there. */
+	if (bpf_probe_read_user(guard->args, len, (void *)start))
+		guard->args_len = 0;
+}
+
+/* Tells whether the exec of an unguarded task is the workload's: init's own
+ * first, and from then on that of everything in the container's cgroup, unless
+ * it is still in the runtime's mount namespace. There `runc init` execs itself
+ * before it joins the container, and it may have been cloned into the cgroup.
+ */
+static __always_inline bool arms(struct task_struct *task, struct container *container,
+				 struct state *state)
+{
+	u32 mnt_ns = mnt_ns_of(task);
+
+	if (state->started)
+		return mnt_ns == state->mnt_ns || mnt_ns != container->runtime_mnt_ns;
+	if (tgid_of(task) != container->init)
+		return false;
+	state->mnt_ns = mnt_ns;
+	state->started = 1;
+	return true;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(guard_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+{
+	struct guard *guard = bpf_task_storage_get(&guards, task, NULL, 0);
+	struct container *container;
+	struct state *state;
+	u64 id;
+
+	if (guard) {
+		note_exec(guard, task, bprm);
+		return 0;
+	}
+	id = enrolled_cgroup((u64)task);
+	if (!id)
+		return 0;
+	container = bpf_map_lookup_elem(&containers, &id);
+	state = bpf_map_lookup_elem(&states, &id);
+	if (!container || !state || !arms(task, container, state))
+		return 0;
+	guard = bpf_task_storage_get(&guards, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!guard) {
+		/* An exec that cannot be guarded must not run. */
+		bpf_send_signal(SIGKILL);
+		return 0;
+	}
+	guard->cgroup = id;
+	guard->origin = tgid_of(task);
+	guard->enforce = container->enforce;
+	note_exec(guard, task, bprm);
+	return 0;
+}
+
+SEC("tp_btf/task_newtask")
+int BPF_PROG(guard_fork, struct task_struct *child)
+{
+	struct task_struct *parent = bpf_get_current_task_btf();
+	struct guard *guard = bpf_task_storage_get(&guards, parent, NULL, 0);
+
+	if (!guard)
+		return 0;
+	if (!bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		/* A child without a guard is still known by its cgroup; its parent, which
+		 * could go on making children until one is not, ends here.
+		 */
+		bpf_send_signal(SIGKILL);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* From a sensor's finding to a verdict: who is who, what their rules say, and telling user space. */
+#ifndef SHIMWARD_JUDGE_H
+#define SHIMWARD_JUDGE_H
+
+#include "task.h"
+
+#define SUPPRESS_NS (50 * 1000 * 1000ULL)
+
+/* An access, as a sensor found it and as it is judged. Tasks and cgroups are 0 where unknown. */
+struct deed {
+	u64 actor;
+	u64 target;
+	u64 actor_cgroup;
+	u64 target_cgroup;
+	struct guard *actor_guard;
+	struct guard *target_guard;
+	u32 call;
+	u32 request;
+	u8 vector;
+	u8 operation;
+	u8 relation;
+	u8 verdict;
+	u8 sensor;
+	u8 flags;
+};
+
+static __always_inline struct container *container_of_id(u64 id)
+{
+	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
+}
+
+static __always_inline u8 relate(struct deed *deed, struct container *mine,
+				 struct container *theirs)
+{
+	if (deed->actor_cgroup && deed->actor_cgroup == deed->target_cgroup)
+		return descends(deed->actor, deed->target) ? RELATION_CHILD :
+							     RELATION_SAME_CONTAINER;
+	if (deed->target_cgroup) {
+		if (mine && theirs && mine->pod && mine->pod == theirs->pod)
+			return RELATION_SAME_POD;
+		return RELATION_OTHER_CONTAINER;
+	}
+	/* A memory whose last owner is gone belongs to nobody that could be named. */
+	if (!deed->target || in_container(deed->target))
+		return RELATION_OTHER_CONTAINER;
+	return RELATION_HOST;
+}
+
+/* Tells whether the actor runs an executable that was granted what its relation
+ * to the target is, unchanged since.
+ */
+static __noinline bool granted(struct deed *deed)
+{
+	struct task_struct *task = (struct task_struct *)deed->actor;
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct executable key = {.cgroup = deed->actor_cgroup};
+	u32 nsec = 0, scope = SCOPE_CONTAINER;
+	struct grant *grant;
+	s64 sec = 0;
+
+	if (deed->relation == RELATION_SAME_POD)
+		scope = SCOPE_POD;
+	else if (deed->relation > RELATION_SAME_POD)
+		return false;
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	grant = bpf_map_lookup_elem(&grants, &key);
+	if (!grant || !(grant->scope & scope))
+		return false;
+	change_time(inode, &sec, &nsec);
+	return sec == grant->ctime_sec && nsec == grant->ctime_nsec;
+}
+
+/* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
+static __always_inline bool judge(struct deed *deed)
+{
+	struct container *mine = container_of_id(deed->actor_cgroup);
+	struct container *theirs = container_of_id(deed->target_cgroup);
+	bool outbound = false, inbound = false, enforce = false;
+
+	if (!deed->relation)
+		deed->relation = relate(deed, mine, theirs);
+	if (!deed->actor_cgroup) {
+		deed->flags |= FLAG_INBOUND;
+		if (!in_container(deed->actor))
+			deed->flags |= FLAG_HOST_ACTOR;
+	}
+	if (deed->actor_cgroup && !mine)
+		/* Its container is released: who outlived it by leaving its cgroup has no
+		 * rules that could let anything through.
+		 */
+		return deed->actor_guard && deed->actor_guard->enforce;
+	if (mine && mine->actions[deed->relation & 7] == ACTION_REFUSE) {
+		outbound = true;
+		enforce = mine->enforce;
+	}
+	if (theirs && deed->actor_cgroup != deed->target_cgroup &&
+	    !(deed->flags & FLAG_HOST_ACTOR) && theirs->inbound == ACTION_REFUSE) {
+		inbound = true;
+		if (theirs->enforce && !enforce) {
+			enforce = true;
+			deed->flags |= FLAG_INBOUND_RULE;
+		} else if (!outbound) {
+			deed->flags |= FLAG_INBOUND_RULE;
+		}
+	}
+	if (!outbound && !inbound)
+		return false;
+	if (mine && granted(deed)) {
+		deed->flags |= FLAG_ALLOWED;
+		return false;
+	}
+	if (!enforce)
+		deed->flags |= FLAG_WOULD_REFUSE;
+	return enforce;
+}
+
+static __noinline int describe(struct process *out, u64 address, u64 cgroup, struct guard *guard)
+{
+	struct task_struct *task = (struct task_struct *)address;
+	struct pid *inside = BPF_CORE_READ(task, group_leader, thread_pid);
+
+	out->start = BPF_CORE_READ(task, group_leader, start_boottime);
+	out->cgroup = cgroup;
+	out->pid = tgid_of(task);
+	out->tid = pid_at(BPF_CORE_READ(task, thread_pid), node.level);
+	out->pid_inside = inside ? pid_at(inside, BPF_CORE_READ(inside, level)) : 0;
+	out->uid = BPF_CORE_READ(task, cred, euid.val);
+	BPF_CORE_READ_INTO(&out->comm, task, comm);
+	if (guard) {
+		out->origin = guard->origin;
+		out->args_len = guard->args_len;
+		__builtin_memcpy(out->exe, guard->exe, sizeof(out->exe));
+		__builtin_memcpy(out->args, guard->args, sizeof(out->args));
+	} else {
+		out->origin = 0;
+		out->args_len = 0;
+		out->exe[0] = 0;
+	}
+	for (int i = 0; i < ANCESTORS; i++) {
+		struct ancestor *ancestor = &out->ancestors[i];
+
+		task = task ? BPF_CORE_READ(task, group_leader, real_parent, group_leader) : NULL;
+		ancestor->pid = tgid_of(task);
+		if (ancestor->pid)
+			BPF_CORE_READ_INTO(&ancestor->comm, task, comm);
+		else
+			task = NULL;
+	}
+	return 0;
+}
+
+/* Tells whether a record just like this one was written a moment ago: the access
+ * sensor fires for each page, and a gigabyte is one thing to tell, not 250,000.
+ */
+static __always_inline bool repeats(struct deed *deed, u64 now)
+{
+	struct guard *guard = deed->actor_guard ?: deed->target_guard;
+	u64 peer = deed->actor_guard ? deed->target : deed->actor;
+	u32 what = deed->vector << 16 | deed->operation << 8 | deed->flags;
+
+	if (!guard || deed->sensor != SENSOR_ACCESS || deed->verdict != VERDICT_OBSERVED)
+		return false;
+	if (guard->last_peer == peer && guard->last_what == what &&
+	    now - guard->last_time < SUPPRESS_NS)
+		return true;
+	guard->last_peer = peer;
+	guard->last_what = what;
+	guard->last_time = now;
+	return false;
+}
+
+/* Counts the access and tells user space. It comes after the decision has been
+ * carried out, so nothing that fails here can undo it.
+ */
+static __noinline int report(struct deed *deed)
+{
+	u64 id = deed->actor_cgroup ?: deed->target_cgroup;
+	struct state *state = bpf_map_lookup_elem(&states, &id);
+	u64 now = bpf_ktime_get_boot_ns();
+	struct record *record;
+	void *ring;
+
+	if (!state || deed->vector >= VECTOR_END || deed->verdict >= VERDICT_END ||
+	    deed->sensor >= SENSOR_END)
+		return 0;
+	__sync_fetch_and_add(&state->counts[deed->vector][deed->verdict][deed->sensor], 1);
+	if (repeats(deed, now))
+		return 0;
+	ring = bpf_map_lookup_elem(&rings, &id);
+	record = ring ? bpf_ringbuf_reserve(ring, sizeof(*record), 0) : NULL;
+	if (!record) {
+		__sync_fetch_and_add(&state->dropped, 1);
+		return 0;
+	}
+	record->time = now;
+	record->call = deed->call;
+	record->request = deed->request;
+	record->vector = deed->vector;
+	record->operation = deed->operation;
+	record->relation = deed->relation;
+	record->verdict = deed->verdict;
+	record->sensor = deed->sensor;
+	record->flags = deed->flags;
+	describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
+	describe(&record->target, deed->target, deed->target_cgroup, deed->target_guard);
+	bpf_ringbuf_submit(record, 0);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The few kernel types that the programs look into. Only the fields that are
+ * read are here: CO-RE finds where each of them is on the running kernel.
+ */
+#ifndef SHIMWARD_KERNEL_H
+#define SHIMWARD_KERNEL_H
+
+#include <linux/bpf.h>
+#include <linux/types.h>
+#include <stdbool.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+
+#define NULL ((void *)0)
+
+#define SIGKILL 9
+#define EPERM	1
+#define EACCES	13
+
+/* include/linux/sched.h, include/linux/fs.h, include/linux/ptrace.h */
+#define PF_IO_WORKER	   0x10
+#define FMODE_READ	   0x1
+#define FMODE_WRITE	   0x2
+#define PTRACE_MODE_ATTACH 0x02
+#define PTRACE_MODE_REALCREDS 0x10
+#define PIDTYPE_TGID	   1
+
+#define container_of_core(ptr, type, field)                                                        \
+	((type *)((u64)(ptr)-bpf_core_field_offset(type, field)))
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct cgroup_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+	struct cgroup_namespace *cgroup_ns;
+};
+
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+struct hlist_node {
+	struct hlist_node *next;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+struct pid {
+	unsigned int level;
+	struct hlist_head tasks[4];
+	struct upid numbers[1];
+};
+
+typedef struct {
+	unsigned int val;
+} kuid_t;
+
+struct cred {
+	kuid_t euid;
+};
+
+struct kernfs_node {
+	u64 id;
+};
+
+struct cgroup_subsys_state {
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+typedef u32 dev_t;
+
+struct super_block {
+	dev_t s_dev;
+};
+
+struct timespec64 {
+	s64 tv_sec;
+	long tv_nsec;
+};
+
+struct inode {
+	unsigned long i_ino;
+	struct super_block *i_sb;
+	s64 i_ctime_sec; /* 6.11 and later */
+	u32 i_ctime_nsec;
+};
+
+/* The change time before 6.6, and from 6.6 to 6.10. */
+struct inode___before_6_6 {
+	struct timespec64 i_ctime;
+};
+
+struct inode___before_6_11 {
+	struct timespec64 __i_ctime;
+};
+
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
+struct dentry {
+	struct super_block *d_sb;
+};
+
+struct path {
+	struct dentry *dentry;
+};
+
+struct file_operations {
+	void *read;
+	void *write;
+};
+
+struct file {
+	unsigned int f_mode;
+	const struct file_operations *f_op;
+	void *private_data;
+	struct inode *f_inode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fs_struct {
+	struct path root;
+};
+
+struct mm_struct {
+	struct task_struct *owner;
+	struct file *exe_file;
+	unsigned long arg_start;
+	unsigned long arg_end;
+};
+
+struct linux_binprm {
+	const char *filename;
+};
+
+struct thread_info {
+	unsigned long flags;
+	u32 status; /* x86 */
+};
+
+struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
+	struct mm_struct *mm;
+	int pid;
+	int tgid;
+	struct task_struct *real_parent;
+	struct task_struct *group_leader;
+	struct pid *thread_pid;
+	struct hlist_node pid_links[4];
+	u64 start_boottime;
+	const struct cred *cred;
+	char comm[16];
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
+};
+
+#pragma clang attribute pop
+
+#endif

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Programs that user space runs itself, to ask the kernel what no file tells
+ * exactly: where proc_mem's functions are, what an open file's inode is (stat's
+ * device number is not the inode's on overlayfs and btrfs).
+ */
+#ifndef SHIMWARD_LEARN_H
+#define SHIMWARD_LEARN_H
+
+#include "task.h"
+
+#define SYMBOL_LEN 64
+
+struct symbol_place {
+	u64 start;
+	char text[SYMBOL_LEN]; /* name+0x0/0xsize */
+};
+
+struct learned_node {
+	u32 mem_fd; /* in: an open /proc/self/mem */
+	u32 level;
+	u32 pid_ns;
+	u32 cgroup_ns;
+	u32 mnt_ns;
+	u32 pad;
+	u64 root_device;
+	u64 mem_fops;
+	struct symbol_place symbols[SYMBOLS];
+};
+
+struct learned_file {
+	u32 fd; /* in */
+	u32 ctime_nsec;
+	s64 ctime_sec;
+	u64 inode;
+	u64 device;
+};
+
+struct tally {
+	u64 cgroup;
+	u32 vector;
+	u32 verdict;
+};
+
+static __always_inline struct file *file_of(u32 fd)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+#define FIND(ctx, slot, name)                                                                      \
+	do {                                                                                       \
+		static const char symbol[] = name;                                                 \
+		u64 at = 0;                                                                        \
+		if (!bpf_kallsyms_lookup_name(symbol, sizeof(symbol), 0, &at))                     \
+			PLACE(ctx, slot, at);                                                      \
+	} while (0)
+
+/* The kernel's own symbolizer tells a function's size, whatever kptr_restrict says. */
+#define PLACE(ctx, slot, at)                                                                       \
+	do {                                                                                       \
+		char text[SYMBOL_LEN] = {};                                                        \
+		u64 args[] = {at};                                                                 \
+		(ctx)->symbols[slot].start = (at);                                                 \
+		bpf_snprintf(text, sizeof(text), "%pS", args, sizeof(args));                       \
+		__builtin_memcpy((ctx)->symbols[slot].text, text, sizeof(text));                   \
+	} while (0)
+
+SEC("syscall")
+int learn_node(struct learned_node *ctx)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+	struct file *file = file_of(ctx->mem_fd);
+	u64 read, write;
+
+	ctx->level = BPF_CORE_READ(task, thread_pid, level);
+	ctx->pid_ns = pid_ns_of(task);
+	ctx->cgroup_ns = BPF_CORE_READ(task, nsproxy, cgroup_ns, ns.inum);
+	ctx->mnt_ns = mnt_ns_of(task);
+	ctx->root_device = BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev);
+	ctx->mem_fops = (u64)BPF_CORE_READ(file, f_op);
+	read = (u64)BPF_CORE_READ(file, f_op, read);
+	write = (u64)BPF_CORE_READ(file, f_op, write);
+	PLACE(ctx, SYMBOL_MEM_READ, read);
+	PLACE(ctx, SYMBOL_MEM_WRITE, write);
+	FIND(ctx, SYMBOL_MEM_RW, "mem_rw");
+	FIND(ctx, SYMBOL_ACCESS_REMOTE, "access_remote_vm");
+	FIND(ctx, SYMBOL_ACCESS_REMOTE_INNER, "__access_remote_vm");
+	FIND(ctx, SYMBOL_IO_READ, "io_read");
+	FIND(ctx, SYMBOL_IO_WRITE, "io_write");
+	return 0;
+}
+
+SEC("syscall")
+int learn_file(struct learned_file *ctx)
+{
+	struct file *file = file_of(ctx->fd);
+	struct inode *inode = BPF_CORE_READ(file, f_inode);
+	s64 sec = 0;
+	u32 nsec = 0;
+
+	if (!inode)
+		return 1;
+	change_time(inode, &sec, &nsec);
+	ctx->ctime_sec = sec;
+	ctx->ctime_nsec = nsec;
+	ctx->inode = BPF_CORE_READ(inode, i_ino);
+	ctx->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	return 0;
+}
+
+/* Counts what seccomp's listener, which is in user space, saw: in here, because an
+ * update from there would overwrite what the kernel counts at the same moment.
+ */
+SEC("syscall")
+int count_seccomp(struct tally *ctx)
+{
+	u64 id = ctx->cgroup;
+	u32 vector = ctx->vector, verdict = ctx->verdict;
+	struct state *state = bpf_map_lookup_elem(&states, &id);
+
+	if (!state || vector >= VECTOR_END || verdict >= VERDICT_END)
+		return 1;
+	__sync_fetch_and_add(&state->counts[vector][verdict][SENSOR_SECCOMP], 1);
+	return 0;
+}
+
+#endif

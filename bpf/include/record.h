@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* What user space and the programs tell each other. bpf2go makes Go of it. */
+#ifndef SHIMWARD_RECORD_H
+#define SHIMWARD_RECORD_H
+
+#include "access.h"
+#include "kernel.h"
+
+#define COMM_LEN  16
+#define EXE_LEN	  128
+#define ARGS_LEN  256
+#define ANCESTORS 6
+#define KEY_LEN	  64
+#define FLOWS	  32
+#define SYMBOLS	  7
+
+enum record_flag {
+	FLAG_INBOUND = 1 << 0,	    /* the actor is unguarded, the target is guarded */
+	FLAG_WOULD_REFUSE = 1 << 1, /* a rule refuses it; the mode is audit */
+	FLAG_TRACEME = 1 << 2,	    /* the target asked for it */
+	FLAG_ALLOWED = 1 << 3,	    /* a rule refuses it; the actor's executable is allowed */
+	FLAG_COMPAT = 1 << 4,	    /* call is a number of the 32-bit entry */
+	FLAG_INBOUND_RULE = 1 << 5, /* it is the target's inbound rule that refuses */
+	FLAG_HOST_ACTOR = 1 << 6,   /* the actor is in no container */
+	FLAG_KILL_FAILED = 1 << 7,  /* a rule refuses it, and the signal could not be sent */
+};
+
+struct ancestor {
+	u32 pid;
+	char comm[COMM_LEN];
+};
+
+/* One side of an access. Pids are those of the runtime's pid namespace, the uid
+ * is the initial user namespace's. exe and args are known of guarded tasks alone.
+ */
+struct process {
+	u64 start; /* ns since boot */
+	u64 cgroup; /* of its guarded container, or 0 */
+	u32 pid;
+	u32 tid;
+	u32 pid_inside;
+	u32 uid;
+	u32 origin; /* the process through which it came into its container */
+	u32 args_len;
+	char comm[COMM_LEN];
+	char exe[EXE_LEN];
+	char args[ARGS_LEN]; /* separated by NUL */
+	struct ancestor ancestors[ANCESTORS];
+};
+
+struct record {
+	u64 time; /* ns since boot */
+	u32 call; /* the system call's number */
+	u32 request; /* of ptrace */
+	u8 vector;
+	u8 operation;
+	u8 relation;
+	u8 verdict;
+	u8 sensor;
+	u8 flags;
+	u8 pad[2];
+	struct process actor;
+	struct process target;
+};
+
+/* A container as its plan has it. User space writes it. */
+struct container {
+	u64 pod; /* equal for the containers of a pod, 0 outside of one */
+	u32 init; /* the process whose next exec starts the container */
+	u32 runtime_mnt_ns; /* the runtime's own mount namespace */
+	u8 actions[8]; /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
+	u8 inbound; /* enum action */
+	u8 enforce; /* 0: what a rule refuses is observed */
+	u8 pad[6];
+};
+
+/* A container as it goes. The programs write it. */
+struct state {
+	u64 dropped; /* records that its ring had no room for */
+	u64 counts[VECTOR_END][VERDICT_END][SENSOR_END];
+	u32 started; /* init has execed: its tasks are guarded */
+	u32 mnt_ns; /* of init at that moment */
+};
+
+/* An executable that may do what a rule refuses. */
+struct executable {
+	u64 cgroup;
+	u64 inode;
+	u64 device;
+};
+
+enum scope {
+	SCOPE_CONTAINER = 1 << 0, /* at processes of its own container */
+	SCOPE_POD = 1 << 1,	  /* at processes of the pod's other containers */
+};
+
+struct grant {
+	s64 ctime_sec; /* the inode's change time when it was granted */
+	u32 ctime_nsec;
+	u32 scope;
+};
+
+/* A task's guard, in its local storage. */
+struct guard {
+	u64 cgroup;
+	u64 last_peer; /* of the last record: the other side's address in the kernel */
+	u64 last_time;
+	u32 last_what;
+	u32 origin;
+	u32 enforce; /* outlives the container's entry in the map */
+	u32 args_len;
+	char exe[EXE_LEN];
+	char args[ARGS_LEN];
+};
+
+enum direction {
+	DIRECTION_OUT = 1,
+	DIRECTION_IN,
+};
+
+struct flow {
+	u64 last; /* ns since boot */
+	u64 count;
+	u32 peer[4]; /* network order; an IPv4 address is in [0] */
+	u16 peer_port; /* host order */
+	u16 local_port; /* host order; of DIRECTION_IN */
+	u8 family; /* 4 or 6; 0: a free slot */
+	u8 protocol;
+	u8 direction;
+	u8 pad;
+};
+
+struct traffic {
+	struct bpf_spin_lock lock;
+	u32 pad;
+	u64 packets_in;
+	u64 bytes_in;
+	u64 packets_out;
+	u64 bytes_out;
+	struct flow flows[FLOWS];
+};
+
+/* A function's place in the kernel. */
+struct range {
+	u64 start;
+	u64 end;
+};
+
+enum symbol {
+	SYMBOL_MEM_READ,
+	SYMBOL_MEM_WRITE,
+	SYMBOL_MEM_RW,
+	SYMBOL_ACCESS_REMOTE,
+	SYMBOL_ACCESS_REMOTE_INNER,
+	SYMBOL_IO_READ,
+	SYMBOL_IO_WRITE,
+};
+
+/* What the loader learned of the node: see learn.h. */
+struct settings {
+	struct range symbols[SYMBOLS];
+	u64 mem_fops; /* proc_mem_operations */
+	u64 root_device;
+	u32 level; /* of the runtime's pid namespace */
+	u32 pid_ns;
+	u32 cgroup_ns;
+	u32 mnt_ns;
+};
+
+#endif

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * What there is to know of a task. Tasks are passed as plain addresses and read
+ * with probe reads: some come from places whose pointers the verifier does not
+ * trust (an inode of procfs), and the reading is the same for all.
+ */
+#ifndef SHIMWARD_TASK_H
+#define SHIMWARD_TASK_H
+
+#include "state.h"
+
+#define CGROUP_DEPTH 24
+#define FAMILY_DEPTH 16
+
+/* Returns the pid number that p has in the pid namespace of the given level; 0: none. */
+static __always_inline u32 pid_at(struct pid *p, u32 level)
+{
+	u64 numbers = (u64)p + bpf_core_field_offset(struct pid, numbers);
+	struct upid *number;
+
+	if (!p || level > BPF_CORE_READ(p, level))
+		return 0;
+	number = (struct upid *)(numbers + (u64)level * bpf_core_type_size(struct upid));
+	return BPF_CORE_READ(number, nr);
+}
+
+/* Returns the inum of the pid namespace that the task lives in. */
+static __always_inline u32 pid_ns_of(struct task_struct *task)
+{
+	struct pid *p = BPF_CORE_READ(task, thread_pid);
+	u64 numbers = (u64)p + bpf_core_field_offset(struct pid, numbers);
+	struct upid *number;
+
+	if (!p)
+		return 0;
+	number = (struct upid *)(numbers +
+				 (u64)BPF_CORE_READ(p, level) * bpf_core_type_size(struct upid));
+	return BPF_CORE_READ(number, ns, ns.inum);
+}
+
+static __always_inline u32 mnt_ns_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);
+}
+
+/* Returns the task's process id as the runtime sees it. */
+static __always_inline u32 tgid_of(struct task_struct *task)
+{
+	return pid_at(BPF_CORE_READ(task, group_leader, thread_pid), node.level);
+}
+
+/* Tells whether an unguarded task looks as if it were in a container: in another
+ * pid or cgroup namespace than the runtime, or under another root in another
+ * mount namespace. (A service with a private /tmp has its own mount namespace,
+ * and the host's root.) A task that is exiting has given up the last three.
+ */
+static __noinline bool in_container(u64 address)
+{
+	struct task_struct *task = (struct task_struct *)address;
+	struct nsproxy *namespaces = BPF_CORE_READ(task, nsproxy);
+	u32 pid_ns = pid_ns_of(task);
+
+	if (pid_ns && pid_ns != node.pid_ns)
+		return true;
+	if (!namespaces)
+		return false;
+	if (BPF_CORE_READ(namespaces, cgroup_ns, ns.inum) != node.cgroup_ns)
+		return true;
+	if (BPF_CORE_READ(namespaces, mnt_ns, ns.inum) == node.mnt_ns)
+		return false;
+	return BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev) != node.root_device;
+}
+
+/* Returns the id of the enrolled cgroup that the task is in, or in a descendant of; 0: none. */
+static __noinline u64 enrolled_cgroup(u64 address)
+{
+	struct task_struct *task = (struct task_struct *)address;
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+	struct cgroup_subsys_state *parent;
+
+	for (int i = 0; i < CGROUP_DEPTH && cgroup; i++) {
+		u64 id = BPF_CORE_READ(cgroup, kn, id);
+
+		if (bpf_map_lookup_elem(&containers, &id))
+			return id;
+		parent = BPF_CORE_READ(cgroup, self.parent);
+		if (!parent)
+			break;
+		cgroup = container_of_core(parent, struct cgroup, self);
+	}
+	return 0;
+}
+
+/* Returns the container of a task that has no guard in its storage but ought to:
+ * where storage failed the kernel (before 6.2 a lookup fails when it preempts
+ * another), the workload is still known by where it is.
+ */
+static __always_inline u64 stray_cgroup(struct task_struct *task)
+{
+	u64 id = enrolled_cgroup((u64)task);
+	struct state *state;
+
+	if (!id)
+		return 0;
+	state = bpf_map_lookup_elem(&states, &id);
+	if (!state || !state->started || mnt_ns_of(task) != state->mnt_ns)
+		return 0;
+	return id;
+}
+
+/* Tells whether the target is a descendant of the actor. */
+static __noinline bool descends(u64 actor, u64 target)
+{
+	struct task_struct *top = BPF_CORE_READ((struct task_struct *)actor, group_leader);
+	struct task_struct *task = (struct task_struct *)target;
+
+	for (int i = 0; i < FAMILY_DEPTH && task; i++) {
+		struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+
+		if (parent == task)
+			break;
+		if (BPF_CORE_READ(parent, group_leader) == top)
+			return true;
+		task = parent;
+	}
+	return false;
+}
+
+/* Reads the inode's change time, wherever this kernel keeps it. */
+static __always_inline void change_time(struct inode *inode, s64 *sec, u32 *nsec)
+{
+	if (bpf_core_field_exists(inode->i_ctime_sec)) {
+		*sec = BPF_CORE_READ(inode, i_ctime_sec);
+		*nsec = BPF_CORE_READ(inode, i_ctime_nsec);
+	} else if (bpf_core_field_exists(((struct inode___before_6_11 *)inode)->__i_ctime)) {
+		struct inode___before_6_11 *older = (void *)inode;
+
+		*sec = BPF_CORE_READ(older, __i_ctime.tv_sec);
+		*nsec = BPF_CORE_READ(older, __i_ctime.tv_nsec);
+	} else {
+		struct inode___before_6_6 *oldest = (void *)inode;
+
+		*sec = BPF_CORE_READ(oldest, i_ctime.tv_sec);
+		*nsec = BPF_CORE_READ(oldest, i_ctime.tv_nsec);
+	}
+}
+
+#endif

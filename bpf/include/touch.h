@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The access sensor: whoever reaches for another's memory takes that memory's
+ * lock first, whichever door it came through and however long ago it was opened.
+ * It runs at every mmap lock of the node, so the cheapest tests come first.
+ */
+#ifndef SHIMWARD_TOUCH_H
+#define SHIMWARD_TOUCH_H
+
+#include "arch.h"
+#include "judge.h"
+
+#define STACK_DEPTH 24
+
+/* include/uapi/linux/ptrace.h */
+#define PTRACE_PEEKTEXT 1
+#define PTRACE_PEEKDATA 2
+#define PTRACE_POKETEXT 4
+#define PTRACE_POKEDATA 5
+
+static __always_inline bool within(u64 at, enum symbol symbol)
+{
+	return at >= node.symbols[symbol].start && at < node.symbols[symbol].end;
+}
+
+/* Tells from the kernel's stack whether the current task is in the read or the
+ * write of a procfs mem file, and which; 0: in neither. Unlike the descriptor in
+ * the call's argument, which another thread may replace meanwhile, the stack
+ * cannot be changed by anybody.
+ *
+ * Only what is below access_remote_vm counts: a page fault on the caller's own
+ * buffer takes the caller's own lock, with mem_write on the stack too. Where the
+ * compiler made the two functions one (mem_rw), the call tells the direction.
+ */
+static __noinline int caught_in_mem(void *ctx, u32 kind)
+{
+	u64 stack[STACK_DEPTH];
+	long size = bpf_get_stack(ctx, stack, sizeof(stack), 0);
+	bool remote = false, either = false;
+
+	for (int i = 0; i < STACK_DEPTH; i++) {
+		u64 at = stack[i];
+
+		if (i * (long)sizeof(at) >= size)
+			break;
+		if (within(at, SYMBOL_ACCESS_REMOTE) || within(at, SYMBOL_ACCESS_REMOTE_INNER)) {
+			remote = true;
+		} else if (!remote) {
+			continue;
+		} else if (either) {
+			if (within(at, SYMBOL_IO_READ))
+				return OPERATION_READ;
+			if (within(at, SYMBOL_IO_WRITE))
+				return OPERATION_WRITE;
+		} else if (within(at, SYMBOL_MEM_READ)) {
+			return OPERATION_READ;
+		} else if (within(at, SYMBOL_MEM_WRITE)) {
+			return OPERATION_WRITE;
+		} else if (within(at, SYMBOL_MEM_RW)) {
+			if ((kind & CALL_RING) == CALL_READ)
+				return OPERATION_READ;
+			if ((kind & CALL_RING) == CALL_WRITE)
+				return OPERATION_WRITE;
+			either = true;
+		}
+	}
+	/* Where nothing told the direction, the stronger. */
+	return either ? OPERATION_WRITE : 0;
+}
+
+/* Names the vector and the operation; false: this is no access to report. */
+static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_struct *task,
+				      struct pt_regs *regs, u32 kind)
+{
+	if (kind & CALL_VM) {
+		deed->vector = kind & CALL_WRITE ? VECTOR_PROCESS_VM_WRITEV :
+						   VECTOR_PROCESS_VM_READV;
+		deed->operation = kind & CALL_WRITE ? OPERATION_WRITE : OPERATION_READ;
+		return true;
+	}
+	if (kind & CALL_PTRACE) {
+		deed->vector = VECTOR_PTRACE;
+		deed->request = arch_arg0(task, regs);
+		switch (deed->request) {
+		case PTRACE_PEEKTEXT:
+		case PTRACE_PEEKDATA:
+			deed->operation = OPERATION_READ;
+			return true;
+		case PTRACE_POKETEXT:
+		case PTRACE_POKEDATA:
+			deed->operation = OPERATION_WRITE;
+			return true;
+		}
+		return false;
+	}
+	deed->vector = VECTOR_PROC_MEM;
+	deed->operation = caught_in_mem(ctx, kind);
+	return deed->operation;
+}
+
+/* Carries the decision out, before anything is told. The signal is pending before
+ * get_user_pages_remote looks for one: nothing is copied.
+ */
+static __always_inline void settle(struct deed *deed)
+{
+	deed->sensor = SENSOR_ACCESS;
+	deed->verdict = VERDICT_OBSERVED;
+	if (judge(deed)) {
+		if (!bpf_send_signal(SIGKILL))
+			deed->verdict = VERDICT_KILLED;
+		else
+			deed->flags |= FLAG_KILL_FAILED;
+	}
+	report(deed);
+}
+
+static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struct task_struct *task,
+					  struct pt_regs *regs, u32 kind)
+{
+	struct deed deed = {.actor = (u64)task};
+	struct task_struct *owner;
+
+	deed.actor_guard = bpf_task_storage_get(&guards, task, NULL, 0);
+	if (!deed.actor_guard && !(kind & CALL_ANY))
+		return;
+	deed.actor_cgroup = deed.actor_guard ? deed.actor_guard->cgroup : stray_cgroup(task);
+	owner = mm->owner;
+	if (owner) {
+		deed.target = (u64)owner;
+		deed.target_guard = bpf_task_storage_get(&guards, owner, NULL, 0);
+		deed.target_cgroup = deed.target_guard ? deed.target_guard->cgroup :
+							 stray_cgroup(owner);
+	}
+	if (!deed.actor_cgroup && !deed.target_cgroup)
+		return;
+	if (owner && owner->group_leader == task->group_leader)
+		return;
+	if (!name_deed(ctx, &deed, task, regs, kind))
+		return;
+	deed.call = arch_call(regs);
+	if (kind & CALL_COMPAT)
+		deed.flags |= FLAG_COMPAT;
+	settle(&deed);
+}
+
+/* Writing one's own memory through /proc/self/mem: the way around page protection. */
+static __always_inline void touch_self(void *ctx, struct task_struct *task, struct pt_regs *regs,
+				       u32 kind)
+{
+	struct deed deed = {.actor = (u64)task, .target = (u64)task};
+
+	deed.actor_guard = bpf_task_storage_get(&guards, task, NULL, 0);
+	if (!deed.actor_guard || caught_in_mem(ctx, kind) != OPERATION_WRITE)
+		return;
+	deed.target_guard = deed.actor_guard;
+	deed.actor_cgroup = deed.target_cgroup = deed.actor_guard->cgroup;
+	deed.vector = VECTOR_SELF_MEM;
+	deed.operation = OPERATION_WRITE;
+	deed.relation = RELATION_SELF;
+	deed.call = arch_call(regs);
+	if (kind & CALL_COMPAT)
+		deed.flags |= FLAG_COMPAT;
+	settle(&deed);
+}
+
+SEC("tp_btf/mmap_lock_start_locking")
+int BPF_PROG(touch, struct mm_struct *mm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct mm_struct *own = task->mm;
+	struct pt_regs *regs;
+	u32 kind;
+
+	if (!own)
+		return 0;
+	regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	kind = call_of(task, regs);
+	if (own == mm) {
+		if (kind & CALL_WRITE && !(kind & CALL_VM))
+			touch_self(ctx, task, regs, kind);
+	} else if (!(kind & CALL_OWN)) {
+		touch_foreign(ctx, mm, task, regs, kind);
+	}
+	return 0;
+}
+
+#endif

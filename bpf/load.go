@@ -1,0 +1,185 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// Ensure opens the node-wide part, and loads, attaches and pins it first where
+// nobody has since the last boot.
+func Ensure(options NodeOptions) (*Node, error) {
+	node, err := Open(options)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return node, err
+	}
+	unlock, err := lock(options.Paths)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	// Somebody may have loaded it while this one waited.
+	if node, err := Open(options); !errors.Is(err, fs.ErrNotExist) {
+		return node, err
+	}
+	if err := load(options.Paths); err != nil {
+		return nil, fmt.Errorf("load the eBPF programs: %w", err)
+	}
+	return Open(options)
+}
+
+// lock holds the node's lock until the returned function is called. It also ends with the process.
+func lock(paths policy.Paths) (func(), error) {
+	if err := os.MkdirAll(paths.Run, 0o700); err != nil {
+		return nil, fmt.Errorf("lock the node: %w", err)
+	}
+	file, err := os.OpenFile(paths.Lock(), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the node: %w", err)
+	}
+	for {
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX) //nolint:gosec // a descriptor is an int
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("lock the node: %w", err)
+	}
+	return func() { file.Close() }, nil
+}
+
+// onBPFFS tells whether the folder, or the nearest one above it that exists, is on bpffs.
+func onBPFFS(dir string) error {
+	for at := dir; ; at = filepath.Dir(at) {
+		var stat unix.Statfs_t
+		err := unix.Statfs(at, &stat)
+		if errors.Is(err, unix.ENOENT) && at != filepath.Dir(at) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", at, err)
+		}
+		if stat.Type != unix.BPF_FS_MAGIC {
+			return fmt.Errorf("%s is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, "+
+				"or set paths.bpf in the config to a folder on one", dir)
+		}
+		return nil
+	}
+}
+
+// load builds the folder of node-wide pins under a name that nobody opens and
+// renames it when all of it works, so a crash in between leaves no half a node.
+func load(paths policy.Paths) (err error) {
+	if err := onBPFFS(paths.BPF); err != nil {
+		return err
+	}
+	fresh := filepath.Join(paths.BPF, freshNode)
+	if err := os.RemoveAll(fresh); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(fresh, 0o700); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(fresh))
+		}
+	}()
+	if err := loadInto(fresh); err != nil {
+		return err
+	}
+	return os.Rename(fresh, nodeDir(paths))
+}
+
+func loadInto(dir string) error {
+	settings, err := learnSettings()
+	if err != nil {
+		return err
+	}
+	spec, err := loadKernel()
+	if err != nil {
+		return err
+	}
+	if err := spec.Variables["node"].Set(settings); err != nil {
+		return fmt.Errorf("set what was learned of the node: %w", err)
+	}
+	delete(spec.Programs, programLearnNode)
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return explain(err)
+	}
+	defer collection.Close()
+	for name, m := range collection.Maps {
+		if spec.Maps[name].Name == name && name[0] != '.' {
+			if err := m.Pin(filepath.Join(dir, name)); err != nil {
+				return fmt.Errorf("pin the map %s: %w", name, err)
+			}
+		}
+	}
+	for _, name := range []string{programLearnFile, programCountSeccomp} {
+		if err := collection.Programs[name].Pin(filepath.Join(dir, pinProgram(name))); err != nil {
+			return fmt.Errorf("pin the program %s: %w", name, err)
+		}
+	}
+	for _, name := range []string{programFork, programExec, programTouch} {
+		if err := attach(collection.Programs[name], filepath.Join(dir, pinLink(name))); err != nil {
+			return fmt.Errorf("attach %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func attach(program *ebpf.Program, pin string) error {
+	attached, err := link.AttachTracing(link.TracingOptions{Program: program})
+	if err != nil {
+		return err
+	}
+	defer attached.Close()
+	return attached.Pin(pin)
+}
+
+// learnSettings loads and runs the one program that has to run before the others are loaded.
+func learnSettings() (kernelSettings, error) {
+	spec, err := loadKernel()
+	if err != nil {
+		return kernelSettings{}, err
+	}
+	for name := range spec.Programs {
+		if name != programLearnNode {
+			delete(spec.Programs, name)
+		}
+	}
+	for name := range spec.Maps {
+		if name[0] != '.' {
+			delete(spec.Maps, name)
+		}
+	}
+	collection, err := ebpf.NewCollection(spec)
+	if err != nil {
+		return kernelSettings{}, explain(err)
+	}
+	defer collection.Close()
+	return learn(collection.Programs[programLearnNode])
+}
+
+// explain keeps the end of a verifier's log, where it says why, out of a message of thousands of lines.
+func explain(err error) error {
+	var verifier *ebpf.VerifierError
+	if errors.As(err, &verifier) {
+		return fmt.Errorf("the kernel does not take a program: %-3w", verifier)
+	}
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("not permitted: root with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN is needed: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,150 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// Release takes back all that Enrol did for the container, whichever version of
+// shimward enrolled it. A container that is not enrolled is no error.
+func Release(paths policy.Paths, key string) error {
+	padded, err := pinnedKey(key)
+	if err != nil {
+		return err
+	}
+	nodes, err := nodeDirs(paths)
+	if err != nil {
+		return fmt.Errorf("release %s: %w", key, err)
+	}
+	var errs []error
+	for _, dir := range nodes {
+		errs = append(errs, forget(dir, padded))
+	}
+	errs = append(errs, os.RemoveAll(paths.Pins(key)))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("release %s: %w", key, err)
+	}
+	return nil
+}
+
+// Reconcile releases every container that is not alive, and removes the programs
+// of other versions that guard nobody any more.
+func Reconcile(paths policy.Paths, alive func(key string) bool) error {
+	unlock, err := lock(paths)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	nodes, err := nodeDirs(paths)
+	if err != nil {
+		return fmt.Errorf("reconcile: %w", err)
+	}
+	known := make(map[string]bool)
+	pinned, err := os.ReadDir(filepath.Dir(paths.Pins("x")))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reconcile: %w", err)
+	}
+	for _, entry := range pinned {
+		known[entry.Name()] = true
+	}
+	var errs []error
+	for _, dir := range nodes {
+		enrolled, err := keysOf(dir)
+		errs = append(errs, err)
+		for _, key := range enrolled {
+			known[key] = true
+		}
+	}
+	for key := range known {
+		if !alive(key) {
+			errs = append(errs, Release(paths, key))
+		}
+	}
+	for _, dir := range nodes {
+		left, err := keysOf(dir)
+		if dir != nodeDir(paths) && err == nil && len(left) == 0 {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// nodeDirs lists the node-wide folders: this version's, and those that others left.
+func nodeDirs(paths policy.Paths) ([]string, error) {
+	return filepath.Glob(filepath.Join(paths.BPF, nodePrefix+"*"))
+}
+
+// keysOf lists the containers that are enrolled with the programs of that folder.
+func keysOf(dir string) ([]string, error) {
+	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
+	if err != nil {
+		return nil, fmt.Errorf("open the map %s: %w", mapKeys, err)
+	}
+	defer keys.Close()
+	var (
+		key   [keyLength]byte
+		id    uint64
+		found []string
+	)
+	entries := keys.Iterate()
+	for entries.Next(&key, &id) {
+		found = append(found, unpadded(key))
+	}
+	return found, entries.Err()
+}
+
+// forget removes a container's entries from the maps of one version. The key goes last:
+// whoever is killed in between can be called again.
+func forget(dir string, key [keyLength]byte) error {
+	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer keys.Close()
+	var id uint64
+	if err := keys.Lookup(key, &id); err != nil {
+		return ignoreMissing(err)
+	}
+	var errs []error
+	for _, name := range []string{mapContainers, mapRings, mapGrants, mapStates} {
+		errs = append(errs, forgetIn(filepath.Join(dir, name), name, id))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return ignoreMissing(keys.Delete(key))
+}
+
+func forgetIn(path, name string, id uint64) error {
+	m, err := ebpf.LoadPinnedMap(path, nil)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer m.Close()
+	if name == mapGrants {
+		return deleteGrants(m, id)
+	}
+	return ignoreMissing(m.Delete(id))
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// notExist makes a map's missing key the error that callers look for.
+func notExist(err error) error {
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return fs.ErrNotExist
+	}
+	return err
+}

@@ -1,0 +1,29 @@
+//go:build ignore
+
+// SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
+/*
+ * shimward's programs, one object: the loader leaves out what a node's kernel
+ * does not take. Each part is in the header that is named for it.
+ */
+#include "include/guard.h"
+#include "include/touch.h"
+#include "include/learn.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* clang leaves out of BTF what no function takes; bpf2go makes Go of all of these. */
+#define EXPORT(kind, name) const kind name *name##_type __attribute__((unused))
+
+EXPORT(struct, record);
+EXPORT(struct, learned_node);
+EXPORT(struct, learned_file);
+EXPORT(struct, tally);
+EXPORT(enum, vector);
+EXPORT(enum, operation);
+EXPORT(enum, relation);
+EXPORT(enum, verdict);
+EXPORT(enum, sensor);
+EXPORT(enum, action);
+EXPORT(enum, scope);
+EXPORT(enum, symbol);
+EXPORT(enum, record_flag);
