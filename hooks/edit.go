@@ -1,0 +1,142 @@
+package hooks
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Entry is what Edit writes into a spec.
+type Entry struct {
+	Binary string // absolute path of the shimward binary
+	Run    string // policy.Paths.Run, for the hook's environment
+}
+
+// The runtime kills a hook at its timeout, and with it the container. The
+// first container of a boot has the kernel verify the programs, and fifty may
+// wait for that one, so it is generous.
+const (
+	createRuntimeTimeout = 60 // seconds
+	poststopTimeout      = 30 // seconds
+)
+
+// hook is an entry of runtime-spec's hooks. Its field order is the one of the spec.
+type hook struct {
+	Path    string   `json:"path"`
+	Args    []string `json:"args"`
+	Env     []string `json:"env"`
+	Timeout int      `json:"timeout"`
+}
+
+// Edit returns config, the text of a config.json, with shimward's hooks in it.
+// createRuntime becomes the last of its list: others' hooks may still fail, and
+// what they do is not the container's doing. Every other field is kept as it
+// is. Edit of an edited config changes nothing.
+func Edit(config []byte, entry Entry) ([]byte, error) {
+	edited, err := Change(config, entry.add("create-runtime", createRuntimeTimeout), "hooks", "createRuntime")
+	if err != nil {
+		return nil, err
+	}
+	return Change(edited, entry.add("poststop", poststopTimeout), "hooks", "poststop")
+}
+
+// add returns the edit that makes shimward's hook the last of a list, and its only one there.
+func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) {
+	return func(raw json.RawMessage) (any, error) {
+		var list []json.RawMessage
+		if raw != nil {
+			if err := json.Unmarshal(raw, &list); err != nil {
+				return nil, fmt.Errorf("not a list of hooks: %w", err)
+			}
+		}
+		args := []string{"shimward", "hook", name}
+		list = slices.DeleteFunc(list, func(item json.RawMessage) bool {
+			var h hook
+			return json.Unmarshal(item, &h) == nil && slices.Equal(h.Args, args)
+		})
+		// An empty environment would be replaced by the runtime's own.
+		ours, err := encode(hook{Path: e.Binary, Args: args, Env: []string{EnvRun + "=" + e.Run}, Timeout: timeout})
+		if err != nil {
+			return nil, err
+		}
+		return append(list, ours), nil
+	}
+}
+
+// Change returns object, the text of a JSON object, with the value at path
+// replaced by what edit makes of it. edit gets nil where there is none. Objects
+// on the way are made where they are missing; every other field keeps its text.
+//
+// The runtime matches names without regard to case, and takes the last of two
+// that match (encoding/json), so a name on the path that is there in another
+// case is an error: what was edited might not be what is run.
+func Change(object []byte, edit func(json.RawMessage) (any, error), path ...string) ([]byte, error) {
+	if len(path) == 0 {
+		value, err := edit(object)
+		if err != nil {
+			return nil, err
+		}
+		return encode(value)
+	}
+	fields := map[string]json.RawMessage{}
+	if object != nil {
+		if err := json.Unmarshal(object, &fields); err != nil {
+			return nil, fmt.Errorf("edit %q: %w", path[0], err)
+		}
+		if fields == nil { // the text was "null"
+			fields = map[string]json.RawMessage{}
+		}
+	}
+	for name := range fields {
+		if name != path[0] && strings.EqualFold(name, path[0]) {
+			return nil, fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", path[0], name, path[0])
+		}
+	}
+	inner := fields[path[0]]
+	if bytes.Equal(bytes.TrimSpace(inner), []byte("null")) {
+		inner = nil
+	}
+	changed, err := Change(inner, edit, path[1:]...)
+	if err != nil {
+		return nil, fmt.Errorf("edit %q: %w", path[0], err)
+	}
+	fields[path[0]] = changed
+	return encode(fields)
+}
+
+// encode is json.Marshal without HTML's escapes, so that kept fields keep their text.
+func encode(value any) (json.RawMessage, error) {
+	if raw, ok := value.(json.RawMessage); ok {
+		return raw, nil
+	}
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
+}
+
+// RunOf is the Entry.Run of an edited config, or "" where there is none.
+func RunOf(config []byte) string {
+	var spec struct {
+		Hooks struct {
+			CreateRuntime []hook `json:"createRuntime"`
+		} `json:"hooks"`
+	}
+	if json.Unmarshal(config, &spec) != nil {
+		return ""
+	}
+	for _, h := range spec.Hooks.CreateRuntime {
+		if !slices.Equal(h.Args, []string{"shimward", "hook", "create-runtime"}) || len(h.Env) != 1 {
+			continue
+		}
+		if run, ok := strings.CutPrefix(h.Env[0], EnvRun+"="); ok {
+			return run
+		}
+	}
+	return ""
+}

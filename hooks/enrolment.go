@@ -1,0 +1,53 @@
+package hooks
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// Enrolment is what the createRuntime hook leaves beside a container's Plan:
+// where the container is, for whoever has to tell whose a process is.
+type Enrolment struct {
+	PID    int    `json:"pid"`    // of its init
+	Cgroup string `json:"cgroup"` // absolute path of its cgroup v2 directory
+}
+
+// enrolmentFile is its name in policy.Paths.Container.
+const enrolmentFile = "enrolled.json"
+
+// ReadEnrolment reads a container's Enrolment. It is fs.ErrNotExist before the hook ran.
+func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
+	var e Enrolment
+	path := filepath.Join(paths.Container(key), enrolmentFile)
+	raw, err := readBounded(path)
+	if err != nil {
+		return e, fmt.Errorf("read where the container is: %w", err)
+	}
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return e, fmt.Errorf("parse %s: %w", path, err)
+	}
+	if e.PID <= 0 || !filepath.IsAbs(e.Cgroup) {
+		return e, fmt.Errorf("%s has pid %d and cgroup %q: not an enrolment", path, e.PID, e.Cgroup)
+	}
+	return e, nil
+}
+
+func writeEnrolment(plan *policy.Plan, e Enrolment) error {
+	raw, err := encode(e)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(plan.Paths.Container(plan.Identity.Key), enrolmentFile)
+	// Readers never see half of it: they look for the name.
+	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
+		return fmt.Errorf("write where the container is: %w", err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		return fmt.Errorf("write where the container is: %w", err)
+	}
+	return nil
+}

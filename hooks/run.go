@@ -1,0 +1,76 @@
+package hooks
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/shimward/shimward/bpf"
+)
+
+// CreateRuntime is the hook that puts a container under guard: its init exists
+// and is in its cgroup, and runs no user code yet. stdin is the runtime's
+// state, run the value of EnvRun. An error aborts the container's creation, and
+// its text is what the user reads.
+func CreateRuntime(stdin io.Reader, run string) error {
+	s, err := readState(stdin)
+	if err != nil {
+		return err
+	}
+	if s.PID <= 0 {
+		return fmt.Errorf("the runtime's state has pid %d: a createRuntime hook is started with the container's init there", s.PID)
+	}
+	plan, err := readPlan(run, s)
+	if err != nil {
+		return err
+	}
+	rootfs, err := readRoot(s.Bundle)
+	if err != nil {
+		return err
+	}
+	cgroup, err := bpf.CgroupPath(s.PID)
+	if err != nil {
+		return fmt.Errorf("find the container's cgroup: %w", err)
+	}
+	node, err := bpf.Ensure(bpf.NodeOptions{Paths: plan.Paths})
+	if err != nil {
+		return fmt.Errorf("load shimward's programs: %w", err)
+	}
+	defer node.Close() //nolint:errcheck // what it opened is pinned
+	if err := plan.CheckTier(node.Tier()); err != nil {
+		return err
+	}
+	// First, so that whoever finds the enrolment knows when it is stale.
+	if err := writeEnrolment(plan, Enrolment{PID: s.PID, Cgroup: cgroup}); err != nil {
+		return err
+	}
+	if err := node.Enrol(plan, s.PID, cgroup, rootfs); err != nil {
+		return fmt.Errorf("put the container under guard: %w", err)
+	}
+	return nil
+}
+
+// Poststop is the hook that lets a container's state in the kernel go. It says
+// on log what it could not do and never fails: an error would fail the
+// container's deletion (runc 1.5 exits 1), and the shim releases as well.
+func Poststop(stdin io.Reader, run string, log io.Writer) {
+	if err := poststop(stdin, run); err != nil {
+		fmt.Fprintln(log, "shimward: release the container's guard:", err) //nolint:errcheck // there is nowhere left to say it
+	}
+}
+
+func poststop(stdin io.Reader, run string) error {
+	s, err := readState(stdin)
+	if err != nil {
+		return err
+	}
+	plan, err := readPlan(run, s)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the shim was faster
+	}
+	if err != nil {
+		return err
+	}
+	return bpf.Release(plan.Paths, plan.Identity.Key)
+}

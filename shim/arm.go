@@ -1,0 +1,72 @@
+package shim
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/event"
+)
+
+const (
+	// armPoll is how often a container's guard is looked for after its start.
+	armPoll = 10 * time.Millisecond
+	// armGrace is how long a process may be seen to run the container's program
+	// before its guard is: the kernel sets the one a moment before the other.
+	armGrace = 500 * time.Millisecond
+	// armDeadline is when to stop looking: startContainer hooks, which run
+	// before the container's program does, take no longer than that.
+	armDeadline = 2 * time.Minute
+)
+
+// watchArmed sees to it that the container's program runs under guard. before
+// is the executable of its init when it was not yet started: the runtime's. A
+// container whose program runs without a guard is killed.
+func (c *container) watchArmed(ctx context.Context, before os.FileInfo) {
+	pid := c.origins.initPID()
+	ticker := time.NewTicker(armPoll)
+	defer ticker.Stop()
+	var running time.Time // since when init has been seen to run its own program
+	for begin := time.Now(); ; {
+		// In this order: what is armed was armed before init's program ran.
+		now, err := c.proc.exeID(pid)
+		armed, armedErr := c.kernel.Armed()
+		switch {
+		case armed:
+			return
+		case err != nil || !c.proc.alive(pid):
+			return // it ended
+		case before == nil || !os.SameFile(before, now):
+			if running.IsZero() {
+				running = time.Now()
+			}
+			if time.Since(running) > armGrace {
+				c.killUnguarded(pid, armedErr)
+				return
+			}
+		case time.Since(begin) > armDeadline:
+			c.notice(event.SeverityWarning, fmt.Sprintf("init did not start its program within %v: shimward stopped looking whether it is guarded", armDeadline))
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *container) killUnguarded(pid int, why error) {
+	message := "init ran without its guard, and was killed"
+	if why != nil {
+		message += ": " + why.Error()
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+		message = fmt.Sprintf("init runs without its guard, and could not be killed: %v", err)
+	}
+	c.notice(event.SeverityCritical, message)
+	c.logger(c.context).Error("shimward: " + message)
+}

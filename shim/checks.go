@@ -1,0 +1,59 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// hookBinary is the name of the binary that the hooks start. It is installed beside the shim's.
+const hookBinary = "shimward"
+
+// findHook returns the absolute path of the binary that the hooks start.
+func findHook(shim string) (string, error) {
+	path := filepath.Join(filepath.Dir(shim), hookBinary)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1, the container's hooks start it", path)
+	case err != nil:
+		return "", fmt.Errorf("look for the binary of the container's hooks: %w", err)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return "", fmt.Errorf("%s is not an executable file: install it anew, the container's hooks start it", path)
+	}
+	return path, nil
+}
+
+// checkBPFFS tells whether pins can live where the config wants them.
+func checkBPFFS(paths policy.Paths) error {
+	folder := paths.BPF
+	for {
+		var stat unix.Statfs_t
+		err := unix.Statfs(folder, &stat)
+		switch {
+		case errors.Is(err, unix.ENOENT) && folder != "/":
+			folder = filepath.Dir(folder)
+			continue
+		case err != nil:
+			return fmt.Errorf("look at %s: %w", folder, err)
+		case stat.Type != unix.BPF_FS_MAGIC:
+			return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and see to it that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
+		}
+		return nil
+	}
+}
+
+// mountPoint is where a BPF file system is best mounted for pins at path.
+func mountPoint(path string) string {
+	const usual = "/sys/fs/bpf"
+	if path == usual || filepath.Dir(path) == usual {
+		return usual
+	}
+	return filepath.Dir(path)
+}

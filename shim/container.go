@@ -1,0 +1,217 @@
+package shim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// container is a guarded container: what shimward has of it besides the
+// embedded service. Its goroutines end with close.
+type container struct {
+	plan    *policy.Plan
+	limits  policy.StoreLimits
+	rootfs  string // absolute path of its root file system
+	proc    procfs
+	members *members
+	origins origins
+
+	store        *event.Store
+	folder       *event.Folder
+	observations chan pending  // of Decide's, on their way to folder
+	missed       atomic.Uint64 // observations that found no room there
+
+	ready           chan struct{} // closed once the following are set: nothing is decided before
+	kernel          kernel
+	allow, allowPod map[grant]bool
+
+	context context.Context    //nolint:containedctx // what the goroutines live under
+	cancel  context.CancelFunc // ends them
+	running sync.WaitGroup     // the goroutines
+	drained sync.Once
+
+	mu     sync.Mutex
+	exited map[string]bool // guarded by mu; processes whose end is recorded, by exec ID; init's is ""
+}
+
+// open makes what a container has before it is created: its folder with the
+// Plan in it, and its part of the event store. undo has what takes it back.
+func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, undo *cleanup) (*container, error) {
+	key := plan.Identity.Key
+	if err := writePlan(plan); err != nil {
+		return nil, err
+	}
+	undo.add(func() { removeState(ctx, plan.Paths, key) })
+	store, err := event.OpenStore(plan.Paths.Events(key), limits.ContainerBytes())
+	if err != nil {
+		return nil, err
+	}
+	c := &container{
+		plan:         plan,
+		limits:       limits,
+		proc:         "/proc",
+		members:      &members{paths: plan.Paths},
+		store:        store,
+		observations: make(chan pending, maxPending),
+		ready:        make(chan struct{}),
+		exited:       map[string]bool{},
+	}
+	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
+	// The container outlives the request that creates it.
+	c.context, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	undo.add(c.close)
+	c.running.Go(func() { c.foldCalls(c.context) })
+	return c, nil
+}
+
+// listen opens the socket that the runtime sends the container's seccomp listener to, and serves it.
+func (c *container) listen(residue *seccomp.Residue) error {
+	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), seccomp.ListenOptions{
+		Residue: residue,
+		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
+	})
+	if err != nil {
+		return err
+	}
+	c.running.Go(func() {
+		if err := listener.Serve(c.context, c); err != nil {
+			// Callers get ENOSYS from here on: closed, not open.
+			c.notice(event.SeverityCritical, "the seccomp listener ended, system calls that reach for memory fail from here on: "+err.Error())
+		}
+	})
+	return nil
+}
+
+// attach opens what the createRuntime hook left in the kernel, and begins to read from it.
+func (c *container) attach(initPID int) error {
+	opened, reader, err := openKernel(bpf.NodeOptions{Paths: c.plan.Paths}, c.plan.Identity.Key)
+	if err != nil {
+		return err
+	}
+	c.kernel = opened
+	c.allow, c.allowPod = findGrants(c.rootfs, c.plan.Allow), findGrants(c.rootfs, c.plan.AllowPod)
+	c.origins.created(initPID)
+	close(c.ready)
+	c.running.Go(func() { c.read(c.context, reader) })
+	return nil
+}
+
+// drain ends the container's goroutines and stores what they still had.
+func (c *container) drain() {
+	c.drained.Do(func() {
+		c.cancel()
+		c.running.Wait()
+		c.folder.Close()
+		if missed := c.missed.Load(); missed > 0 {
+			c.notice(event.SeverityWarning, fmt.Sprintf("%d attempts were decided and counted, and have no event: there were too many at once", missed))
+		}
+	})
+}
+
+// close lets everything of the container go but what is pinned and in files.
+func (c *container) close() {
+	c.drain()
+	if err := c.store.Close(); err != nil {
+		c.logger(c.context).WithError(err).Warn("shimward: close the event store")
+	}
+	if c.kernel != nil {
+		if err := c.kernel.Close(); err != nil {
+			c.logger(c.context).WithError(err).Warn("shimward: close the programs' pins")
+		}
+	}
+}
+
+// writePlan makes the container's folder, with its Plan in it. What a container
+// of the same bundle left there, whose shim was killed, goes.
+func writePlan(plan *policy.Plan) error {
+	key := plan.Identity.Key
+	if err := bpf.Release(plan.Paths, key); err != nil {
+		return fmt.Errorf("release what an earlier container left: %w", err)
+	}
+	folder := plan.Paths.Container(key)
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("remove what an earlier container left: %w", err)
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("make the container's folder: %w", err)
+	}
+	text, err := json.Marshal(plan)
+	if err == nil {
+		err = os.WriteFile(plan.Paths.Plan(key), text, 0o600)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write the container's plan: %w", err), os.RemoveAll(folder))
+	}
+	return nil
+}
+
+// removeState releases everything of a container but its events.
+func removeState(ctx context.Context, paths policy.Paths, key string) {
+	if err := bpf.Release(paths, key); err != nil {
+		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: release the container's guard")
+	}
+	if err := os.RemoveAll(paths.Container(key)); err != nil {
+		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: remove the container's folder")
+	}
+}
+
+// identity is whose events these are.
+func (c *container) identity() event.Container { return eventContainer(&c.plan.Identity) }
+
+func eventContainer(i *policy.Identity) event.Container {
+	return event.Container{
+		ID: i.ID, Namespace: i.Namespace, Name: i.Name, Image: i.Image,
+		Pod: i.Pod, PodNamespace: i.PodNamespace, PodUID: i.PodUID,
+	}
+}
+
+func (c *container) logger(ctx context.Context) *log.Entry {
+	return log.G(ctx).WithField("container", c.plan.Identity.ID)
+}
+
+// emit stores an event. One that cannot be stored is said in the shim's log, which containerd keeps.
+func (c *container) emit(e event.Event) {
+	if err := c.store.Append(e); err != nil {
+		c.logger(c.context).WithError(err).WithField("event", event.Describe(e)).Error("shimward: an event could not be stored")
+	}
+}
+
+// record stores an event of the container's own life.
+func (c *container) record(e event.Event) {
+	e.Container = c.identity()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	c.emit(e)
+}
+
+// notice stores what shimward has to say about itself.
+func (c *container) notice(severity event.Severity, message string) {
+	c.record(event.Event{Kind: event.KindNotice, Severity: severity, Message: message})
+}
+
+// network is what the container talked to lately.
+func (c *container) network() []event.Flow {
+	select {
+	case <-c.ready:
+	default:
+		return nil
+	}
+	flows, err := c.kernel.Flows()
+	if err != nil {
+		return nil // released: the container is gone
+	}
+	return flows
+}

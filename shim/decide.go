@@ -1,0 +1,150 @@
+package shim
+
+import (
+	"context"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// Decide answers a call of this container's that reaches for memory. The caller
+// waits for it, so what only the event needs is looked up after. What cannot be
+// told is judged as the strictest: seccomp names a process that is out of sight
+// with pid 0, which is related to the actor as the host is.
+func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answer {
+	select {
+	case <-c.ready:
+	case <-ctx.Done():
+		return seccomp.Answer{}
+	}
+	actor, target := c.sideOf(call.Actor.PID), c.sideOf(call.Target.PID)
+	// Where the parent of a container's process is asked to trace it (TRACEME),
+	// it is the actor, and may be the runtime.
+	inbound := !actor.own && target.own
+	relation := c.relate(actor, target)
+	decision := c.judge(call, actor, target, relation, inbound)
+	if decision.Quiet {
+		return seccomp.Answer{Continue: true}
+	}
+	c.kernel.Count(call.Vector, decision.Verdict)
+	c.observeCall(ctx, call, actor, target, relation, inbound, decision)
+	if decision.Verdict == access.VerdictRefused {
+		return seccomp.Answer{Errno: unix.EPERM}
+	}
+	return seccomp.Answer{Continue: true}
+}
+
+// judge is the plan's decision on a call, with those of the target's plan and
+// of the exceptions.
+func (c *container) judge(call seccomp.Call, actor, target side, relation access.Relation, inbound bool) policy.Decision {
+	tier := c.kernel.Tier()
+	decision := c.plan.Decide(call.Vector, call.Operation, relation, inbound, tier)
+	if call.Request == "PTRACE_TRACEME" {
+		decision = decision.Traceme()
+	}
+	if call.Swappable && tier != access.TierLSM {
+		decision = c.strictest(call, decision)
+	}
+	if decision.Verdict == access.VerdictRefused && !inbound && c.excepted(actor.pid, relation) {
+		if except, ok := c.plan.Except(relation); ok {
+			decision = except
+		}
+	}
+	// The target's container has a say in who reaches in.
+	if !inbound && target.owner != nil && !target.own {
+		reaching := target.owner.plan.Decide(call.Vector, call.Operation, relation, true, tier)
+		if reaching.Verdict > decision.Verdict {
+			decision = reaching
+		}
+	}
+	return decision
+}
+
+// strictest is the decision on a call whose target can still be another one when
+// the kernel looks, and where no sensor in the kernel looks again.
+func (c *container) strictest(call seccomp.Call, decision policy.Decision) policy.Decision {
+	for relation := access.RelationChild; int(relation) < access.Relations; relation++ {
+		if d := c.plan.Decide(call.Vector, call.Operation, relation, false, c.kernel.Tier()); d.Verdict > decision.Verdict {
+			decision = d
+		}
+	}
+	return decision
+}
+
+// observeCall tells of a call that was decided. What is known of the processes
+// is read now, while the caller waits and so lives.
+func (c *container) observeCall(ctx context.Context, call seccomp.Call, actor, target side, relation access.Relation, inbound bool, decision policy.Decision) {
+	o := event.Observation{
+		Severity:   event.Severity(decision.Severity),
+		Sensor:     access.SensorSeccomp,
+		At:         time.Now(),
+		ActorStart: call.Actor.Start,
+		Access: event.Access{
+			Vector:    call.Vector,
+			Operation: call.Operation,
+			Syscall:   call.Syscall,
+			Request:   call.Request,
+			Relation:  relation,
+			Inbound:   inbound,
+			Verdict:   decision.Verdict,
+			Rule:      decision.Rule,
+			Policy:    c.plan.Digest,
+			Technique: call.Vector.Technique(),
+			Actor:     c.describe(actor, call.Actor.TID),
+			Target:    c.describe(target, call.Target.TID),
+		},
+	}
+	if o.Access.Target.PIDInside == 0 {
+		o.Access.Target.PIDInside = call.TargetInside
+	}
+	select {
+	// The filter is inherited, so whose it is says how its process came in.
+	case c.observations <- pending{observation: o, inbound: inbound, origin: call.Process}:
+	default:
+		// The kernel's counters have it. A caller is not made to wait for the disk.
+		c.missed.Add(1)
+		c.logger(ctx).Debug("shimward: too many accesses at once, one was counted without an event")
+	}
+}
+
+// describe is what proc tells of one side of an access, now.
+func (c *container) describe(s side, tid int) event.Process {
+	p := event.Process{PID: s.pid, TID: tid}
+	if s.pid <= 0 {
+		return p
+	}
+	switch {
+	case s.own:
+		p.Container = c.plan.Identity.ID
+	case s.owner != nil:
+		p.Container = s.owner.plan.Identity.ID
+	}
+	if stat, err := c.proc.stat(s.pid); err == nil {
+		p.Comm = stat.comm
+	}
+	if status, err := c.proc.status(s.pid); err == nil {
+		p.UID, p.PIDInside = status.uid, status.inside
+	}
+	p.Exe, p.Cmdline = c.proc.exe(s.pid), c.proc.cmdline(s.pid)
+	p.Ancestry = c.ancestry(s.pid)
+	return p
+}
+
+// ancestry is who started a process, and who started that.
+func (c *container) ancestry(pid int) []event.Ancestor {
+	const shown = 8
+	var found []event.Ancestor
+	for _, parent := range c.proc.ancestors(pid) {
+		stat, err := c.proc.stat(parent)
+		if err != nil || len(found) == shown {
+			break
+		}
+		found = append(found, event.Ancestor{PID: parent, Comm: stat.comm})
+	}
+	return found
+}

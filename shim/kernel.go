@@ -1,0 +1,76 @@
+package shim
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/event"
+)
+
+// kernel is what a container has in the kernel.
+type kernel interface {
+	Tier() access.Tier
+	// Armed tells whether the container's program runs under guard.
+	Armed() (bool, error)
+	Flows() ([]event.Flow, error)
+	// Dropped is how many records found no room.
+	Dropped() (uint64, error)
+	// Count counts an attempt that seccomp's listener decided.
+	Count(access.Vector, access.Verdict)
+	Close() error
+}
+
+// enrolled is a container under its key. bpf.Node is not made for concurrent use.
+type enrolled struct {
+	key string
+
+	mu   sync.Mutex
+	node *bpf.Node // guarded by mu
+}
+
+func openKernel(options bpf.NodeOptions, key string) (*enrolled, *bpf.Reader, error) {
+	node, err := bpf.Open(options)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open shimward's programs: %w", err)
+	}
+	reader, err := node.Reader(key)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("open the container's records: %w", err), node.Close())
+	}
+	return &enrolled{key: key, node: node}, reader, nil
+}
+
+func (e *enrolled) Tier() access.Tier { return e.node.Tier() }
+
+func (e *enrolled) Armed() (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.Armed(e.key)
+}
+
+func (e *enrolled) Flows() ([]event.Flow, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return nil, nil
+}
+
+func (e *enrolled) Dropped() (uint64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.Dropped(e.key)
+}
+
+func (e *enrolled) Count(vector access.Vector, verdict access.Verdict) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.node.AddSeccompCount(e.key, vector, verdict)
+}
+
+func (e *enrolled) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.Close()
+}

@@ -1,0 +1,126 @@
+package shim
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/containerd/containerd/api/types/runc/options"
+	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
+	"github.com/containerd/typeurl/v2"
+	toml "github.com/pelletier/go-toml/v2"
+	"google.golang.org/protobuf/types/known/anypb"
+)
+
+// maxOptions bounds a runtime's options file.
+const maxOptions = 1 << 20
+
+// runcOptions is the TOML of a runtime's options, as one writes it in
+// containerd's config under [...runtimes.NAME.options]. The names are those
+// that containerd takes for runc itself.
+type runcOptions struct {
+	NoPivotRoot    bool
+	NoNewKeyring   bool
+	ShimCgroup     string
+	IoUid          uint32 //nolint:revive // the name in the file
+	IoGid          uint32 //nolint:revive // the name in the file
+	BinaryName     string
+	Root           string
+	SystemdCgroup  bool
+	CriuImagePath  string
+	CriuWorkPath   string
+	TaskApiAddress string //nolint:revive // the name in the file
+	TaskApiVersion uint32 //nolint:revive // the name in the file
+
+	// CRI puts its own two fields into the same text where they are set.
+	TypeUrl    string //nolint:revive // the name in the file
+	ConfigPath string
+}
+
+// translate turns the options that containerd hands to a runtime into runc's,
+// which the embedded service takes. CRI and `ctr --runtime-config-path` hand
+// runtimeoptions.v1.Options to any runtime type but io.containerd.runc.v2
+// (containerd, internal/cri/config, getRuntimeOptionsType); runc's own go
+// straight through. No options are no options.
+func translate(given typeurl.Any) (*anypb.Any, error) {
+	if given == nil || (given.GetTypeUrl() == "" && len(given.GetValue()) == 0) {
+		return nil, nil //nolint:nilnil // the embedded service takes nil for none
+	}
+	value, err := typeurl.UnmarshalAny(given)
+	if err != nil {
+		return nil, fmt.Errorf("read the runtime's options: %w", err)
+	}
+	var opts *options.Options
+	switch value := value.(type) {
+	case *options.Options:
+		opts = value
+	case *runtimeoptions.Options:
+		if opts, err = parseOptions(value); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, fmt.Errorf("the runtime's options are of type %q: shimward takes runc's options (containerd.runc.v1.Options), or runtimeoptions.v1.Options with the same in TOML", given.GetTypeUrl())
+	}
+	result, err := typeurl.MarshalAnyToProto(opts)
+	if err != nil {
+		return nil, fmt.Errorf("write runc's options: %w", err)
+	}
+	return result, nil
+}
+
+// parseOptions reads the TOML that generic options carry or point at.
+func parseOptions(given *runtimeoptions.Options) (*options.Options, error) {
+	text, source := given.GetConfigBody(), "the runtime's options in containerd's config"
+	if path := given.GetConfigPath(); path != "" {
+		source = "the runtime's options file " + path
+		var err error
+		if text, err = readOptionsFile(path); err != nil {
+			return nil, fmt.Errorf("read %s: %w", source, err)
+		}
+	}
+	var parsed runcOptions
+	decoder := toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields()
+	if err := decoder.Decode(&parsed); err != nil {
+		var unknown *toml.StrictMissingError
+		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
+			return nil, fmt.Errorf("%s: %q is not an option of runc: take it out, or see containerd's docs for the options of io.containerd.runc.v2", source, unknown.Errors[0].Key())
+		}
+		return nil, fmt.Errorf("parse %s: %w", source, err)
+	}
+	return &options.Options{
+		NoPivotRoot:    parsed.NoPivotRoot,
+		NoNewKeyring:   parsed.NoNewKeyring,
+		ShimCgroup:     parsed.ShimCgroup,
+		IoUid:          parsed.IoUid,
+		IoGid:          parsed.IoGid,
+		BinaryName:     parsed.BinaryName,
+		Root:           parsed.Root,
+		SystemdCgroup:  parsed.SystemdCgroup,
+		CriuImagePath:  parsed.CriuImagePath,
+		CriuWorkPath:   parsed.CriuWorkPath,
+		TaskApiAddress: parsed.TaskApiAddress,
+		TaskApiVersion: parsed.TaskApiVersion,
+	}, nil
+}
+
+func readOptionsFile(path string) ([]byte, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("write its absolute path: the shim's working directory is the container's bundle")
+	}
+	f, err := os.Open(path) //nolint:gosec // the node's admin names it in containerd's config
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	text, err := io.ReadAll(io.LimitReader(f, maxOptions+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxOptions {
+		return nil, fmt.Errorf("larger than %d bytes", maxOptions)
+	}
+	return text, nil
+}

@@ -1,0 +1,162 @@
+package shim
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// procfs is a mounted proc(5): "/proc", but for tests. What it reads of a
+// container's processes was chosen by them: it is bounded, and made printable
+// by whoever shows it.
+type procfs string
+
+// procStat is the part of /proc/<pid>/stat that shimward uses.
+type procStat struct {
+	comm   string
+	parent int
+	start  uint64 // clock ticks after boot: with the pid, names a process for ever
+}
+
+// maxCmdline bounds a command line in an event, in bytes.
+const maxCmdline = 1024
+
+var errStat = errors.New("not a line of /proc/<pid>/stat")
+
+func (p procfs) path(pid int, name string) string {
+	return filepath.Join(string(p), strconv.Itoa(pid), name)
+}
+
+func (p procfs) read(pid int, name string, limit int64) ([]byte, error) {
+	f, err := os.Open(p.path(pid, name))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	return io.ReadAll(io.LimitReader(f, limit))
+}
+
+// stat reads who a process is and who started it.
+func (p procfs) stat(pid int) (procStat, error) {
+	raw, err := p.read(pid, "stat", 4096)
+	if err != nil {
+		return procStat{}, err
+	}
+	// The name is in parentheses, and may itself contain any of ") (".
+	open, end := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if open < 0 || end < open {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	fields := strings.Fields(string(raw[end+1:]))
+	if len(fields) < 20 { // proc_pid_stat(5): starttime is field 22, the state is field 3
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	parent, err := strconv.Atoi(fields[1])
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	start, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	return procStat{comm: string(raw[open+1 : end]), parent: parent, start: start}, nil
+}
+
+// exe is the path of a process's executable, in its own root. It is empty where it cannot be told.
+func (p procfs) exe(pid int) string {
+	link, err := os.Readlink(p.path(pid, "exe"))
+	if err != nil {
+		return ""
+	}
+	return link
+}
+
+// exeID is the device and inode of a process's executable: it changes with each execve.
+func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid, "exe")) }
+
+// cmdline is a process's command line as one writes it in a shell, without quotes.
+func (p procfs) cmdline(pid int) string {
+	raw, err := p.read(pid, "cmdline", maxCmdline)
+	if err != nil {
+		return ""
+	}
+	text := strings.ReplaceAll(strings.TrimRight(string(raw), "\x00"), "\x00", " ")
+	return strings.ToValidUTF8(text, string(utf8.RuneError))
+}
+
+// status is the part of /proc/<pid>/status that shimward uses.
+type procStatus struct {
+	tgid   int
+	uid    int // effective
+	inside int // the thread group's ID in its own pid namespace
+}
+
+func (p procfs) status(pid int) (procStatus, error) {
+	raw, err := p.read(pid, "status", 16384)
+	if err != nil {
+		return procStatus{}, err
+	}
+	var s procStatus
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		fields := strings.Fields(value)
+		switch {
+		case name == "Tgid" && len(fields) == 1:
+			s.tgid, err = strconv.Atoi(fields[0])
+		case name == "Uid" && len(fields) == 4: // real, effective, saved, file system
+			s.uid, err = strconv.Atoi(fields[1])
+		case name == "NStgid" && len(fields) > 0: // outermost first
+			s.inside, err = strconv.Atoi(fields[len(fields)-1])
+		}
+		if err != nil {
+			return s, fmt.Errorf("process %d: parse %s of its status: %w", pid, name, err)
+		}
+	}
+	return s, lines.Err()
+}
+
+// cgroup is the path of a process's cgroup in the v2 hierarchy, from that hierarchy's root.
+func (p procfs) cgroup(pid int) (string, error) {
+	raw, err := p.read(pid, "cgroup", 65536)
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(raw)) {
+		// cgroups(7): the v2 hierarchy has ID 0 and no controllers named.
+		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
+			return strings.TrimSuffix(path, " (deleted)"), nil
+		}
+	}
+	return "", fmt.Errorf("process %d is in no cgroup v2", pid)
+}
+
+// alive tells whether there is such a process.
+func (p procfs) alive(pid int) bool {
+	_, err := os.Stat(filepath.Join(string(p), strconv.Itoa(pid)))
+	return err == nil
+}
+
+// maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
+const maxAncestry = 64
+
+// ancestors walks up from a process: its parent first, as far as they can be read.
+func (p procfs) ancestors(pid int) []int {
+	var found []int
+	for range maxAncestry {
+		stat, err := p.stat(pid)
+		if err != nil || stat.parent <= 0 {
+			break
+		}
+		found = append(found, stat.parent)
+		pid = stat.parent
+	}
+	return found
+}

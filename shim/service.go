@@ -1,0 +1,176 @@
+package shim
+
+import (
+	"context"
+	"os"
+	"sync"
+	"time"
+
+	eventstypes "github.com/containerd/containerd/api/events"
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	"github.com/containerd/containerd/v2/core/events"
+	containerdshim "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"github.com/containerd/log"
+	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/shimward/shimward/event"
+)
+
+// service is runc's task service with shimward's part of each call before or
+// after the embedded one. What it does not name goes straight through.
+type service struct {
+	task.TTRPCTaskService
+
+	executable string // absolute path of this shim
+	configFile string // the value of EnvConfig
+
+	mu         sync.Mutex
+	containers map[string]*container // guarded by mu; the guarded ones, by ID
+}
+
+// newTask makes the embedded service.
+type newTask func(context.Context, containerdshim.Publisher, shutdown.Service) (task.TTRPCTaskService, error)
+
+func newService(ctx context.Context, publisher containerdshim.Publisher, sd shutdown.Service, inner newTask) (*service, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	s := &service{
+		executable: executable,
+		configFile: os.Getenv(EnvConfig),
+		containers: map[string]*container{},
+	}
+	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
+	if err != nil {
+		return nil, err
+	}
+	sd.RegisterCallback(func(context.Context) error {
+		s.closeAll()
+		return nil
+	})
+	return s, nil
+}
+
+// RegisterTTRPC puts the service on the shim's socket.
+func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
+	task.RegisterTTRPCTaskService(server, s)
+	return nil
+}
+
+func (s *service) put(id string, c *container) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.containers[id] = c
+}
+
+// get is a guarded container, or nil.
+func (s *service) get(id string) *container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.containers[id]
+}
+
+// take is get, and forgets it.
+func (s *service) take(id string) *container {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.containers[id]
+	delete(s.containers, id)
+	return c
+}
+
+// closeAll writes what is pending when the shim ends.
+func (s *service) closeAll() {
+	s.mu.Lock()
+	all := s.containers
+	s.containers = map[string]*container{}
+	s.mu.Unlock()
+	for _, c := range all {
+		c.close()
+	}
+}
+
+// Start starts a container's init, or an exec.
+func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartResponse, error) {
+	c := s.get(r.GetID())
+	if c == nil {
+		return s.TTRPCTaskService.Start(ctx, r)
+	}
+	if r.GetExecID() != "" {
+		started := c.origins.begin(r.GetExecID())
+		response, err := s.TTRPCTaskService.Start(ctx, r)
+		started(int(response.GetPid()))
+		if err == nil {
+			c.recordStart(ctx, event.KindExec, int(response.GetPid()))
+		}
+		return response, err
+	}
+	before, err := c.proc.exeID(c.origins.initPID())
+	if err != nil {
+		log.G(ctx).WithError(err).Debug("shimward: init is gone before its start")
+	}
+	response, err := s.TTRPCTaskService.Start(ctx, r)
+	if err != nil {
+		return response, err
+	}
+	c.recordStart(ctx, event.KindStarted, int(response.GetPid()))
+	c.running.Go(func() { c.watchArmed(c.context, before) })
+	return response, nil
+}
+
+// Delete deletes a container, or an exec.
+func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
+	response, err := s.TTRPCTaskService.Delete(ctx, r)
+	c := s.get(r.GetID())
+	if err != nil || c == nil {
+		return response, err
+	}
+	// Whoever waited for the process may delete it before its exit is published.
+	c.recordExit(r.GetExecID(), int(response.GetPid()), int(response.GetExitStatus()), response.GetExitedAt().AsTime())
+	if r.GetExecID() != "" {
+		c.forgetExit(r.GetExecID())
+		return response, nil
+	}
+	s.take(r.GetID())
+	c.finish(ctx)
+	return response, nil
+}
+
+// exited gets the end of each process that the service has started.
+func (s *service) exited(e *eventstypes.TaskExit) {
+	c := s.get(e.GetContainerID())
+	if c == nil {
+		return
+	}
+	execID := e.GetID()
+	if execID == e.GetContainerID() {
+		execID = ""
+	}
+	c.recordExit(execID, int(e.GetPid()), int(e.GetExitStatus()), exitTime(e.GetExitedAt()))
+}
+
+func exitTime(at *timestamppb.Timestamp) time.Time {
+	if at == nil {
+		return time.Now()
+	}
+	return at.AsTime()
+}
+
+// watched is a publisher that shows the exits that go through it. Unlike Wait,
+// it takes no goroutine for each process; unlike polling, it misses none.
+type watched struct {
+	containerdshim.Publisher
+
+	exited func(*eventstypes.TaskExit)
+}
+
+// Publish is a containerdshim.Publisher's.
+func (w watched) Publish(ctx context.Context, topic string, e events.Event) error {
+	if exit, ok := e.(*eventstypes.TaskExit); ok {
+		w.exited(exit)
+	}
+	return w.Publisher.Publish(ctx, topic, e)
+}
