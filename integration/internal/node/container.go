@@ -287,7 +287,14 @@ func (n *Node) in(ctx context.Context) context.Context {
 }
 
 func (n *Node) deleteAll(ctx context.Context) error {
-	ctx = n.in(ctx)
+	errs := []error{n.deleteIn(n.in(ctx))}
+	if n.options.CRI {
+		errs = append(errs, n.deleteIn(namespaces.WithNamespace(ctx, kubernetes)))
+	}
+	return errors.Join(errs...)
+}
+
+func (n *Node) deleteIn(ctx context.Context) error {
 	all, err := n.Client.Containers(ctx)
 	if err != nil {
 		return fmt.Errorf("list the node's containers: %w", err)

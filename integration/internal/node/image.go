@@ -12,6 +12,7 @@ import (
 	"time"
 
 	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -19,10 +20,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// The names that the image is imported under. The second is what containerd's
-// Kubernetes side makes its sandboxes from.
 const (
-	imageName = "localhost/shimward/busybox:test"
+	// Image is the name of the image with busybox and shimward.
+
+	Image = "localhost/shimward/busybox:test"
+	// pauseName is what containerd's Kubernetes side makes its sandboxes from.
 	pauseName = "registry.k8s.io/pause:3.10.2"
 )
 
@@ -41,24 +43,29 @@ func (n *Node) importImage(ctx context.Context) (containerd.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the image: %w", err)
 	}
-	images, err := n.Client.Import(ctx, archive)
+	if n.options.CRI {
+		if _, err := n.Client.Import(namespaces.WithNamespace(ctx, kubernetes), bytes.NewReader(archive)); err != nil {
+			return nil, fmt.Errorf("import the image for Kubernetes: %w", err)
+		}
+	}
+	images, err := n.Client.Import(n.in(ctx), bytes.NewReader(archive))
 	if err != nil {
 		return nil, fmt.Errorf("import the image: %w", err)
 	}
 	for _, record := range images {
-		if record.Name != imageName {
+		if record.Name != Image {
 			continue
 		}
 		image := containerd.NewImage(n.Client, record)
-		if err := image.Unpack(ctx, "overlayfs"); err != nil {
+		if err := image.Unpack(n.in(ctx), "overlayfs"); err != nil {
 			return nil, fmt.Errorf("unpack the image: %w", err)
 		}
 		return image, nil
 	}
-	return nil, fmt.Errorf("import the image: %s is not among what was imported", imageName)
+	return nil, fmt.Errorf("import the image: %s is not among what was imported", Image)
 }
 
-func imageArchive(content []byte) (io.Reader, error) {
+func imageArchive(content []byte) ([]byte, error) {
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(content)), nil
 	})
@@ -74,7 +81,7 @@ func imageArchive(content []byte) (io.Reader, error) {
 		return nil, err
 	}
 	images := map[name.Tag]v1.Image{}
-	for _, text := range []string{imageName, pauseName} {
+	for _, text := range []string{Image, pauseName} {
 		tag, err := name.NewTag(text)
 		if err != nil {
 			return nil, err
@@ -82,7 +89,8 @@ func imageArchive(content []byte) (io.Reader, error) {
 		images[tag] = image
 	}
 	var archive bytes.Buffer
-	return &archive, tarball.MultiWrite(images, &archive)
+	err = tarball.MultiWrite(images, &archive)
+	return archive.Bytes(), err
 }
 
 func withConfig(image v1.Image) *v1.ConfigFile {

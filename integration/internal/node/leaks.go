@@ -28,6 +28,7 @@ func (n *Node) Leaks() ([]string, error) {
 		filepath.Join(n.Paths.Run, "containers"),
 		filepath.Join(n.Paths.BPF, "containers"),
 		filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", n.Namespace),
+		filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", kubernetes),
 		filepath.Join("/run/containerd/runc", n.Namespace),
 	} {
 		entries, err := os.ReadDir(dir)
@@ -62,8 +63,8 @@ func (n *Node) Leaks() ([]string, error) {
 }
 
 // sweep removes what is left of the node when containerd is gone. It ends only
-// processes that carry the node's own namespace or folder in their command line
-// or cgroup.
+// processes that carry the node's own socket in their command line or its
+// namespace in their cgroup.
 func (n *Node) sweep() error {
 	pids, err := n.processes()
 	errs := []error{err}
@@ -100,7 +101,7 @@ func (n *Node) processes() ([]int, error) {
 			continue
 		}
 		cgroup, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
-		if strings.Contains(string(cgroup), "/"+n.Namespace+"/") || strings.Contains(cmdline(pid), "-namespace "+n.Namespace+" ") {
+		if strings.Contains(string(cgroup), "/"+n.Namespace+"/") || strings.Contains(cmdline(pid), "-address "+n.Socket()+" ") {
 			pids = append(pids, pid)
 		}
 	}
