@@ -257,6 +257,10 @@ func serve(t *testing.T, o ListenOptions, answer Answer) *served {
 		case <-time.After(10 * time.Second):
 			t.Error("Serve does not return")
 		}
+		s.quiet(t)
+		if n := len(s.workers) + len(s.closers); n != 0 {
+			t.Errorf("%d workers or files are left", n)
+		}
 		if _, err := os.Lstat(s.path); !os.IsNotExist(err) {
 			t.Errorf("the socket is still there: %v", err)
 		}

@@ -39,7 +39,13 @@ type Call struct {
 	// sensors in the kernel do not see (pidfd_getfd without the lsm tier) should
 	// then be let through only where every target would be.
 	Swappable bool
+
+	valid func() bool
 }
+
+// Valid says whether the caller still waits. What was read of it under
+// /proc/<pid> before is its own only if it does: ask after reading, before using.
+func (c Call) Valid() bool { return c.valid != nil && c.valid() }
 
 // Answer is what becomes of a Call. The zero Answer refuses with EPERM.
 type Answer struct {

@@ -34,6 +34,7 @@ type Listener struct {
 	residue *residue
 	workers chan struct{}
 	proc    procfs
+	slow    sync.Mutex // see resolver
 
 	mu      sync.Mutex
 	closed  bool                // guarded by mu
@@ -138,7 +139,7 @@ func (l *Listener) Serve(ctx context.Context, decider Decider) error {
 		}
 		go func() {
 			defer l.running.Done()
-			if err := l.attach(ctx, conn, decider); err != nil {
+			if err := l.attach(ctx, conn, decider); err != nil && !l.isClosed() {
 				l.options.Report(fmt.Errorf("seccomp listener: %w", err))
 			}
 		}()
@@ -196,6 +197,12 @@ func (l *Listener) Close() error {
 		return fmt.Errorf("close the seccomp listener: %w", err)
 	}
 	return nil
+}
+
+func (l *Listener) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 // open takes charge of c, and raises running; false if the Listener is closed, and then so is c.

@@ -39,12 +39,15 @@ type Residue struct {
 // It is an error if the profile has a listener of its own, or rules for these
 // calls that a listener cannot take over.
 func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *Residue, error) {
-	if profile == nil || profile.DefaultAction == "" && len(profile.Syscalls) == 0 {
-		// runc takes the empty profile as none, too.
-		profile = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: o.Architectures}
+	if profile == nil {
+		profile = &specs.LinuxSeccomp{}
 	}
 	if err := refuseListener(profile, o.Socket); err != nil {
 		return nil, nil, err
+	}
+	if profile.DefaultAction == "" && len(profile.Syscalls) == 0 {
+		// runc takes an empty profile as none, too.
+		profile = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: o.Architectures}
 	}
 	fallback, err := newVerdict(profile.DefaultAction, profile.DefaultErrnoRet)
 	if err != nil {

@@ -18,28 +18,23 @@ const (
 	nsGetPIDFromPIDNS = 0x8004b706 // Linux 6.11
 )
 
+// errNoIoctl says that this kernel does not translate pids.
+var errNoIoctl = errors.New("this kernel does not translate pids")
+
 // translate returns the pid that this process has for one in the pid namespace
-// open as ns, which must be the caller's: 0 if the task is out of this process's
-// sight. depth is how many namespaces below proc's own ns is. The error wraps
-// errGone if there is no such task.
-func (p procfs) translate(ns *os.File, depth, pid int) (int, error) {
-	if pid <= 0 {
-		return 0, fmt.Errorf("pid %d: %w", pid, errGone)
-	}
-	if depth == 0 {
-		// Its numbers are ours. Whether there is such a task is found out by reading it.
-		return pid, nil
-	}
-	found, _, errno := unix.Syscall(unix.SYS_IOCTL, ns.Fd(), nsGetPIDFromPIDNS, uintptr(pid))
+// open as ns: 0 if the task is out of this process's sight. The error wraps
+// errGone if there is no such task, errNoIoctl if the kernel cannot say.
+func translate(ns *os.File, inside int) (int, error) {
+	pid, _, errno := unix.Syscall(unix.SYS_IOCTL, ns.Fd(), nsGetPIDFromPIDNS, uintptr(inside))
 	switch errno {
 	case 0:
-		return int(found), nil
+		return int(pid), nil
 	case unix.ESRCH:
-		return 0, fmt.Errorf("pid %d: %w", pid, errGone)
+		return 0, fmt.Errorf("pid %d: %w", inside, errGone)
 	case unix.ENOTTY:
-		return p.scan(ns, depth, pid)
+		return 0, errNoIoctl
 	default:
-		return 0, fmt.Errorf("translate pid %d: %w", pid, errno)
+		return 0, fmt.Errorf("translate pid %d: %w", inside, errno)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -27,6 +28,9 @@ type resolver struct {
 	// valid says whether the caller still waits. It is asked after every read
 	// of the caller's state, and before what was read is used.
 	valid func() bool
+	// slow is held while all of proc is looked through, so that a container
+	// which makes that happen over and over costs the node one core and no more.
+	slow sync.Locker
 }
 
 // caller is what is known of the thread that waits.
@@ -40,7 +44,7 @@ type caller struct {
 // target; or errNotPIDFD.
 func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 	call := Call{
-		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process,
+		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process, valid: r.valid,
 	}
 	if w.argument == argumentTrace {
 		call.Request = requestName(uint32(n.Data.Args[0] & requestMask))
@@ -160,6 +164,9 @@ func (r *resolver) target(who caller, inside int) (Task, error) {
 	if depth < 0 {
 		return Task{}, errors.New("status has no NSpid")
 	}
+	if inside <= 0 {
+		return Task{}, fmt.Errorf("pid %d: %w", inside, errGone)
+	}
 	if inside == who.inside[depth] {
 		return who.Task, nil
 	}
@@ -185,14 +192,17 @@ func (r *resolver) translate(who caller, depth, inside int) (int, error) {
 	if !r.valid() {
 		return 0, errStale
 	}
-	return r.proc.translate(ns, depth, inside)
+	pid, err := translate(ns, inside)
+	if !errors.Is(err, errNoIoctl) {
+		return pid, err
+	}
+	r.slow.Lock()
+	defer r.slow.Unlock()
+	return r.proc.scan(ns, depth, inside)
 }
 
 // found is the process that a task of this proc belongs to.
 func (r *resolver) found(tid int) (Task, error) {
-	if tid <= 0 {
-		return Task{}, fmt.Errorf("pid %d: %w", tid, errGone)
-	}
 	s, err := r.proc.status(tid)
 	if err != nil {
 		return Task{}, err
@@ -207,6 +217,12 @@ const (
 	pidfdSelfThreadGroup = -20000
 )
 
+func (r *resolver) sharesFiles(tid int) bool {
+	r.slow.Lock()
+	defer r.slow.Unlock()
+	return r.proc.sharesFiles(tid)
+}
+
 func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
 	if fd == pidfdSelfThread || fd == pidfdSelfThreadGroup {
 		call.Target = who.Task
@@ -215,7 +231,7 @@ func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
 	if fd < 0 {
 		return nil, errNotPIDFD
 	}
-	call.Swappable = who.threads != 1 || r.proc.sharesFiles(who.TID)
+	call.Swappable = who.threads != 1 || r.sharesFiles(who.TID)
 	pid, err := r.proc.pidfd(who.TID, fd)
 	if !r.valid() {
 		return nil, errStale

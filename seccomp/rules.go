@@ -43,6 +43,10 @@ func rulesFor(profile *specs.LinuxSeccomp, name string, fallback verdict) (rules
 			}
 			continue
 		}
+		if slices.ContainsFunc(entry.Args, comparesNothing) {
+			return rules{}, fmt.Errorf("seccomp profile: a rule for %s has a condition whose mask leaves out the lower 32 bits, "+
+				"which means something else on each architecture: take that condition away", name)
+		}
 		for _, args := range split(entry.Args) {
 			r.when = append(r.when, rule{verdict: v, errnoRet: entry.ErrnoRet, args: args})
 		}
@@ -51,6 +55,12 @@ func rulesFor(profile *specs.LinuxSeccomp, name string, fallback verdict) (rules
 		r.when = nil
 	}
 	return r, nil
+}
+
+// comparesNothing says that libseccomp leaves a condition out, on 32-bit
+// architectures at least: a rule without others is then an unconditional one there.
+func comparesNothing(arg specs.LinuxSeccompArg) bool {
+	return arg.Op == specs.OpMaskedEqual && arg.Value&requestMask == 0
 }
 
 // split is how runc reads an entry's conditions: all of them must hold, unless two

@@ -35,7 +35,7 @@ func (s *session) serve(ctx context.Context) error {
 	for {
 		n, err := next(raw)
 		if n == nil {
-			if err != nil && !errors.Is(err, os.ErrClosed) {
+			if err != nil {
 				return fmt.Errorf("serve process %d: %w", s.process, err)
 			}
 			return nil
@@ -90,7 +90,7 @@ func next(raw syscall.RawConn) (n *notification, err error) {
 
 // answer decides about a notification and wakes its caller.
 func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notification) {
-	r := &resolver{proc: s.listener.proc, process: s.process, valid: func() (valid bool) {
+	r := &resolver{proc: s.listener.proc, process: s.process, slow: &s.listener.slow, valid: func() (valid bool) {
 		err := raw.Control(func(fd uintptr) { valid = idValid(int(fd), n.ID) })
 		return err == nil && valid
 	}}

@@ -11,6 +11,8 @@
 //	i NR A0 … A5   through int 0x80 (x86-64 only)
 //	c NR A0 … A5   the same as n, in a child; the child then exits
 //	fork           a child that only waits; the result is its pid
+//	unshare        the same, in a pid namespace below; so are all later children
+//	share          a child that only waits, with the same descriptors
 //	thread         a thread that only waits; the result is its tid
 //	reap PID       kill a child and wait for it
 //	address        the result is the address of 64 bytes, filled with 'S'
@@ -20,6 +22,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -165,17 +168,27 @@ int main(int argc, char **argv)
 				c->result = -2;
 			close(fds[0]);
 			wait(NULL);
-		} else if (!strcmp(how, "fork")) {
-			pid_t self = getpid();
+		} else if (!strcmp(how, "fork") || !strcmp(how, "unshare") || !strcmp(how, "share")) {
+			int flags = !strcmp(how, "share") ? CLONE_FILES : 0;
+			int alive[2];
+			char byte;
 
-			c->result = fork();
+			if (!strcmp(how, "unshare") && unshare(CLONE_NEWPID))
+				fail("unshare");
+			if (pipe(alive))
+				fail("pipe");
+			c->result = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
 			if (!c->result) {
 				prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-				if (getppid() != self)
-					_exit(1); // it died before it was asked to tell
+				if (write(alive[1], "", 1) != 1)
+					_exit(1);
 				for (;;)
 					pause();
 			}
+			if (read(alive[0], &byte, 1) != 1)
+				fail("fork");
+			close(alive[0]);
+			close(alive[1]);
 		} else if (!strcmp(how, "thread")) {
 			volatile long *tid = calloc(1, sizeof(*tid));
 

@@ -1,0 +1,89 @@
+//go:build cgo
+
+package seccomp
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestScan holds the two ways to translate a pid against each other.
+func TestScan(t *testing.T) {
+	s := serve(t, ListenOptions{}, Answer{})
+	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	child, thread := p.must("fork"), p.must("thread")
+	nested := p.must("unshare")
+	ns, err := os.Open(s.proc.path(p.pid(), "ns", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ns.Close() }()
+	for inside, what := range map[int]string{1: "the namespace's init", child: "a child", thread: "a thread", nested: "a child in a namespace below"} {
+		scanned, err := s.proc.scan(ns, 1, inside)
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		st, err := s.proc.status(scanned)
+		if err != nil || st.inside[1] != inside {
+			t.Errorf("%s: %d is %+v, %v", what, scanned, st, err)
+		}
+		switch direct, err := translate(ns, inside); {
+		case errors.Is(err, errNoIoctl):
+			t.Log("this kernel cannot confirm it")
+		case err != nil || direct != scanned:
+			t.Errorf("%s: %d by the ioctl (%v), %d by the scan", what, direct, err, scanned)
+		}
+	}
+	for _, inside := range []int{12345, -1} {
+		if _, err := s.proc.scan(ns, 1, inside); !errors.Is(err, errGone) {
+			t.Errorf("scan for %d: %v", inside, err)
+		}
+		if _, err := translate(ns, inside); !errors.Is(err, errGone) && !errors.Is(err, errNoIoctl) {
+			t.Errorf("translate %d: %v", inside, err)
+		}
+	}
+	// Another namespace has a 1 as well.
+	other := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	if pid, err := s.proc.scan(ns, 1, 1); err != nil || pid != p.pid() || pid == other.pid() {
+		t.Errorf("1 is %d (%v), want %d", pid, err, p.pid())
+	}
+}
+
+// TestListenerNested: the caller's namespace is two below the listener's, and its target one below it again.
+func TestListenerNested(t *testing.T) {
+	s := serve(t, ListenOptions{}, Answer{})
+	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	p.must("unshare") // from here on, children are in a namespace below
+	if _, errno := p.say("c %d 1", unix.SYS_PROCESS_VM_READV); errno != unix.EPERM {
+		t.Fatalf("%v, want EPERM", errno)
+	}
+	call := s.only(t)
+	init, err := s.proc.status(call.Target.PID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(init.inside) != 3 || init.inside[2] != 1 || call.Actor.PID == call.Target.PID || call.TargetInside != 1 {
+		t.Errorf("%+v, target %+v", call, init)
+	}
+}
+
+// TestSharesFiles: who could exchange a descriptor.
+func TestSharesFiles(t *testing.T) {
+	s := serve(t, ListenOptions{}, Answer{})
+	p := startProcess(t, s.path, processOptions{})
+	if s.proc.sharesFiles(p.pid()) {
+		t.Error("a process of its own shares its files")
+	}
+	p.must("fork")
+	if s.proc.sharesFiles(p.pid()) {
+		t.Error("an ordinary child shares them")
+	}
+	p.must("share")
+	if !s.proc.sharesFiles(p.pid()) {
+		t.Error("a child with CLONE_FILES does not share them")
+	}
+}
