@@ -126,25 +126,53 @@ func (v Verdict) String() string   { return name(verdictNames[:], uint8(v)) }
 func (s Sensor) String() string    { return name(sensorNames[:], uint8(s)) }
 func (t Tier) String() string      { return name(tierNames[:], uint8(t)) }
 
-// MarshalText makes each of these its name in JSON and TOML.
-func (v Vector) MarshalText() ([]byte, error)    { return []byte(v.String()), nil }
+// MarshalText makes it its name in JSON and TOML.
+func (v Vector) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// MarshalText makes it its name in JSON and TOML.
 func (o Operation) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
-func (r Relation) MarshalText() ([]byte, error)  { return []byte(r.String()), nil }
-func (v Verdict) MarshalText() ([]byte, error)   { return []byte(v.String()), nil }
-func (s Sensor) MarshalText() ([]byte, error)    { return []byte(s.String()), nil }
-func (t Tier) MarshalText() ([]byte, error)      { return []byte(t.String()), nil }
+
+// MarshalText makes it its name in JSON and TOML.
+func (r Relation) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// MarshalText makes it its name in JSON and TOML.
+func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// MarshalText makes it its name in JSON and TOML.
+func (s Sensor) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// MarshalText makes it its name in JSON and TOML.
+func (t Tier) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText; an unknown name is an error.
-func (v *Vector) UnmarshalText(text []byte) error { return parse(vectorNames[:], "vector", text, v) }
+func (v *Vector) UnmarshalText(text []byte) error {
+	return parse(vectorNames[:], "vector", text, v)
+}
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
 func (o *Operation) UnmarshalText(text []byte) error {
 	return parse(operationNames[:], "operation", text, o)
 }
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
 func (r *Relation) UnmarshalText(text []byte) error {
 	return parse(relationNames[:], "relation", text, r)
 }
-func (v *Verdict) UnmarshalText(text []byte) error { return parse(verdictNames[:], "verdict", text, v) }
-func (s *Sensor) UnmarshalText(text []byte) error  { return parse(sensorNames[:], "sensor", text, s) }
-func (t *Tier) UnmarshalText(text []byte) error    { return parse(tierNames[:], "tier", text, t) }
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
+func (v *Verdict) UnmarshalText(text []byte) error {
+	return parse(verdictNames[:], "verdict", text, v)
+}
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
+func (s *Sensor) UnmarshalText(text []byte) error {
+	return parse(sensorNames[:], "sensor", text, s)
+}
+
+// UnmarshalText is the inverse of MarshalText; an unknown name is an error.
+func (t *Tier) UnmarshalText(text []byte) error {
+	return parse(tierNames[:], "tier", text, t)
+}
 
 var (
 	_ encoding.TextMarshaler   = Vector(0)
@@ -161,9 +189,9 @@ func name(names []string, value uint8) string {
 func parse[T ~uint8](names []string, what string, text []byte, into *T) error {
 	for value, name := range names {
 		if name != "" && name == string(text) {
-			*into = T(value) //nolint:gosec // an index into one of the short tables above
+			*into = T(value)
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown %s %q", what, text)
+	return fmt.Errorf("unknown %s %.64q", what, text)
 }

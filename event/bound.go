@@ -68,7 +68,7 @@ func (a Access) bounded() Access {
 	})
 	slices.Sort(a.Sensors)
 	a.Sensors = slices.Compact(a.Sensors)
-	for _, text := range []*string{&a.Syscall, &a.Request, &a.Rule, &a.Policy} {
+	for _, text := range []*string{&a.Syscall, &a.Request, &a.Rule, &a.Unenforced, &a.Policy} {
 		*text = clip(*text, maxShort)
 	}
 	if a.Technique == "" {

@@ -81,6 +81,9 @@ func (a *Access) describe() string {
 		text += ", and was killed before a byte moved"
 	default:
 		text += ", and was let through"
+		if a.Unenforced != "" {
+			text += " (" + show(a.Unenforced) + ")"
+		}
 	}
 	return text
 }

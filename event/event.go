@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/shimward/shimward/access"
@@ -32,6 +33,14 @@ const (
 	SeverityWarning  Severity = "warning"
 	SeverityCritical Severity = "critical"
 )
+
+// ParseSeverity is the severity of that name.
+func ParseSeverity(name string) (Severity, error) {
+	if severity := Severity(name); severity.rank() >= 0 {
+		return severity, nil
+	}
+	return "", fmt.Errorf("severity %.64q: write %q, %q or %q", name, SeverityInfo, SeverityWarning, SeverityCritical)
+}
 
 // Event is one line of the store.
 type Event struct {
@@ -68,10 +77,12 @@ type Access struct {
 	Verdict   access.Verdict   `json:"verdict"`
 	Sensors   []access.Sensor  `json:"sensors"`
 	Rule      string           `json:"rule"`
-	Policy    string           `json:"policy"`    // the Plan's digest
-	Technique string           `json:"technique"` // MITRE ATT&CK
-	Actor     Process          `json:"actor"`
-	Target    Process          `json:"target"`
+	// Unenforced is why an access that Rule refuses was let through: "mode=audit" or "without_lsm=audit".
+	Unenforced string  `json:"unenforced,omitempty"`
+	Policy     string  `json:"policy"`    // the Plan's digest
+	Technique  string  `json:"technique"` // MITRE ATT&CK
+	Actor      Process `json:"actor"`
+	Target     Process `json:"target"`
 	// Count is how many equal accesses, within a moment, this event stands for.
 	Count   uint64    `json:"count"`
 	Last    time.Time `json:"last"`              // when the last of them was

@@ -32,8 +32,10 @@ func (f *Filter) Matches(e *Event) bool {
 func (f *Filter) about(e *Event) bool {
 	container := &e.Container
 	switch f.Container {
-	case container.Name, container.Pod, container.PodNamespace + "/" + container.Pod:
+	case container.Name, container.Pod:
 		return true
+	case container.PodNamespace + "/" + container.Pod:
+		return container.Pod != "" // outside Kubernetes both are empty, and "/" names nothing
 	}
 	return strings.HasPrefix(container.ID, f.Container) ||
 		e.Access != nil && strings.HasPrefix(e.Access.Target.Container, f.Container)

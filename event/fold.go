@@ -211,7 +211,7 @@ func (p *folded) add(o *Observation, now time.Time) {
 		into.Last = o.At
 	}
 	if from.Verdict > into.Verdict {
-		into.Verdict, into.Rule, into.Policy = from.Verdict, from.Rule, from.Policy
+		into.Verdict, into.Rule, into.Policy, into.Unenforced = from.Verdict, from.Rule, from.Policy, from.Unenforced
 	}
 	into.Operation = max(into.Operation, from.Operation)
 	if o.Severity.rank() > p.event.Severity.rank() {

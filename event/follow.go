@@ -160,7 +160,8 @@ func (f *follower) drain(ctx context.Context) error {
 }
 
 func (f *follower) close() error {
-	failed := []error{f.watcher.Close()}
+	failed := make([]error, 0, 1+len(f.streams))
+	failed = append(failed, f.watcher.Close())
 	for _, one := range f.streams {
 		failed = append(failed, one.close())
 	}

@@ -31,6 +31,7 @@ type Text struct {
 
 // Render writes one event.
 func (t Text) Render(e Event) error {
+	e = e.bounded()
 	_, err := io.WriteString(t.Out, t.line(e)+"\n")
 	return err
 }
@@ -59,11 +60,10 @@ func (t Text) line(e Event) string {
 // label names a container as its users know it.
 func (c *Container) label() string {
 	if c.Pod == "" {
-		id := show(c.ID)
-		if len(id) == 64 { // containerd's own IDs are told apart by much less
-			return id[:12]
+		if len(c.ID) == 64 { // IDs that software made up are told apart by much less
+			return show(c.ID[:12])
 		}
-		return id
+		return show(c.ID)
 	}
 	label := show(c.PodNamespace) + "/" + show(c.Pod)
 	if c.Name != "" {
@@ -87,7 +87,11 @@ func (a *Access) line() string {
 	if a.Count > 1 {
 		line += " x" + strconv.FormatUint(a.Count, 10)
 	}
-	return line + " rule=" + show(a.Rule)
+	line += " rule=" + show(a.Rule)
+	if a.Unenforced != "" {
+		line += " unenforced=" + show(a.Unenforced)
+	}
+	return line
 }
 
 func (a *Access) detail() string {

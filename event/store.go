@@ -54,25 +54,29 @@ func OpenStore(dir string, maxBytes int64) (*Store, error) {
 	return store, nil
 }
 
-// lockFolder makes the folder and locks it. A Sweep may delete it between the two: then once more.
+// lockPatience is how long OpenStore waits for a Sweep that is at this folder.
+const lockPatience = time.Second
+
+// lockFolder makes the folder and locks it. A Sweep may have it locked for a moment, or delete it between the two: then once more.
 func lockFolder(dir string) (*os.File, error) {
-	for range 16 {
+	deadline := time.Now().Add(lockPatience)
+	for {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 		lock, err := tryLock(dir, os.O_CREATE)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
+		passing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrBusy)
+		if !passing || time.Now().After(deadline) {
+			return lock, err
 		}
-		return lock, err
+		<-time.After(lockPatience / 100)
 	}
-	return nil, errors.New("it is deleted each time it is made")
 }
 
 // tryLock locks a folder. The error is fs.ErrNotExist where the folder went away, ErrBusy where somebody has it locked.
 func tryLock(dir string, flags int) (*os.File, error) {
 	name := filepath.Join(dir, fileLock)
-	lock, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600)
+	lock, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600) //nolint:gosec // a fixed name in the store's own folder
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +179,7 @@ func (s *Store) rotate() (int64, error) {
 	}
 	old := s.file
 	if err := s.open(); err != nil {
-		return 0, err // the old file stays, under its new name: nothing that comes is lost
+		return 0, err // s.file stays as it was, and full: the next Append tries again
 	}
 	return dropped, old.Close()
 }

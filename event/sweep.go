@@ -46,6 +46,9 @@ func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
 		done.Folders++
 		done.Bytes += size
 	}
+	if done.Bytes <= maxBytes && done.Folders <= maxEnded {
+		return done, nil // nobody's lock is touched for nothing
+	}
 	slices.SortFunc(folders, func(a, b folder) int { return a.last.Compare(b.last) })
 	ended := slices.DeleteFunc(folders, func(f folder) bool { return busy(f.path) })
 	var failed []error

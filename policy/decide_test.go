@@ -7,7 +7,7 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-func planOf(t testing.TB, profile string, mode Mode, without WithoutLSM) *Plan {
+func planOf(t *testing.T, profile string, mode Mode, without WithoutLSM) *Plan {
 	t.Helper()
 	rules, ok := builtin(profile)
 	if !ok {

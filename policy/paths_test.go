@@ -8,8 +8,14 @@ import (
 func TestKey(t *testing.T) {
 	seen := map[string]string{}
 	for _, test := range [][2]string{
-		{"a", "/b1"}, {"a", "/b2"}, {"a.b", "/b3"}, {"../../x", "/b4"}, {"\x00\x1b", "/b5"}, {"", "/b6"},
-		{strings.Repeat("f", 64), "/b7"}, {"日本", "/b8"},
+		{"a", "/b1"},
+		{"a", "/b2"},
+		{"a.b", "/b3"},
+		{"../../x", "/b4"},
+		{"\x00\x1b", "/b5"},
+		{"", "/b6"},
+		{strings.Repeat("f", 64), "/b7"},
+		{"日本", "/b8"},
 	} {
 		key := Key(test[0], test[1])
 		if strings.ContainsFunc(key, func(r rune) bool {

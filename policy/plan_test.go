@@ -37,11 +37,11 @@ profile = "strict"
 exceptions = true
 `
 
-func mustParse(t testing.TB, text string) *Config {
-	t.Helper()
+func mustParse(tb testing.TB, text string) *Config {
+	tb.Helper()
 	config, err := ParseConfig([]byte(text))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return config
 }
