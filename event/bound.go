@@ -3,6 +3,7 @@ package event
 import (
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/shimward/shimward/access"
@@ -28,6 +29,7 @@ func (e Event) bounded() Event {
 	if e.Severity == "" {
 		e.Severity = SeverityInfo
 	}
+	e.Time = stamp(e.Time)
 	e.Schema, e.Kind, e.Severity = clip(e.Schema, maxShort), Kind(clip(string(e.Kind), maxShort)), Severity(clip(string(e.Severity), maxShort))
 	for _, text := range []*string{
 		&e.Container.ID, &e.Container.Namespace, &e.Container.Name, &e.Container.Image,
@@ -76,10 +78,12 @@ func (a Access) bounded() Access {
 	}
 	a.Technique = clip(a.Technique, maxShort)
 	a.Count = max(a.Count, 1)
+	a.Last = stamp(a.Last)
 	a.Actor, a.Target = a.Actor.bounded(), a.Target.bounded()
 	a.Network = slices.Clone(a.Network[:min(len(a.Network), maxNetwork)])
 	for i := range a.Network {
 		flow := &a.Network[i]
+		flow.Last = stamp(flow.Last)
 		flow.Direction, flow.Protocol, flow.Peer = clip(flow.Direction, maxShort), clip(flow.Protocol, maxShort), clip(flow.Peer, maxShort)
 	}
 	return a
@@ -124,6 +128,15 @@ func (e Event) lean() Event {
 func (p *Process) lean(most int) {
 	p.Ancestry = nil
 	p.Exe, p.Cmdline = clip(p.Exe, most), clip(p.Cmdline, most)
+}
+
+// stamp is a time as the store has it: in UTC, and one that RFC 3339 can write.
+func stamp(t time.Time) time.Time {
+	t = t.UTC()
+	if t.Year() < 1 || t.Year() > 9999 {
+		return time.Time{} // a clock that is so wrong is no reason to lose the event
+	}
+	return t
 }
 
 // clip cuts text to most bytes, at a character, and shows that it did.

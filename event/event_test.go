@@ -82,6 +82,8 @@ func TestLineNames(t *testing.T) {
 // An event with nothing in it, or with values that have no name, is stored in a form that can be read again.
 func TestLineOfAnythingCanBeRead(t *testing.T) {
 	for name, e := range map[string]Event{
+		"far future":   {Kind: KindNotice, Time: moment(0).AddDate(8000, 0, 0)},
+		"far past":     {Kind: KindNotice, Time: moment(0).AddDate(-8000, 0, 0)},
 		"empty access": {Kind: KindAccess, Access: &Access{}},
 		"no names": {Kind: KindAccess, Access: &Access{
 			Vector: 200, Operation: 200, Relation: 200, Verdict: 200, Sensors: []access.Sensor{0, 200, access.SensorLSM, access.SensorLSM},
@@ -304,6 +306,7 @@ func FuzzParseLine(f *testing.F) {
 		}
 		f.Add(line)
 	}
+	f.Add([]byte(`{"schema":"shimward.dev/event/v1","kind":"notice","time":"9999-12-31T23:59:59-23:59"}`))
 	f.Add([]byte(`{"schema":"shimward.dev/event/v1","kind":"access","access":{"sensors":null,"network":[{}]},"process":{"ancestry":[{}]}}`))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		e, err := ParseLine(line)

@@ -21,6 +21,9 @@ const (
 	fileLock    = "lock" // flocked by the store's one writer
 )
 
+// storeFiles are all of them, the lock last: who finds none makes the folder anew.
+func storeFiles() []string { return []string{fileFirst, fileOlder, fileCurrent, fileLock} }
+
 // minStore is the least that a store can be bounded to: a line in each file.
 const minStore = 4 * MaxLine
 

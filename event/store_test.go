@@ -221,6 +221,15 @@ func TestSweep(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(log, "lost+found", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	others := filepath.Join(log, "others")
+	if err := os.Mkdir(others, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{fileLock, "precious"} {
+		if err := os.WriteFile(filepath.Join(others, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	left := func() string {
 		entries, err := os.ReadDir(log)
 		if err != nil {
@@ -238,10 +247,10 @@ func TestSweep(t *testing.T) {
 		deleted int
 		left    string
 	}{
-		{1 << 20, 10, 0, "alive lost+found middle new old"},
-		{1 << 20, 2, 1, "alive lost+found middle new"},
-		{1600, 10, 1, "alive lost+found new"},
-		{0, 0, 1, "alive lost+found"},
+		{1 << 20, 10, 0, "alive lost+found middle new old others"},
+		{1 << 20, 2, 1, "alive lost+found middle new others"},
+		{1600, 10, 1, "alive lost+found new others"},
+		{0, 0, 1, "alive lost+found others"},
 	} {
 		swept, err := Sweep(log, step.bytes, step.ended)
 		if err != nil {
@@ -250,6 +259,9 @@ func TestSweep(t *testing.T) {
 		if swept.Deleted != step.deleted || left() != step.left {
 			t.Errorf("%d bytes, %d ended: %+v, left %s; want %s", step.bytes, step.ended, swept, left(), step.left)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(others, fileLock)); err != nil {
+		t.Errorf("somebody else's file is gone: %v", err)
 	}
 	if _, err := Sweep(filepath.Join(log, "none"), 0, 0); err != nil {
 		t.Errorf("no store: %v", err)

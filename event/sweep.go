@@ -72,10 +72,17 @@ func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
 
 // measure is how much a container's folder holds and when it was last written; false if it is none.
 func measure(path string) (size int64, last time.Time, ok bool) {
-	for _, name := range []string{fileFirst, fileOlder, fileCurrent, fileLock} {
-		info, err := os.Lstat(filepath.Join(path, name))
-		if err != nil || !info.Mode().IsRegular() {
-			continue
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return 0, time.Time{}, false
+	}
+	for _, entry := range entries {
+		if !slices.Contains(storeFiles(), entry.Name()) || !entry.Type().IsRegular() {
+			return 0, time.Time{}, false // somebody else's, perhaps since paths.log names a folder that others use
+		}
+		info, err := entry.Info()
+		if err != nil {
+			continue // rotated or deleted meanwhile
 		}
 		ok = true
 		size += info.Size()
@@ -107,7 +114,7 @@ func deleteFolder(path string) (bool, error) {
 	}
 	defer lock.Close() //nolint:errcheck // it was opened for its lock, which goes with it
 	// The lock's name goes last: who finds none makes the folder anew.
-	for _, name := range []string{fileFirst, fileOlder, fileCurrent, fileLock} {
+	for _, name := range storeFiles() {
 		if err := os.Remove(filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}

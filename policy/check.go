@@ -42,7 +42,7 @@ func (c *Config) check() error {
 	if err := c.checkProfiles(); err != nil {
 		return err
 	}
-	if _, err := c.profile(c.DefaultProfile); err != nil {
+	if _, err := c.Profile(c.DefaultProfile); err != nil {
 		return fmt.Errorf("default_profile = %w", err)
 	}
 	return c.checkFloors()

@@ -63,7 +63,7 @@ func (c *Config) checkFloor(floor *Floor) error {
 		return fmt.Errorf(`mode = %s: write "audit" or "enforce"`, quote(string(floor.Mode)))
 	}
 	if floor.Profile != "" {
-		if _, err := c.profile(floor.Profile); err != nil {
+		if _, err := c.Profile(floor.Profile); err != nil {
 			return fmt.Errorf("profile = %w", err)
 		}
 	}
@@ -89,7 +89,7 @@ func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 	if floor.Profile == "" {
 		return "", nil
 	}
-	least, err := c.profile(floor.Profile)
+	least, err := c.Profile(floor.Profile)
 	if err != nil {
 		return "", err
 	}

@@ -90,7 +90,7 @@ func (c *Config) chooseProfile(asked request, floors []*Floor, namespace string)
 	}
 	var firstErr error
 	for _, name := range candidates {
-		profile, err := c.profile(name)
+		profile, err := c.Profile(name)
 		if err != nil {
 			return "", Profile{}, annotate(written, KeyProfile, err)
 		}

@@ -84,11 +84,7 @@ func (c *Config) ProfileNames() []string {
 }
 
 // Profile is the profile of that name with all that it extends worked in.
-func (c *Config) Profile(name string) (Profile, error) { return c.profile(name) }
-
-func (c *Config) profile(name string) (Profile, error) {
-	return c.resolve(name, 0)
-}
+func (c *Config) Profile(name string) (Profile, error) { return c.resolve(name, 0) }
 
 func (c *Config) resolve(name string, depth int) (Profile, error) {
 	if profile, ok := builtin(name); ok {
