@@ -60,7 +60,9 @@ func command(env environment) *cli.Command {
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 		OnUsageError:   usageError,
 		Action:         noSuchCommand,
-		Commands:       []*cli.Command{emulateCommand(env)},
+		Commands: []*cli.Command{
+			eventsCommand(env), psCommand(env), emulateCommand(env), versionCommand(env), hookCommand(env),
+		},
 	}
 }
 

@@ -17,8 +17,8 @@ const (
 	wordOffset   = 64 // of the word that attempts to write aim at, from the secret's address
 	pageLength   = 4096
 	// The secret's page lies below 4 GiB, because an i386 system call can name no
-	// other address, and above what a Go binary's own text and data take.
-	lowest, highest = 0x4000_0000, 0x7000_0000
+	// other address, and above a binary's own text, data and (randomised) break.
+	lowest, highest = 0x5000_0000, 0x7000_0000
 )
 
 // Victim is what an attacker is told of a victim. It is all in the victim's

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"text/tabwriter"
+
+	"github.com/urfave/cli/v3"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+)
+
+const psAbout = `Lists the containers that run under shimward, with how many accesses came to
+which verdict. The numbers are kept in the kernel and are exact, also where
+events were dropped or folded. An access that several sensors saw is in each
+one's number: the table has, for each vector, the number of the sensor that saw
+most; --counters and --json have them all.
+
+GUARD is armed once the container's init has executed the user's program,
+waiting before that, and gone where there is nothing in the kernel (any more).
+
+Exit status: 0; 2: an error.`
+
+func psCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:        "ps",
+		Usage:       "which containers are guarded",
+		Description: psAbout,
+		Flags: []cli.Flag{
+			configFlag(env),
+			&cli.BoolFlag{Name: "counters", Usage: "one line for each vector, verdict and sensor of each container"},
+			&cli.BoolFlag{Name: "json", Usage: "write a JSON array"},
+		},
+		Action: func(_ context.Context, command *cli.Command) error { return runPs(env, command) },
+	}
+}
+
+func runPs(env environment, command *cli.Command) (err error) {
+	if err := noArguments(command); err != nil {
+		return err
+	}
+	config, _, err := nodeconfig.Load(command.String("config"))
+	if err != nil {
+		return err
+	}
+	kernel, closer, err := openKernel(config.Paths)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closer()) }()
+	containers, err := guarded.List(config.Paths, kernel)
+	if err != nil {
+		return err
+	}
+	switch {
+	case command.Bool("json"):
+		if containers == nil {
+			containers = []guarded.Container{}
+		}
+		encoder := json.NewEncoder(env.stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(containers)
+	case command.Bool("counters"):
+		return writeCounters(env.stdout, containers)
+	default:
+		return writeContainers(env.stdout, containers)
+	}
+}
+
+// openKernel opens what is pinned. There is none, and no error, where nothing has been loaded since the boot.
+func openKernel(paths policy.Paths) (guarded.Kernel, func() error, error) {
+	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, func() error { return nil }, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("open what shimward has in the kernel: %w", err)
+	}
+	return kernel{node}, node.Close, nil
+}
+
+func writeContainers(out io.Writer, containers []guarded.Container) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tMODE\tPROFILE\tTIER\tGUARD\tOBSERVED\tREFUSED\tKILLED") //nolint:errcheck // Flush tells
+	for i := range containers {
+		c := &containers[i]
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", //nolint:errcheck // Flush tells
+			shortID(c.ID), orDash(pod(c)), orDash(c.Name), c.Mode, c.Profile, orDash(c.Tier.String()), c.State,
+			c.Total(access.VerdictObserved), c.Total(access.VerdictRefused), c.Total(access.VerdictKilled))
+	}
+	return table.Flush()
+}
+
+func writeCounters(out io.Writer, containers []guarded.Container) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tVECTOR\tVERDICT\tSENSOR\tCOUNT") //nolint:errcheck // Flush tells
+	for i := range containers {
+		c := &containers[i]
+		for _, count := range c.Counts {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", //nolint:errcheck // Flush tells
+				shortID(c.ID), orDash(pod(c)), orDash(c.Name), count.Vector, count.Verdict, count.Sensor, count.Count)
+		}
+	}
+	return table.Flush()
+}
+
+func pod(c *guarded.Container) string {
+	if c.Pod == "" {
+		return ""
+	}
+	return c.PodNamespace + "/" + c.Pod
+}
+
+// shortID is as much of an ID as people compare: containerd's own have 64 digits.
+func shortID(id string) string {
+	if len(id) == 64 {
+		return id[:12]
+	}
+	return id
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}

@@ -1,0 +1,152 @@
+// Package guarded lists the containers that are guarded on a node, with what
+// the kernel has counted for each. It reads the shim's state and the pins, and
+// changes neither.
+package guarded
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/policy"
+)
+
+// Kernel is what the list asks of package bpf.
+type Kernel interface {
+	Tier() access.Tier
+	Counts(key string) ([]Count, error)
+	Armed(key string) (bool, error)
+}
+
+// Count is how often one sensor has seen one vector come to one verdict: exact, whatever events were dropped.
+type Count struct {
+	Vector  access.Vector  `json:"vector"`
+	Verdict access.Verdict `json:"verdict"`
+	Sensor  access.Sensor  `json:"sensor"`
+	Count   uint64         `json:"count"`
+}
+
+// State is how far a container's guard has come.
+type State string
+
+// The states.
+const (
+	StateWaiting State = "waiting" // its init has not executed the user's program yet
+	StateArmed   State = "armed"   // its processes are guarded
+	StateGone    State = "gone"    // there is state of it, but nothing in the kernel: it has ended, or is being created or deleted
+)
+
+// Container is a guarded container.
+type Container struct {
+	policy.Identity
+	Mode    policy.Mode `json:"mode"`
+	Profile string      `json:"profile"`
+	Policy  string      `json:"policy"` // the Plan's digest
+	Tier    access.Tier `json:"tier"`
+	State   State       `json:"state"`
+	Counts  []Count     `json:"counts"`
+}
+
+// Total is how many accesses came to a verdict. One that several sensors saw is
+// counted by each, so it is, for each vector, the number of the sensor that saw most.
+func (c *Container) Total(verdict access.Verdict) uint64 {
+	most := make(map[access.Vector]uint64)
+	for _, count := range c.Counts {
+		if count.Verdict == verdict {
+			most[count.Vector] = max(most[count.Vector], count.Count)
+		}
+	}
+	var total uint64
+	for _, count := range most {
+		total += count
+	}
+	return total
+}
+
+// List returns the node's guarded containers, by pod and name, then by ID.
+// kernel is nil where nothing of shimward's is in the kernel. A container that
+// ends meanwhile is left out; one whose state cannot be read is an error.
+func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
+	folders, err := os.ReadDir(filepath.Dir(paths.Container("any")))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list the guarded containers: %w", err)
+	}
+	var containers []Container
+	for _, folder := range folders {
+		plan, err := readPlan(paths.Plan(folder.Name()))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		container := Container{
+			Identity: plan.Identity, Mode: plan.Mode, Profile: plan.Profile, Policy: plan.Digest,
+			State: StateGone, Counts: []Count{},
+		}
+		if kernel != nil {
+			if err := container.ask(kernel); err != nil {
+				return nil, err
+			}
+		}
+		containers = append(containers, container)
+	}
+	slices.SortFunc(containers, func(a, b Container) int {
+		return cmp.Or(cmp.Compare(a.PodNamespace, b.PodNamespace), cmp.Compare(a.Pod, b.Pod),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return containers, nil
+}
+
+func (c *Container) ask(kernel Kernel) error {
+	c.Tier = kernel.Tier()
+	armed, err := kernel.Armed(c.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", c.ID, err)
+	}
+	counts, err := kernel.Counts(c.Key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("container %s: %w", c.ID, err)
+	}
+	c.State = StateWaiting
+	if armed {
+		c.State = StateArmed
+	}
+	slices.SortFunc(counts, func(a, b Count) int {
+		return cmp.Or(cmp.Compare(a.Vector, b.Vector), cmp.Compare(a.Verdict, b.Verdict), cmp.Compare(a.Sensor, b.Sensor))
+	})
+	c.Counts = append(c.Counts, counts...)
+	return nil
+}
+
+func readPlan(path string) (*policy.Plan, error) {
+	file, err := os.Open(path) //nolint:gosec // shimward's own state
+	if err != nil {
+		return nil, fmt.Errorf("read a container's plan: %w", err)
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	content, err := io.ReadAll(io.LimitReader(file, policy.MaxPlanBytes+1))
+	if err != nil {
+		return nil, fmt.Errorf("read a container's plan: %w", err)
+	}
+	plan, err := policy.ParsePlan(content)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return plan, nil
+}

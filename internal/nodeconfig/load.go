@@ -1,0 +1,77 @@
+// Package nodeconfig finds and reads a node's config.toml. What the config
+// means is package policy's business, which does no I/O.
+package nodeconfig
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// Env names the variable of the environment (containerd's, and so the shim's;
+// or an operator's) that says where the node's config is.
+const Env = "SHIMWARD_CONFIG"
+
+// Load reads the config file that was named: by Env, or on a command line. It
+// returns where the config came from too: a path, or "" for the built-in one.
+// The name is empty on most nodes; their config is policy.ConfigFile or, where
+// that is not there, policy.DefaultConfig. A file that was named and is missing
+// is an error, and so is one that cannot be read or understood: nothing ever
+// runs under another policy than the one that somebody wrote.
+func Load(named string) (*policy.Config, string, error) {
+	return load(named, policy.ConfigFile)
+}
+
+func load(named, otherwise string) (*policy.Config, string, error) {
+	path := named
+	if path == "" {
+		path = otherwise
+	}
+	if !filepath.IsAbs(path) {
+		return nil, path, fmt.Errorf("the config's path is %q: write an absolute one", path)
+	}
+	content, err := read(path, policy.MaxConfigBytes)
+	if errors.Is(err, fs.ErrNotExist) && named == "" {
+		return policy.DefaultConfig(), "", nil
+	}
+	if err != nil {
+		return nil, path, fmt.Errorf("read shimward's config: %w", err)
+	}
+	config, err := policy.ParseConfig(content)
+	if err != nil {
+		return nil, path, fmt.Errorf("shimward's config %s: %w", path, err)
+	}
+	return config, path, nil
+}
+
+// read reads a regular file of at most limit bytes.
+func read(path string, limit int64) ([]byte, error) {
+	// Opening a pipe would otherwise wait for somebody to write to it.
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the administrator's path
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	content, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return content, nil
+}

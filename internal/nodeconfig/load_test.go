@@ -1,0 +1,62 @@
+package nodeconfig
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
+)
+
+func TestLoad(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := write("good.toml", "version = 1\ndefault_mode = \"enforce\"\n")
+	garbage := write("garbage.toml", "\x00\xff = [[[")
+	large := write("large.toml", strings.Repeat("#", policy.MaxConfigBytes+1))
+	pipe := filepath.Join(dir, "pipe")
+	if err := unix.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	missing := filepath.Join(dir, "missing.toml")
+
+	for _, test := range []struct {
+		name, named, otherwise string
+		mode                   policy.Mode
+		from, wrong            string
+	}{
+		{name: "named", named: good, otherwise: missing, mode: policy.ModeEnforce, from: good},
+		{name: "at the usual place", otherwise: good, mode: policy.ModeEnforce, from: good},
+		{name: "none", otherwise: missing, mode: policy.ModeAudit},
+		{name: "named and missing", named: missing, otherwise: good, wrong: "no such file"},
+		{name: "relative", named: "config.toml", otherwise: good, wrong: "absolute"},
+		{name: "garbage", named: garbage, wrong: garbage},
+		{name: "garbage at the usual place", otherwise: garbage, wrong: garbage},
+		{name: "too large", named: large, wrong: "bytes"},
+		{name: "a folder", named: dir, wrong: "regular file"},
+		{name: "a pipe that nobody writes to", named: pipe, wrong: "regular file"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config, from, err := load(test.named, test.otherwise)
+			if test.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wrong) {
+					t.Fatalf("got %v, want an error with %q", err, test.wrong)
+				}
+				return
+			}
+			if err != nil || config.DefaultMode != test.mode || from != test.from {
+				t.Errorf("got mode %s from %q, %v; want %s from %q", config.DefaultMode, from, err, test.mode, test.from)
+			}
+		})
+	}
+}
