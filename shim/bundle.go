@@ -34,6 +34,9 @@ type specView struct {
 	Root        struct {
 		Path string `json:"path"`
 	} `json:"root"`
+	Process struct {
+		Args []string `json:"args"`
+	} `json:"process"`
 	Linux struct {
 		Seccomp json.RawMessage `json:"seccomp"`
 	} `json:"linux"`

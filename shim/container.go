@@ -27,6 +27,7 @@ type container struct {
 	proc    procfs
 	members *members
 	origins origins
+	traced  traced
 
 	store        *event.Store
 	folder       *event.Folder
@@ -42,8 +43,8 @@ type container struct {
 	running sync.WaitGroup     // the goroutines
 	drained sync.Once
 
-	mu     sync.Mutex
-	exited map[string]bool // guarded by mu; processes whose end is recorded, by exec ID; init's is ""
+	mu        sync.Mutex
+	processes map[string]*process // guarded by mu; what the runtime starts, by exec ID; init's is ""
 }
 
 // open makes what a container has before it is created: its folder with the
@@ -66,7 +67,7 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 		store:        store,
 		observations: make(chan pending, maxPending),
 		ready:        make(chan struct{}),
-		exited:       map[string]bool{},
+		processes:    map[string]*process{},
 	}
 	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
 	// The container outlives the request that creates it.

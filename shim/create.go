@@ -15,6 +15,7 @@ import (
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 	"github.com/shimward/shimward/seccomp"
 )
@@ -28,6 +29,8 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	}
 	r.Options = options
 
+	// Afterwards, so that no container waits for it.
+	defer s.reconciled.Do(func() { go reconcileNode(context.WithoutCancel(ctx), s.configFile) })
 	undo := &cleanup{}
 	defer undo.run()
 	c, err := s.prepare(ctx, r, undo)
@@ -80,7 +83,7 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 	if err != nil {
 		return nil, refuse(codes.InvalidArgument, err)
 	}
-	config, err := LoadConfig(s.configFile)
+	config, _, err := nodeconfig.Load(s.configFile)
 	if err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
 	}
@@ -142,6 +145,7 @@ func guard(ctx context.Context, spec *specFile, view *specView, plan *policy.Pla
 		return nil, err
 	}
 	c.rootfs = view.rootfs(plan.Identity.Bundle)
+	c.announce("", view.Process.Args)
 	if merged.ListenerPath != "" {
 		if err := c.listen(residue); err != nil {
 			return nil, err

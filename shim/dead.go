@@ -16,6 +16,7 @@ import (
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -101,7 +102,7 @@ func populated(paths policy.Paths, key string) bool {
 // reconcileNode releases what containers left that no longer are: shims can be
 // killed, and with the daemon gone nobody runs `delete`.
 func reconcileNode(ctx context.Context, configFile string) {
-	config, err := LoadConfig(configFile)
+	config, _, err := nodeconfig.Load(configFile)
 	if err != nil {
 		return // Create says so to somebody who can do something about it
 	}

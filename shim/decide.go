@@ -85,26 +85,44 @@ func (c *container) observeCall(ctx context.Context, call seccomp.Call, actor, t
 		At:         time.Now(),
 		ActorStart: call.Actor.Start,
 		Access: event.Access{
-			Vector:    call.Vector,
-			Operation: call.Operation,
-			Syscall:   call.Syscall,
-			Request:   call.Request,
-			Relation:  relation,
-			Inbound:   inbound,
-			Verdict:   decision.Verdict,
-			Rule:      decision.Rule,
-			Policy:    c.plan.Digest,
-			Technique: call.Vector.Technique(),
-			Actor:     c.describe(actor, call.Actor.TID),
-			Target:    c.describe(target, call.Target.TID),
+			Vector:     call.Vector,
+			Operation:  call.Operation,
+			Syscall:    call.Syscall,
+			Request:    call.Request,
+			Relation:   relation,
+			Inbound:    inbound,
+			Verdict:    decision.Verdict,
+			Rule:       decision.Rule,
+			Unenforced: decision.Unenforced,
+			Policy:     c.plan.Digest,
+			Technique:  call.Vector.Technique(),
+			Actor:      c.describe(actor, call.Actor.TID),
+			Target:     c.describe(target, call.Target.TID),
 		},
+	}
+	if !call.Valid() {
+		return // the caller was killed meanwhile: nothing became of its call, and what proc said may be of others
 	}
 	if o.Access.Target.PIDInside == 0 {
 		o.Access.Target.PIDInside = call.TargetInside
 	}
+	p := pending{observation: o}
+	// The filter is inherited, so whose it is says how the caller came in. With
+	// TRACEME that is the target.
+	if call.Request == "PTRACE_TRACEME" {
+		p.target = call.Process
+		c.traced.add(pair{tracer: call.Actor.PID, tracee: call.Target.PID, start: call.Target.Start})
+	} else {
+		p.actor = call.Process
+	}
+	if p.actor == 0 && actor.own {
+		p.actor = c.origins.above(c.proc.lineage(actor.pid))
+	}
+	if p.target == 0 && target.own {
+		p.target = c.origins.above(c.proc.lineage(target.pid))
+	}
 	select {
-	// The filter is inherited, so whose it is says how its process came in.
-	case c.observations <- pending{observation: o, inbound: inbound, origin: call.Process}:
+	case c.observations <- p:
 	default:
 		// The kernel's counters have it. A caller is not made to wait for the disk.
 		c.missed.Add(1)

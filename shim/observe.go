@@ -6,12 +6,13 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// pending is an observation that still has to be told how one of its processes
-// came into the container, for which it may have to wait for the runtime.
+// pending is an observation that still has to be told how its processes came
+// into the container, for which it may have to wait for the runtime.
 type pending struct {
 	observation event.Observation
-	inbound     bool // it is the target that came in
-	origin      int  // the process that the runtime had started, 0 where that is unknown
+	// The processes that the runtime had started and that actor and target come
+	// from; 0 of one that is not this container's, or where that is unknown.
+	actor, target int
 }
 
 // maxPending is how many observations of seccomp's may wait for that.
@@ -19,11 +20,12 @@ const maxPending = 256
 
 // add hands an observation to the folder, with the origin in it.
 func (c *container) add(ctx context.Context, p pending) {
-	inside := &p.observation.Access.Actor
-	if p.inbound {
-		inside = &p.observation.Access.Target
+	if p.actor != 0 {
+		p.observation.Access.Actor.Origin = c.origins.of(ctx, p.actor)
 	}
-	inside.Origin = c.origins.of(ctx, p.origin)
+	if p.target != 0 {
+		p.observation.Access.Target.Origin = c.origins.of(ctx, p.target)
+	}
 	c.folder.Add(p.observation)
 }
 

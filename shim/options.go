@@ -4,9 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/containerd/containerd/api/types/runc/options"
 	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
@@ -86,7 +85,7 @@ func parseOptions(given *runtimeoptions.Options) (*options.Options, error) {
 	if err := decoder.Decode(&parsed); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return nil, fmt.Errorf("%s: %q is not an option of runc: take it out, or see containerd's docs for the options of io.containerd.runc.v2", source, unknown.Errors[0].Key())
+			return nil, fmt.Errorf("%s: %q is not an option of runc: take it out, or see containerd's docs for the options of io.containerd.runc.v2", source, strings.Join(unknown.Errors[0].Key(), "."))
 		}
 		return nil, fmt.Errorf("parse %s: %w", source, err)
 	}
@@ -110,17 +109,5 @@ func readOptionsFile(path string) ([]byte, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("write its absolute path: the shim's working directory is the container's bundle")
 	}
-	f, err := os.Open(path) //nolint:gosec // the node's admin names it in containerd's config
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	text, err := io.ReadAll(io.LimitReader(f, maxOptions+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(text) > maxOptions {
-		return nil, fmt.Errorf("larger than %d bytes", maxOptions)
-	}
-	return text, nil
+	return readFile(path, maxOptions)
 }

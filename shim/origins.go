@@ -133,6 +133,18 @@ func (o *origins) giveUp(pid int) {
 	}
 }
 
+// above is the first of pids, a process and its ancestors, that the runtime
+// started in the container; 0 if none is. A process whose parent ended has init
+// for a parent, so this is a guess where nothing better is known.
+func (o *origins) above(pids []int) int {
+	for _, pid := range pids {
+		if o.has(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
 // has tells whether pid is a process that the runtime started in the container.
 func (o *origins) has(pid int) bool {
 	o.mu.Lock()

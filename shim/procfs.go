@@ -147,6 +147,9 @@ func (p procfs) alive(pid int) bool {
 // maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
 const maxAncestry = 64
 
+// lineage is a process and its ancestors.
+func (p procfs) lineage(pid int) []int { return append([]int{pid}, p.ancestors(pid)...) }
+
 // ancestors walks up from a process: its parent first, as far as they can be read.
 func (p procfs) ancestors(pid int) []int {
 	var found []int

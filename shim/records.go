@@ -2,17 +2,68 @@ package shim
 
 import (
 	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/shimward/shimward/event"
 )
 
+// process is one that the runtime starts: the container's init or an exec.
+type process struct {
+	event.Process
+
+	exited bool // its end is recorded
+}
+
+// announce notes what a process will run. It may be gone before proc can be asked.
+func (c *container) announce(execID string, args []string) {
+	p := &process{}
+	if len(args) > 0 {
+		p.Cmdline = clip(strings.Join(args, " "), maxCmdline)
+		p.Comm = clip(filepath.Base(args[0]), maxComm)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.processes[execID] = p
+}
+
+// maxComm is the kernel's bound for a process's name, TASK_COMM_LEN, without its NUL.
+const maxComm = 15
+
+func clip(text string, most int) string { return text[:min(len(text), most)] }
+
+// processArgs is the command line in a runtime-spec process, or nil.
+func processArgs(spec []byte) []string {
+	var parsed struct {
+		Args []string `json:"args"`
+	}
+	if len(spec) > maxSpec || json.Unmarshal(spec, &parsed) != nil {
+		return nil // the embedded service says what is wrong with it
+	}
+	return parsed.Args
+}
+
 // recordStart records that the runtime started a process in the container.
-func (c *container) recordStart(ctx context.Context, kind event.Kind, pid int) {
-	p := c.describe(side{pid: pid, own: true}, 0)
-	p.Ancestry = nil // the runtime's own processes
-	p.Origin = c.origins.of(ctx, pid)
-	c.record(event.Event{Kind: kind, Process: &p})
+func (c *container) recordStart(ctx context.Context, execID string, pid int) {
+	found := c.describe(side{pid: pid, own: true}, 0)
+	found.Ancestry = nil // the runtime's own processes
+	found.Origin = c.origins.of(ctx, pid)
+
+	c.mu.Lock()
+	p := c.known(execID)
+	if found.Exe == "" { // it is a zombie, or gone
+		found.Cmdline, found.Comm = p.Cmdline, p.Comm
+	}
+	p.Process = found
+	c.mu.Unlock()
+
+	kind := event.KindStarted
+	if execID != "" {
+		kind = event.KindExec
+	}
+	c.record(event.Event{Kind: kind, Process: &found})
 }
 
 // recordExit records the end of a process that the runtime had started, once.
@@ -21,27 +72,37 @@ func (c *container) recordExit(execID string, pid, code int, at time.Time) {
 		return // it never ran
 	}
 	c.mu.Lock()
-	seen := c.exited[execID]
-	c.exited[execID] = true
+	p := c.known(execID)
+	seen := p.exited
+	p.exited = true
+	ended := p.Process
 	c.mu.Unlock()
 	if seen {
 		return
 	}
-	origin := &event.Origin{Kind: originEntrypoint, PID: pid}
+	ended.PID, ended.Container = pid, c.plan.Identity.ID
+	ended.Origin = &event.Origin{Kind: originEntrypoint, PID: pid}
 	if execID != "" {
-		origin = &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
+		ended.Origin = &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
 	}
-	c.record(event.Event{
-		Time: at, Kind: event.KindExited, ExitCode: &code,
-		Process: &event.Process{PID: pid, Container: c.plan.Identity.ID, Origin: origin},
-	})
+	c.record(event.Event{Time: at, Kind: event.KindExited, ExitCode: &code, Process: &ended})
 }
 
-// forgetExit makes room for another exec of the same ID.
-func (c *container) forgetExit(execID string) {
+// known is what is noted of a process. c.mu is held.
+func (c *container) known(execID string) *process {
+	p := c.processes[execID]
+	if p == nil {
+		p = &process{}
+		c.processes[execID] = p
+	}
+	return p
+}
+
+// forget makes room for another exec of the same ID.
+func (c *container) forget(execID string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.exited, execID)
+	delete(c.processes, execID)
 }
 
 // finish ends a container that was deleted: its records come out in order, its

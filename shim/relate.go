@@ -30,7 +30,7 @@ func (c *container) sideOf(pid int) side {
 			return s
 		}
 	}
-	if c.origins.has(pid) || slices.ContainsFunc(c.proc.ancestors(pid), c.origins.has) {
+	if c.origins.above(c.proc.lineage(pid)) != 0 {
 		s.own = true
 	}
 	return s

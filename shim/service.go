@@ -13,9 +13,10 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
 // service is runc's task service with shimward's part of each call before or
@@ -24,7 +25,9 @@ type service struct {
 	task.TTRPCTaskService
 
 	executable string // absolute path of this shim
-	configFile string // the value of EnvConfig
+	configFile string // the value of nodeconfig.Env
+
+	reconciled sync.Once
 
 	mu         sync.Mutex
 	containers map[string]*container // guarded by mu; the guarded ones, by ID
@@ -40,7 +43,7 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 	}
 	s := &service{
 		executable: executable,
-		configFile: os.Getenv(EnvConfig),
+		configFile: os.Getenv(nodeconfig.Env),
 		containers: map[string]*container{},
 	}
 	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
@@ -93,6 +96,14 @@ func (s *service) closeAll() {
 	}
 }
 
+// Exec makes a process that Start then starts in a container.
+func (s *service) Exec(ctx context.Context, r *task.ExecProcessRequest) (*emptypb.Empty, error) {
+	if c := s.get(r.GetID()); c != nil && r.GetExecID() != "" {
+		c.announce(r.GetExecID(), processArgs(r.GetSpec().GetValue()))
+	}
+	return s.TTRPCTaskService.Exec(ctx, r)
+}
+
 // Start starts a container's init, or an exec.
 func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartResponse, error) {
 	c := s.get(r.GetID())
@@ -104,7 +115,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		response, err := s.TTRPCTaskService.Start(ctx, r)
 		started(int(response.GetPid()))
 		if err == nil {
-			c.recordStart(ctx, event.KindExec, int(response.GetPid()))
+			c.recordStart(ctx, r.GetExecID(), int(response.GetPid()))
 		}
 		return response, err
 	}
@@ -116,7 +127,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	if err != nil {
 		return response, err
 	}
-	c.recordStart(ctx, event.KindStarted, int(response.GetPid()))
+	c.recordStart(ctx, "", int(response.GetPid()))
 	c.running.Go(func() { c.watchArmed(c.context, before) })
 	return response, nil
 }
@@ -131,7 +142,7 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 	// Whoever waited for the process may delete it before its exit is published.
 	c.recordExit(r.GetExecID(), int(response.GetPid()), int(response.GetExitStatus()), response.GetExitedAt().AsTime())
 	if r.GetExecID() != "" {
-		c.forgetExit(r.GetExecID())
+		c.forget(r.GetExecID())
 		return response, nil
 	}
 	s.take(r.GetID())

@@ -63,34 +63,40 @@ func (c *container) read(ctx context.Context, from records) {
 func (c *container) observeRecord(ctx context.Context, r *bpf.Record) {
 	inbound := r.Flags&bpf.FlagInbound != 0
 	decision := c.explain(r, inbound)
+	actor, actorOwn := c.enrich(&r.Actor)
+	target, targetOwn := c.enrich(&r.Target)
 	o := event.Observation{
 		Severity:   event.Severity(decision.Severity),
 		Sensor:     r.Sensor,
 		At:         c.wallTime(r.Time),
 		ActorStart: uint64(r.Actor.Start / clockTick), //nolint:gosec // not negative
 		Access: event.Access{
-			Vector:    r.Vector,
-			Operation: r.Operation,
-			Syscall:   syscallName(r),
-			Request:   requestName(r),
-			Relation:  r.Relation,
-			Inbound:   inbound,
-			Verdict:   r.Verdict,
-			Rule:      decision.Rule,
-			Policy:    c.plan.Digest,
-			Technique: r.Vector.Technique(),
-			Actor:     c.enrich(&r.Actor),
-			Target:    c.enrich(&r.Target),
+			Vector:     r.Vector,
+			Operation:  r.Operation,
+			Syscall:    syscallName(r),
+			Request:    requestName(r),
+			Relation:   r.Relation,
+			Inbound:    inbound,
+			Verdict:    r.Verdict,
+			Rule:       decision.Rule,
+			Unenforced: decision.Unenforced,
+			Policy:     c.plan.Digest,
+			Technique:  r.Vector.Technique(),
+			Actor:      actor,
+			Target:     target,
 		},
 	}
 	if r.Flags&bpf.FlagKillFailed != 0 {
 		c.notice(event.SeverityCritical, "the kernel could not kill a process that a rule refuses an access to memory: see the access's event")
 	}
-	origin := r.Actor.Origin
-	if inbound {
-		origin = r.Target.Origin
+	p := pending{observation: o}
+	if actorOwn {
+		p.actor = r.Actor.Origin
 	}
-	c.add(ctx, pending{observation: o, inbound: inbound, origin: origin})
+	if targetOwn {
+		p.target = r.Target.Origin
+	}
+	c.add(ctx, p)
 }
 
 // explain names the rule that a record's verdict comes from. The programs have
@@ -109,27 +115,28 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 			return except
 		}
 	}
-	if r.Flags&bpf.FlagTraceme != 0 {
+	asked := pair{tracer: r.Actor.PID, tracee: r.Target.PID, start: uint64(r.Target.Start / clockTick)} //nolint:gosec // not negative
+	if r.Flags&bpf.FlagTraceme != 0 || r.Vector == access.VectorPtrace && c.traced.has(asked) {
 		decision = decision.Traceme()
 	}
 	return decision
 }
 
-// enrich adds what proc knows to what the kernel captured.
-func (c *container) enrich(p *bpf.Process) event.Process {
-	out := event.Process{
+// enrich adds what proc knows to what the kernel captured, and tells whether the process is this container's.
+func (c *container) enrich(p *bpf.Process) (out event.Process, own bool) {
+	out = event.Process{
 		PID: p.PID, TID: p.TID, PIDInside: p.PIDInside, UID: p.UID, Comm: p.Comm, Exe: p.Exe,
 		Cmdline: strings.Join(p.Args, " "),
 	}
 	if owner, ok := c.members.byID(p.Cgroup); ok {
-		out.Container = owner.plan.Identity.ID
+		out.Container, own = owner.plan.Identity.ID, owner.plan.Identity.Key == c.plan.Identity.Key
 	}
 	for _, ancestor := range p.Ancestors {
 		out.Ancestry = append(out.Ancestry, event.Ancestor{PID: ancestor.PID, Comm: ancestor.Comm})
 	}
 	stat, err := c.proc.stat(p.PID)
 	if err != nil || p.Start != 0 && stat.start != uint64(p.Start/clockTick) { //nolint:gosec // not negative
-		return out // it is gone, and its pid may be another's
+		return out, own // it is gone, and its pid may be another's
 	}
 	if exe := c.proc.exe(p.PID); exe != "" {
 		out.Exe = exe
@@ -140,7 +147,7 @@ func (c *container) enrich(p *bpf.Process) event.Process {
 	if len(out.Ancestry) == 0 {
 		out.Ancestry = c.ancestry(p.PID)
 	}
-	return out
+	return out, own
 }
 
 // wallTime is the time of day of a moment that the kernel gives from boot on.
