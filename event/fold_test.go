@@ -162,6 +162,25 @@ func TestFoldTimerServesAll(t *testing.T) {
 	})
 }
 
+// The one that came first is not always the one that is due first.
+func TestFoldTimerServesTheNextDue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		at := map[int]time.Duration{}
+		folder := NewFolder(FolderOptions{Emit: func(e Event) { at[e.Access.Actor.PID] = time.Since(begin) }})
+		defer folder.Close()
+		for _, actor := range []int{1, 2, 1} {
+			folder.Add(observe(actor, 9, access.SensorLSM, access.VerdictRefused))
+			pass(50 * time.Millisecond)
+		}
+		pass(time.Second)
+		synctest.Wait()
+		if at[2] != 50*time.Millisecond+foldQuiet || at[1] != 100*time.Millisecond+foldQuiet {
+			t.Errorf("emitted at %v", at)
+		}
+	})
+}
+
 func TestFoldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []int

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
 )
 
 func TestFilter(t *testing.T) {
@@ -164,6 +166,34 @@ func TestFollow(t *testing.T) {
 	wantNext(t, got, "the same name again")
 	appendAll(t, again, notice("fresh", "and again", 4))
 	wantNext(t, got, "and again")
+}
+
+// After an overflow of the watch everything is looked for anew, and nothing told twice.
+func TestFollowDiscoversOnce(t *testing.T) {
+	log := t.TempDir()
+	appendAll(t, openStore(t, filepath.Join(log, "a"), 1<<20), notice("a", "1", 0))
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	following := &follower{
+		reader: &Reader{Dir: log}, watcher: watcher, streams: map[string]*stream{},
+		yield: func(e Event) error { got = append(got, e.Message); return nil },
+	}
+	defer func() {
+		if err := following.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range 2 {
+		if err := errors.Join(following.discover(), following.drain(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !slices.Equal(got, []string{"1"}) {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestFollowBeforeThereIsAStore(t *testing.T) {

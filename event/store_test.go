@@ -211,7 +211,7 @@ func TestSweep(t *testing.T) {
 		for _, file := range []string{fileCurrent, fileLock} {
 			at := moment(time.Duration(i) * time.Hour)
 			if name == "alive" {
-				at = moment(-time.Hour)
+				at = moment(24 * time.Hour)
 			}
 			if err := os.Chtimes(filepath.Join(log, name, file), at, at); err != nil {
 				t.Fatal(err)
@@ -248,6 +248,7 @@ func TestSweep(t *testing.T) {
 		left    string
 	}{
 		{1 << 20, 10, 0, "alive lost+found middle new old others"},
+		{1 << 20, 3, 0, "alive lost+found middle new old others"},
 		{1 << 20, 2, 1, "alive lost+found middle new others"},
 		{1600, 10, 1, "alive lost+found new others"},
 		{0, 0, 1, "alive lost+found others"},

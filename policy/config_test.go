@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"os"
 	"reflect"
 	"regexp"
@@ -226,6 +227,21 @@ allow_pod = ["/bin/c"]
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+}
+
+func TestProfileExtendsSoDeep(t *testing.T) {
+	chain := func(length int) []byte {
+		text := "version = 1\n[profiles.p0]\nextends = \"strict\"\n"
+		for i := 1; i < length; i++ {
+			text += fmt.Sprintf("[profiles.p%d]\nextends = \"p%d\"\n", i, i-1)
+		}
+		return []byte(text)
+	}
+	if _, err := ParseConfig(chain(maxExtends)); err != nil {
+		t.Error(err)
+	}
+	_, err := ParseConfig(chain(maxExtends + 1))
+	wantError(t, err, "more than 8 deep")
 }
 
 func FuzzParseConfig(f *testing.F) {

@@ -111,6 +111,10 @@ func TestDecide(t *testing.T) {
 			in{"strict", ModeEnforce, "kill", access.VectorProcMem, inspect, access.RelationSameContainer, true, lsm},
 			Decision{ActionObserve, "strict.inbound", "info", observed, "", false},
 		},
+		"inbound, by oneself": {
+			in{"strict", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationSelf, true, lsm},
+			Decision{ActionObserve, "strict.inbound", "warning", observed, "", false},
+		},
 		"unknown relation": {
 			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, 0, false, lsm},
 			Decision{ActionRefuse, "baseline.host", "critical", refused, "", false},
