@@ -1,0 +1,198 @@
+package doctor
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/policy"
+)
+
+// Diagnose judges a node by its facts.
+func Diagnose(f *Facts) *Report {
+	r := &Report{}
+	if f.Kernel.Tier != 0 {
+		r.Tier = &f.Kernel.Tier
+	}
+	if f.UID != 0 {
+		r.add("user", StateFail, fmt.Sprintf("uid %d: what the kernel takes from root, it refuses to others", f.UID), "run it as root")
+	}
+	r.config(f)
+	r.kernel(f)
+	r.mounts(f)
+	r.programs(f)
+	r.promise(f)
+	return r.conclude()
+}
+
+func (r *Report) config(f *Facts) {
+	switch {
+	case f.ConfigErr != nil:
+		r.add("config", StateFail, f.ConfigErr.Error(), "correct it: until then no container is created under shimward")
+	case f.ConfigFrom == "":
+		r.add("config", StateOK, "none: the built-in one, "+summary(f.Config), "")
+	default:
+		r.add("config", StateOK, f.ConfigFrom+": "+summary(f.Config), "")
+	}
+}
+
+func summary(config *policy.Config) string {
+	return fmt.Sprintf("mode %s, profile %s, without_lsm %s, %d floors",
+		config.DefaultMode, config.DefaultProfile, config.WithoutLSM, len(config.Floors))
+}
+
+func (r *Report) kernel(f *Facts) {
+	k := &f.Kernel
+	r.add("kernel", StateOK, k.Release+" on "+f.Architecture, "")
+	r.check("btf", "the kernel describes its types", k.BTF, "use a kernel with CONFIG_DEBUG_INFO_BTF=y: shimward's programs find the kernel's structures by it")
+	r.check("tracing", "programs at tracepoints load, with all that shimward's need", k.Tracing,
+		"use Linux 6.1 or later, with CONFIG_BPF_SYSCALL=y; inside a container or under a lockdown, run shimward on the host itself")
+	lsms := k.LSMs
+	if lsms == "" {
+		lsms = "not told (no securityfs)"
+	}
+	if k.LSM == nil {
+		r.add("lsm", StateOK, "LSM programs load and attach; active: "+lsms, "")
+	} else {
+		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k.LSMs))
+	}
+	switch {
+	case k.Programs != nil:
+		r.add("programs", StateFail, "shimward's own programs do not come up: "+k.Programs.Error(),
+			"see the lines above; where they are all ok, report this kernel")
+	case k.Tier != 0:
+		r.add("programs", StateOK, "shimward's own programs load, attach and see", "")
+	}
+	switch k.Tier {
+	case access.TierLSM:
+		r.add("tier", StateOK, "lsm: what a policy refuses fails with an errno", "")
+	case access.TierTracepoint:
+		r.add("tier", StateOK, "tracepoint: system calls that a policy refuses fail with an errno;\n"+
+			"who touches memory through /proc/<pid>/mem all the same is killed before a byte moves", "")
+	default:
+		r.add("tier", StateFail, "none: nothing can be watched here", "see the lines above")
+	}
+	r.check("notify", "seccomp user notification is there", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
+}
+
+func lsmAdvice(active string) string {
+	for name := range strings.SplitSeq(active, ",") {
+		if name == "bpf" {
+			return "bpf is among the active LSMs, so the kernel's tracing of functions is what is missing (CONFIG_FUNCTION_TRACER, CONFIG_DYNAMIC_FTRACE); to refuse with an errno, use a kernel that has it"
+		}
+	}
+	if active == "" {
+		return "to refuse with an errno, use a kernel with CONFIG_BPF_LSM=y and boot it with bpf among its lsm= (Debian's, Ubuntu's and Fedora's have both)"
+	}
+	return "to refuse with an errno, use a kernel with CONFIG_BPF_LSM=y and boot it with lsm=" + active + ",bpf"
+}
+
+func (r *Report) mounts(f *Facts) {
+	switch {
+	case f.Cgroup.Mount == "":
+		r.add("cgroup", StateFail, "no cgroup v2 hierarchy is mounted: shimward tells containers apart by it",
+			"mount one (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified), or boot with systemd.unified_cgroup_hierarchy=1")
+	case f.Cgroup.Hybrid:
+		r.add("cgroup", StateOK, "hybrid: v2 is at "+f.Cgroup.Mount, "")
+	default:
+		r.add("cgroup", StateOK, "v2 at "+f.Cgroup.Mount, "")
+	}
+	if f.Config != nil {
+		r.check("bpffs", f.Config.Paths.BPF+" is on a bpffs", f.PinsErr, "mount it: mount -t bpf bpf /sys/fs/bpf")
+	}
+}
+
+// promise holds what the config says against the tier.
+func (r *Report) promise(f *Facts) {
+	if f.Config == nil {
+		return
+	}
+	asked := enforcing(f.Config)
+	switch {
+	case f.Kernel.Tier == 0:
+		r.add("promise", StateFail, "no guarded container is created here", "see the lines above")
+	case f.Kernel.Tier == access.TierLSM:
+		r.add("promise", StateOK, "audit and enforce hold as documented", "")
+	case f.Config.WithoutLSM == policy.WithoutLSMKill:
+		r.add("promise", StateOK, "audit holds; enforce holds by killing where it cannot refuse (without_lsm = \"kill\")", "")
+	case f.Config.WithoutLSM == policy.WithoutLSMRefuse && asked != "":
+		r.add("promise", StateFail, asked+" asks for enforce, and without_lsm = \"refuse\": such containers are not created here",
+			"use a kernel with BPF LSM, or write without_lsm = \"kill\", or ask for audit")
+	case f.Config.WithoutLSM == policy.WithoutLSMRefuse:
+		r.add("promise", StateWarn, "audit holds; a container whose annotations ask for enforce is not created (without_lsm = \"refuse\")",
+			"keep such pods off this node, or write without_lsm = \"kill\"")
+	case asked != "":
+		r.add("promise", StateFail, asked+" asks for enforce, and without_lsm = \"audit\": nothing is refused here, everything is recorded",
+			"use a kernel with BPF LSM, or write without_lsm = \"kill\", or ask for audit")
+	default:
+		r.add("promise", StateWarn, "audit holds; enforce is taken for audit (without_lsm = \"audit\")",
+			"to have it enforced, use a kernel with BPF LSM, or write without_lsm = \"kill\"")
+	}
+}
+
+// enforcing names the part of the config that asks for enforce by itself; "" if none does.
+func enforcing(config *policy.Config) string {
+	if config.DefaultMode == policy.ModeEnforce {
+		return "default_mode"
+	}
+	for i := range config.Floors {
+		if config.Floors[i].Mode == policy.ModeEnforce {
+			return "the floor of " + strings.Join(config.Floors[i].Namespaces, ", ")
+		}
+	}
+	return ""
+}
+
+func (r *Report) programs(f *Facts) {
+	r.found("shim", f.Shim, StateFail, "install containerd-shim-shimward-v1 into a folder on containerd's PATH")
+	if f.Shim.Path != "" {
+		r.found("hook", f.Hook, StateFail, "install shimward into the folder that containerd-shim-shimward-v1 is in: the runtime calls it as a hook")
+	}
+	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, for doctor to see its version")
+	if older(f.Containerd.Version, 2, 3) {
+		last := &r.Findings[len(r.Findings)-1]
+		last.State, last.Advice = StateFail, "use containerd 2.3 or later: older ones do not speak this shim's protocol"
+	}
+	r.found("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
+	switch last := &r.Findings[len(r.Findings)-1]; {
+	case f.Runc.Path == "" || f.Runc.Err != nil:
+	case f.Runc.Seccomp == "":
+		last.State, last.Text = StateFail, last.Text+", built without seccomp"
+		last.Advice = "use a runc that was built with seccomp: shimward's listener gets system calls through it"
+	case older(f.Runc.Version, 1, 1):
+		last.State, last.Advice = StateFail, "use runc 1.1 or later: older ones have no seccomp notification"
+	case older(f.Runc.Seccomp, 2, 5):
+		last.State, last.Text = StateFail, last.Text+", with libseccomp "+f.Runc.Seccomp
+		last.Advice = "use a runc with libseccomp 2.5 or later: older ones have no seccomp notification"
+	}
+}
+
+func (r *Report) found(name string, p Program, missing State, advice string) {
+	switch {
+	case p.Path == "":
+		r.add(name, missing, "not found", advice)
+	case p.Err != nil:
+		r.add(name, missing, fmt.Sprintf("%s: %s", p.Path, p.Err), advice)
+	case p.Version == "":
+		r.add(name, StateOK, p.Path, "")
+	default:
+		r.add(name, StateOK, p.Version+" ("+p.Path+")", "")
+	}
+}
+
+// older tells whether a version is before major.minor. One that cannot be read is not.
+func older(version string, major, minor int) bool {
+	first, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
+	second, _, _ := strings.Cut(rest, ".")
+	second, _, _ = strings.Cut(second, "-")
+	gotMajor, err := strconv.Atoi(first)
+	if err != nil {
+		return false
+	}
+	gotMinor, err := strconv.Atoi(second)
+	if err != nil {
+		return false
+	}
+	return gotMajor < major || gotMajor == major && gotMinor < minor
+}

@@ -1,0 +1,155 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/nodeconfig"
+)
+
+// Options is what Gather cannot find out by itself.
+type Options struct {
+	Config string // the config file that was named, if one was
+	Path   string // where executables are looked for, as in $PATH
+	Beside string // a folder that is looked in first: this binary's
+}
+
+// Gather asks the machine.
+func Gather(ctx context.Context, options Options) *Facts {
+	f := &Facts{UID: os.Geteuid(), Architecture: runtime.GOARCH}
+	f.Config, f.ConfigFrom, f.ConfigErr = nodeconfig.Load(options.Config)
+	f.Kernel = kernel()
+	f.Cgroup = cgroup("/proc/self/mountinfo")
+	if f.Config != nil {
+		f.PinsErr = onBPFFS(f.Config.Paths.BPF)
+	}
+	f.NotifyErr = notify()
+
+	path := options.Beside + ":" + options.Path
+	f.Shim.Path = find("containerd-shim-shimward-v1", path)
+	if f.Shim.Path != "" {
+		f.Hook.Path = find("shimward", filepath.Dir(f.Shim.Path))
+	}
+	f.Containerd = ask(ctx, find("containerd", options.Path), containerdVersion)
+	f.Runc = ask(ctx, find("runc", options.Path), runcVersion)
+	return f
+}
+
+// cgroup finds the v2 hierarchy among the mounts (proc_pid_mountinfo(5)).
+func cgroup(mountinfo string) Cgroup {
+	var c Cgroup
+	mounts, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return c
+	}
+	for line := range strings.Lines(string(mounts)) {
+		before, after, found := strings.Cut(line, " - ")
+		fields, kinds := strings.Fields(before), strings.Fields(after)
+		if !found || len(fields) < 5 || len(kinds) < 1 {
+			continue
+		}
+		switch kinds[0] {
+		case "cgroup2":
+			if c.Mount == "" {
+				c.Mount = fields[4]
+			}
+		case "cgroup":
+			c.Hybrid = true
+		}
+	}
+	return c
+}
+
+// onBPFFS tells whether what is put at path will be on a bpffs.
+func onBPFFS(path string) error {
+	for at := path; ; at = filepath.Dir(at) {
+		var stat unix.Statfs_t
+		err := unix.Statfs(at, &stat)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && at != "/":
+			continue
+		case err != nil:
+			return fmt.Errorf("%s: %w", at, err)
+		case stat.Type != unix.BPF_FS_MAGIC:
+			return fmt.Errorf("%s is not on a bpffs", path)
+		}
+		return nil
+	}
+}
+
+// notify asks the kernel for SECCOMP_RET_USER_NOTIF (seccomp(2)).
+func notify() error {
+	const (
+		getActionAvail = 2          // SECCOMP_GET_ACTION_AVAIL
+		userNotif      = 0x7fc00000 // SECCOMP_RET_USER_NOTIF
+	)
+	action := uint32(userNotif)
+	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, getActionAvail, 0, uintptr(unsafe.Pointer(&action))); errno != 0 {
+		return fmt.Errorf("no seccomp user notification: %w", errno)
+	}
+	return nil
+}
+
+// find is exec.LookPath on a path that is handed in.
+func find(name, path string) string {
+	for _, folder := range filepath.SplitList(path) {
+		if folder == "" {
+			continue
+		}
+		candidate := filepath.Join(folder, name)
+		if info, err := os.Stat(candidate); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return candidate
+		}
+	}
+	return ""
+}
+
+// ask runs a program with --version.
+func ask(ctx context.Context, path string, read func(string, *Program)) Program {
+	p := Program{Path: path}
+	if path == "" {
+		return p
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, path, "--version").Output() //nolint:gosec // from the operator's PATH
+	if err != nil {
+		p.Err = fmt.Errorf("asking for its version: %w", err)
+		return p
+	}
+	if read(string(output), &p); p.Version == "" {
+		p.Err = fmt.Errorf("its version cannot be told from %q", strings.TrimSpace(string(output)))
+	}
+	return p
+}
+
+// containerdVersion reads "containerd github.com/containerd/containerd/v2 v2.4.2 <commit>".
+func containerdVersion(output string, p *Program) {
+	if fields := strings.Fields(output); len(fields) >= 3 && fields[0] == "containerd" {
+		p.Version = fields[2]
+	}
+}
+
+// runcVersion reads "runc version 1.5.2" and "libseccomp: 2.5.4", each on a line.
+func runcVersion(output string, p *Program) {
+	for line := range strings.Lines(output) {
+		line = strings.TrimSpace(line)
+		if version, found := strings.CutPrefix(line, "runc version "); found {
+			p.Version = version
+		}
+		if version, found := strings.CutPrefix(line, "libseccomp: "); found {
+			p.Seccomp = version
+		}
+	}
+}

@@ -1,0 +1,115 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+)
+
+// kernel asks the kernel what it takes: with the smallest program of each kind,
+// to be able to say what is missing, and then with shimward's own.
+func kernel() Kernel {
+	k := Kernel{Release: release(), LSMs: activeLSMs("/sys/kernel/security/lsm")}
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		k.BTF = fmt.Errorf("the kernel does not describe its types: %w", err)
+	}
+	k.Tracing = tracing()
+	k.LSM = lsm(k.LSMs)
+	if k.BTF == nil && k.Tracing == nil {
+		k.Tier, k.Programs = trial()
+	}
+	return k
+}
+
+func release() string {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(name.Release[:])
+}
+
+func activeLSMs(path string) string {
+	list, err := os.ReadFile(path) //nolint:gosec // securityfs
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(list))
+}
+
+// tracing tells whether the kernel takes what both tiers stand on.
+func tracing() error {
+	if err := rlimit.RemoveMemlock(); err != nil {
+		return fmt.Errorf("lifting the limit on locked memory: %w", err)
+	}
+	for kind, name := range map[ebpf.MapType]string{ebpf.RingBuf: "ring buffers", ebpf.TaskStorage: "task-local storage"} {
+		if err := features.HaveMapType(kind); err != nil {
+			return fmt.Errorf("no %s: %w", name, err)
+		}
+	}
+	// One is where memory of another process is touched, the others are where a guard begins and is passed on.
+	for _, tracepoint := range []string{"mmap_lock_start_locking", "sched_process_exec", "task_newtask"} {
+		err := attaches(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint},
+			func(program *ebpf.Program) (link.Link, error) {
+				return link.AttachTracing(link.TracingOptions{Program: program})
+			})
+		if err != nil {
+			return fmt.Errorf("no program at the tracepoint %s: %w", tracepoint, err)
+		}
+	}
+	return nil
+}
+
+// lsm tells why no LSM program is called, if none is: a kernel that does not have
+// bpf among its active modules lets them attach all the same.
+func lsm(active string) error {
+	err := attaches(&ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open"},
+		func(program *ebpf.Program) (link.Link, error) {
+			return link.AttachLSM(link.LSMOptions{Program: program})
+		})
+	switch {
+	case err != nil:
+		return err
+	case active != "" && !slices.Contains(strings.Split(active, ","), "bpf"):
+		return errors.New("they attach, but are not called")
+	}
+	return nil
+}
+
+// attaches loads a program that does nothing, and attaches it for a moment.
+func attaches(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, error)) (err error) {
+	spec.Name, spec.License = "shimward_doctor", "Dual BSD/GPL"
+	spec.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
+	program, err := ebpf.NewProgram(spec)
+	if err != nil {
+		return brief(err)
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	attached, err := attach(program)
+	if err != nil {
+		return brief(err)
+	}
+	return attached.Close()
+}
+
+// brief says in a line what the kernel says in many.
+func brief(err error) error {
+	var verifier *ebpf.VerifierError
+	switch {
+	case errors.As(err, &verifier):
+		return fmt.Errorf("the kernel refuses it: %w", verifier.Cause)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the kernel refuses it: %w", unix.EPERM)
+	}
+	return err
+}

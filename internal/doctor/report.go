@@ -1,0 +1,92 @@
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+)
+
+// State is how a finding is.
+type State string
+
+// The states.
+const (
+	StateOK   State = "ok"
+	StateWarn State = "warn" // something is less than it could be, and the config's promises hold
+	StateFail State = "fail" // guarded containers do not start, or a promise of the config cannot be kept
+)
+
+// Finding is one thing that was looked at.
+type Finding struct {
+	Name   string `json:"name"`
+	State  State  `json:"state"`
+	Text   string `json:"text"`             // what was found
+	Advice string `json:"advice,omitempty"` // what to do about it
+}
+
+// Report is the diagnosis of a node.
+type Report struct {
+	Tier     *access.Tier `json:"tier"` // null where the kernel takes none of shimward's programs
+	Kept     bool         `json:"kept"` // the node can keep what its config promises
+	Findings []Finding    `json:"findings"`
+}
+
+func (r *Report) add(name string, state State, text, advice string) {
+	r.Findings = append(r.Findings, Finding{Name: name, State: state, Text: text, Advice: advice})
+}
+
+// check adds what err says, or ok, if there is none.
+func (r *Report) check(name, ok string, err error, advice string) {
+	if err != nil {
+		r.add(name, StateFail, err.Error(), advice)
+		return
+	}
+	r.add(name, StateOK, ok, "")
+}
+
+func (r *Report) conclude() *Report {
+	r.Kept = true
+	for _, finding := range r.Findings {
+		if finding.State == StateFail {
+			r.Kept = false
+		}
+	}
+	return r
+}
+
+// WriteText writes the report for people.
+func (r *Report) WriteText(out io.Writer) error {
+	width := 0
+	for _, finding := range r.Findings {
+		width = max(width, len(finding.Name))
+	}
+	for _, finding := range r.Findings {
+		lines := strings.Split(finding.Text, "\n")
+		if finding.Advice != "" {
+			lines = append(lines, "-> "+finding.Advice)
+		}
+		state, name := string(finding.State), finding.Name
+		for _, line := range lines {
+			if _, err := fmt.Fprintf(out, "%-5s %-*s  %s\n", state, width, name, line); err != nil {
+				return err
+			}
+			state, name = "", ""
+		}
+	}
+	conclusion := "this node can keep what its config promises"
+	if !r.Kept {
+		conclusion = "this node cannot keep what its config promises: see each \"fail\""
+	}
+	_, err := fmt.Fprintf(out, "\n%s\n", conclusion)
+	return err
+}
+
+// WriteJSON writes the report as one JSON object.
+func (r *Report) WriteJSON(out io.Writer) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}
