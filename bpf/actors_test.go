@@ -3,6 +3,7 @@ package bpf
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -36,6 +37,8 @@ func play(args []string) int {
 		return playVictim(input)
 	case "fork":
 		return playFork(args)
+	case "network":
+		return playNetwork(args[0])
 	case "escape":
 		if err := os.WriteFile(args[0]+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			return fail(err)
@@ -64,6 +67,34 @@ func playVictim(input *bufio.Reader) int {
 		}
 		fmt.Println(string(page[:len(secret)]))
 	}
+}
+
+// playNetwork talks to a server, by UDP to nobody, and is talked to.
+func playNetwork(server string) int {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		return fail(err)
+	}
+	fmt.Println(listener.Addr())
+	if _, err := listener.Accept(); err != nil {
+		return fail(err)
+	}
+	for _, peer := range [][2]string{{"tcp", server}, {"udp", "[::1]:9"}} {
+		conn, err := net.Dial(peer[0], peer[1])
+		if err != nil {
+			return fail(err)
+		}
+		_, _ = conn.Write([]byte("hello"))
+		conn.Close()
+	}
+	socket, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := socket.WriteTo([]byte("hello"), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 9), Port: 9}); err != nil {
+		return fail(err)
+	}
+	return 0
 }
 
 // playFork plays the rest in a child process and passes its answer on.

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/cilium/ebpf"
@@ -14,10 +13,6 @@ import (
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/policy"
 )
-
-// ringSize is a container's ring buffer, in bytes: room for some 200 records. The
-// shim empties it as they come; what finds no room is counted, and never let through for it.
-const ringSize = 256 << 10
 
 // Enrol puts the container's cgroup under guard. It is called when init exists
 // and runs none of the workload's code yet: the guard begins with the next
@@ -48,7 +43,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) 
 	}
 	container.Init = uint32(initPid) //nolint:gosec // the kernel has no more than 2^22 pids
 	// What a container of the same bundle left behind when it was killed with its shim.
-	if err := Release(n.paths, plan.Identity.Key); err != nil {
+	if err := Retire(n.paths, plan.Identity.Key); err != nil {
 		return err
 	}
 	if err := n.claim(key, id); err != nil {
@@ -59,10 +54,13 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) 
 			err = errors.Join(err, Release(n.paths, plan.Identity.Key))
 		}
 	}()
-	if err := n.pinRing(plan.Identity.Key, id); err != nil {
+	if err := n.Prepare(plan.Identity.Key); err != nil {
 		return err
 	}
 	if err := n.grant(plan, id, rootfs); err != nil {
+		return err
+	}
+	if err := n.watchFlows(plan.Identity.Key, cgroupPath); err != nil {
 		return err
 	}
 	// From this entry on the programs know the cgroup.
@@ -111,7 +109,8 @@ func (n *Node) claim(key [keyLength]byte, id uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := states.Update(id, kernelState{}, ebpf.UpdateNoExist); err != nil {
+	state := kernelState{Ring: ringID(key)}
+	if err := states.Update(id, &state, ebpf.UpdateNoExist); err != nil {
 		if errors.Is(err, ebpf.ErrKeyExist) {
 			return errors.New("another guarded container has this very cgroup: give each its own cgroupsPath")
 		}
@@ -121,26 +120,6 @@ func (n *Node) claim(key [keyLength]byte, id uint64) error {
 		return errors.Join(err, states.Delete(id))
 	}
 	return nil
-}
-
-func (n *Node) pinRing(key string, id uint64) error {
-	pins := n.paths.Pins(key)
-	if err := os.MkdirAll(pins, 0o700); err != nil {
-		return err
-	}
-	rings, err := n.pinned(mapRings)
-	if err != nil {
-		return err
-	}
-	ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: ringSize})
-	if err != nil {
-		return fmt.Errorf("make its ring buffer: %w", err)
-	}
-	defer ring.Close()
-	if err := ring.Pin(filepath.Join(pins, pinRing)); err != nil {
-		return err
-	}
-	return rings.Update(id, ring, ebpf.UpdateNoExist)
 }
 
 // container is the plan as the programs have it.

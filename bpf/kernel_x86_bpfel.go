@@ -37,11 +37,31 @@ type kernelContainer struct {
 	Pad          [6]uint8
 }
 
+type kernelDirection uint32
+
+const (
+	kernelDirectionDIRECTION_OUT kernelDirection = 1
+	kernelDirectionDIRECTION_IN  kernelDirection = 2
+)
+
 type kernelExecutable struct {
 	_      structs.HostLayout
 	Cgroup uint64
 	Inode  uint64
 	Device uint64
+}
+
+type kernelFlow struct {
+	_         structs.HostLayout
+	Last      uint64
+	Count     uint64
+	Peer      [4]uint32
+	PeerPort  uint16
+	LocalPort uint16
+	Family    uint8
+	Protocol  uint8
+	Direction uint8
+	Pad       uint8
 }
 
 type kernelGrant struct {
@@ -189,6 +209,7 @@ type kernelSettings struct {
 
 type kernelState struct {
 	_       structs.HostLayout
+	Ring    uint64
 	Dropped uint64
 	Counts  [9][4][4]uint64
 	Started uint32
@@ -212,6 +233,25 @@ type kernelTally struct {
 	Cgroup  uint64
 	Vector  uint32
 	Verdict uint32
+}
+
+type kernelTraffic struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Next       uint32
+	PacketsIn  uint64
+	BytesIn    uint64
+	PacketsOut uint64
+	BytesOut   uint64
+	Flows      [32]kernelFlow
+}
+
+type kernelTrial struct {
+	_      structs.HostLayout
+	Cgroup uint64
 }
 
 type kernelVector uint32
@@ -242,32 +282,47 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	kernelMapContainers      = "containers"
-	kernelMapGrants          = "grants"
-	kernelMapGuards          = "guards"
-	kernelMapKeys            = "keys"
-	kernelMapRings           = "rings"
-	kernelMapStates          = "states"
-	kernelProgCountSeccomp   = "count_seccomp"
-	kernelProgGuardExec      = "guard_exec"
-	kernelProgGuardFork      = "guard_fork"
-	kernelProgLearnFile      = "learn_file"
-	kernelProgLearnNode      = "learn_node"
-	kernelProgTouch          = "touch"
-	kernelVarActionType      = "action_type"
-	kernelVarLearnedFileType = "learned_file_type"
-	kernelVarLearnedNodeType = "learned_node_type"
-	kernelVarNode            = "node"
-	kernelVarOperationType   = "operation_type"
-	kernelVarRecordFlagType  = "record_flag_type"
-	kernelVarRecordType      = "record_type"
-	kernelVarRelationType    = "relation_type"
-	kernelVarScopeType       = "scope_type"
-	kernelVarSensorType      = "sensor_type"
-	kernelVarSymbolType      = "symbol_type"
-	kernelVarTallyType       = "tally_type"
-	kernelVarVectorType      = "vector_type"
-	kernelVarVerdictType     = "verdict_type"
+	kernelMapContainers            = "containers"
+	kernelMapGrants                = "grants"
+	kernelMapGuards                = "guards"
+	kernelMapKeys                  = "keys"
+	kernelMapRings                 = "rings"
+	kernelMapStates                = "states"
+	kernelMapTraffics              = "traffics"
+	kernelProgCountSeccomp         = "count_seccomp"
+	kernelProgFlowConnect4         = "flow_connect4"
+	kernelProgFlowConnect6         = "flow_connect6"
+	kernelProgFlowEgress           = "flow_egress"
+	kernelProgFlowIngress          = "flow_ingress"
+	kernelProgFlowSendmsg4         = "flow_sendmsg4"
+	kernelProgFlowSendmsg6         = "flow_sendmsg6"
+	kernelProgGuardExec            = "guard_exec"
+	kernelProgGuardFork            = "guard_fork"
+	kernelProgLearnFile            = "learn_file"
+	kernelProgLearnNode            = "learn_node"
+	kernelProgLsmFileOpen          = "lsm_file_open"
+	kernelProgLsmFileReceive       = "lsm_file_receive"
+	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
+	kernelProgLsmPtraceTraceme     = "lsm_ptrace_traceme"
+	kernelProgTouch                = "touch"
+	kernelProgTryGuard             = "try_guard"
+	kernelVarActionType            = "action_type"
+	kernelVarDirectionType         = "direction_type"
+	kernelVarLearnedFileType       = "learned_file_type"
+	kernelVarLearnedNodeType       = "learned_node_type"
+	kernelVarLsmCalled             = "lsm_called"
+	kernelVarNode                  = "node"
+	kernelVarOperationType         = "operation_type"
+	kernelVarRecordFlagType        = "record_flag_type"
+	kernelVarRecordType            = "record_type"
+	kernelVarRelationType          = "relation_type"
+	kernelVarScopeType             = "scope_type"
+	kernelVarSensorType            = "sensor_type"
+	kernelVarSymbolType            = "symbol_type"
+	kernelVarTallyType             = "tally_type"
+	kernelVarTrialType             = "trial_type"
+	kernelVarVectorType            = "vector_type"
+	kernelVarVerdictType           = "verdict_type"
 )
 
 // loadKernel returns the embedded CollectionSpec for kernel.
@@ -312,12 +367,23 @@ type kernelSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelProgramSpecs struct {
-	CountSeccomp *ebpf.ProgramSpec `ebpf:"count_seccomp"`
-	GuardExec    *ebpf.ProgramSpec `ebpf:"guard_exec"`
-	GuardFork    *ebpf.ProgramSpec `ebpf:"guard_fork"`
-	LearnFile    *ebpf.ProgramSpec `ebpf:"learn_file"`
-	LearnNode    *ebpf.ProgramSpec `ebpf:"learn_node"`
-	Touch        *ebpf.ProgramSpec `ebpf:"touch"`
+	CountSeccomp         *ebpf.ProgramSpec `ebpf:"count_seccomp"`
+	FlowConnect4         *ebpf.ProgramSpec `ebpf:"flow_connect4"`
+	FlowConnect6         *ebpf.ProgramSpec `ebpf:"flow_connect6"`
+	FlowEgress           *ebpf.ProgramSpec `ebpf:"flow_egress"`
+	FlowIngress          *ebpf.ProgramSpec `ebpf:"flow_ingress"`
+	FlowSendmsg4         *ebpf.ProgramSpec `ebpf:"flow_sendmsg4"`
+	FlowSendmsg6         *ebpf.ProgramSpec `ebpf:"flow_sendmsg6"`
+	GuardExec            *ebpf.ProgramSpec `ebpf:"guard_exec"`
+	GuardFork            *ebpf.ProgramSpec `ebpf:"guard_fork"`
+	LearnFile            *ebpf.ProgramSpec `ebpf:"learn_file"`
+	LearnNode            *ebpf.ProgramSpec `ebpf:"learn_node"`
+	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
+	LsmFileReceive       *ebpf.ProgramSpec `ebpf:"lsm_file_receive"`
+	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
+	LsmPtraceTraceme     *ebpf.ProgramSpec `ebpf:"lsm_ptrace_traceme"`
+	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
+	TryGuard             *ebpf.ProgramSpec `ebpf:"try_guard"`
 }
 
 // kernelMapSpecs contains maps before they are loaded into the kernel.
@@ -330,6 +396,7 @@ type kernelMapSpecs struct {
 	Keys       *ebpf.MapSpec `ebpf:"keys"`
 	Rings      *ebpf.MapSpec `ebpf:"rings"`
 	States     *ebpf.MapSpec `ebpf:"states"`
+	Traffics   *ebpf.MapSpec `ebpf:"traffics"`
 }
 
 // kernelVariableSpecs contains global variables before they are loaded into the kernel.
@@ -337,8 +404,10 @@ type kernelMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
 	ActionType      *ebpf.VariableSpec `ebpf:"action_type"`
+	DirectionType   *ebpf.VariableSpec `ebpf:"direction_type"`
 	LearnedFileType *ebpf.VariableSpec `ebpf:"learned_file_type"`
 	LearnedNodeType *ebpf.VariableSpec `ebpf:"learned_node_type"`
+	LsmCalled       *ebpf.VariableSpec `ebpf:"lsm_called"`
 	Node            *ebpf.VariableSpec `ebpf:"node"`
 	OperationType   *ebpf.VariableSpec `ebpf:"operation_type"`
 	RecordFlagType  *ebpf.VariableSpec `ebpf:"record_flag_type"`
@@ -348,6 +417,7 @@ type kernelVariableSpecs struct {
 	SensorType      *ebpf.VariableSpec `ebpf:"sensor_type"`
 	SymbolType      *ebpf.VariableSpec `ebpf:"symbol_type"`
 	TallyType       *ebpf.VariableSpec `ebpf:"tally_type"`
+	TrialType       *ebpf.VariableSpec `ebpf:"trial_type"`
 	VectorType      *ebpf.VariableSpec `ebpf:"vector_type"`
 	VerdictType     *ebpf.VariableSpec `ebpf:"verdict_type"`
 }
@@ -378,6 +448,7 @@ type kernelMaps struct {
 	Keys       *ebpf.Map `ebpf:"keys"`
 	Rings      *ebpf.Map `ebpf:"rings"`
 	States     *ebpf.Map `ebpf:"states"`
+	Traffics   *ebpf.Map `ebpf:"traffics"`
 }
 
 func (m *kernelMaps) Close() error {
@@ -388,6 +459,7 @@ func (m *kernelMaps) Close() error {
 		m.Keys,
 		m.Rings,
 		m.States,
+		m.Traffics,
 	)
 }
 
@@ -396,8 +468,10 @@ func (m *kernelMaps) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
 	ActionType      *ebpf.Variable `ebpf:"action_type"`
+	DirectionType   *ebpf.Variable `ebpf:"direction_type"`
 	LearnedFileType *ebpf.Variable `ebpf:"learned_file_type"`
 	LearnedNodeType *ebpf.Variable `ebpf:"learned_node_type"`
+	LsmCalled       *ebpf.Variable `ebpf:"lsm_called"`
 	Node            *ebpf.Variable `ebpf:"node"`
 	OperationType   *ebpf.Variable `ebpf:"operation_type"`
 	RecordFlagType  *ebpf.Variable `ebpf:"record_flag_type"`
@@ -407,6 +481,7 @@ type kernelVariables struct {
 	SensorType      *ebpf.Variable `ebpf:"sensor_type"`
 	SymbolType      *ebpf.Variable `ebpf:"symbol_type"`
 	TallyType       *ebpf.Variable `ebpf:"tally_type"`
+	TrialType       *ebpf.Variable `ebpf:"trial_type"`
 	VectorType      *ebpf.Variable `ebpf:"vector_type"`
 	VerdictType     *ebpf.Variable `ebpf:"verdict_type"`
 }
@@ -415,22 +490,44 @@ type kernelVariables struct {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelPrograms struct {
-	CountSeccomp *ebpf.Program `ebpf:"count_seccomp"`
-	GuardExec    *ebpf.Program `ebpf:"guard_exec"`
-	GuardFork    *ebpf.Program `ebpf:"guard_fork"`
-	LearnFile    *ebpf.Program `ebpf:"learn_file"`
-	LearnNode    *ebpf.Program `ebpf:"learn_node"`
-	Touch        *ebpf.Program `ebpf:"touch"`
+	CountSeccomp         *ebpf.Program `ebpf:"count_seccomp"`
+	FlowConnect4         *ebpf.Program `ebpf:"flow_connect4"`
+	FlowConnect6         *ebpf.Program `ebpf:"flow_connect6"`
+	FlowEgress           *ebpf.Program `ebpf:"flow_egress"`
+	FlowIngress          *ebpf.Program `ebpf:"flow_ingress"`
+	FlowSendmsg4         *ebpf.Program `ebpf:"flow_sendmsg4"`
+	FlowSendmsg6         *ebpf.Program `ebpf:"flow_sendmsg6"`
+	GuardExec            *ebpf.Program `ebpf:"guard_exec"`
+	GuardFork            *ebpf.Program `ebpf:"guard_fork"`
+	LearnFile            *ebpf.Program `ebpf:"learn_file"`
+	LearnNode            *ebpf.Program `ebpf:"learn_node"`
+	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
+	LsmFileReceive       *ebpf.Program `ebpf:"lsm_file_receive"`
+	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
+	LsmPtraceTraceme     *ebpf.Program `ebpf:"lsm_ptrace_traceme"`
+	Touch                *ebpf.Program `ebpf:"touch"`
+	TryGuard             *ebpf.Program `ebpf:"try_guard"`
 }
 
 func (p *kernelPrograms) Close() error {
 	return _KernelClose(
 		p.CountSeccomp,
+		p.FlowConnect4,
+		p.FlowConnect6,
+		p.FlowEgress,
+		p.FlowIngress,
+		p.FlowSendmsg4,
+		p.FlowSendmsg6,
 		p.GuardExec,
 		p.GuardFork,
 		p.LearnFile,
 		p.LearnNode,
+		p.LsmFileOpen,
+		p.LsmFileReceive,
+		p.LsmPtraceAccessCheck,
+		p.LsmPtraceTraceme,
 		p.Touch,
+		p.TryGuard,
 	)
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -114,29 +115,59 @@ func loadInto(dir string) error {
 		return fmt.Errorf("set what was learned of the node: %w", err)
 	}
 	delete(spec.Programs, programLearnNode)
+	withoutLSM := spec.Copy()
+	for _, name := range lsmPrograms {
+		delete(withoutLSM.Programs, name)
+	}
+	lsmErr := loadSpec(dir, spec, true)
+	if !errors.Is(lsmErr, errNoLSM) {
+		return lsmErr
+	}
+	if err := empty(dir); err != nil {
+		return err
+	}
+	return loadSpec(dir, withoutLSM, false)
+}
+
+// loadSpec loads, pins and attaches all that is in spec. The error wraps errNoLSM
+// where the kernel takes all but the LSM programs.
+func loadSpec(dir string, spec *ebpf.CollectionSpec, lsm bool) error {
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
+		if lsm {
+			return errors.Join(errNoLSM, err)
+		}
 		return explain(err)
 	}
 	defer collection.Close()
-	for name, m := range collection.Maps {
-		if spec.Maps[name].Name == name && name[0] != '.' {
-			if err := m.Pin(filepath.Join(dir, name)); err != nil {
-				return fmt.Errorf("pin the map %s: %w", name, err)
-			}
+	if lsm {
+		if err := attachLSM(collection, dir); err != nil {
+			return err
 		}
 	}
-	for _, name := range []string{programLearnFile, programCountSeccomp} {
+	for name, m := range collection.Maps {
+		if strings.HasPrefix(name, ".") {
+			continue // constants: the programs hold them
+		}
+		if err := m.Pin(filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("pin the map %s: %w", name, err)
+		}
+	}
+	pinned := calledPrograms[:]
+	for _, flow := range flowPrograms {
+		pinned = append(pinned, flow.name)
+	}
+	for _, name := range pinned {
 		if err := collection.Programs[name].Pin(filepath.Join(dir, pinProgram(name))); err != nil {
 			return fmt.Errorf("pin the program %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{programFork, programExec, programTouch} {
+	for _, name := range tracingPrograms {
 		if err := attach(collection.Programs[name], filepath.Join(dir, pinLink(name))); err != nil {
 			return fmt.Errorf("attach %s: %w", name, err)
 		}
 	}
-	return nil
+	return prove(collection)
 }
 
 func attach(program *ebpf.Program, pin string) error {
@@ -146,6 +177,14 @@ func attach(program *ebpf.Program, pin string) error {
 	}
 	defer attached.Close()
 	return attached.Pin(pin)
+}
+
+// empty removes what is in the folder.
+func empty(dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Mkdir(dir, 0o700)
 }
 
 // learnSettings loads and runs the one program that has to run before the others are loaded.

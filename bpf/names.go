@@ -1,5 +1,7 @@
 package bpf
 
+import "github.com/cilium/ebpf"
+
 // The names of what is pinned. Maps are pinned under their own names.
 const (
 	nodePrefix = "node-"
@@ -10,6 +12,7 @@ const (
 	mapRings      = "rings"
 	mapGrants     = "grants"
 	mapKeys       = "keys"
+	mapTraffics   = "traffics"
 
 	programTouch        = "touch"
 	programExec         = "guard_exec"
@@ -17,12 +20,34 @@ const (
 	programLearnNode    = "learn_node"
 	programLearnFile    = "learn_file"
 	programCountSeccomp = "count_seccomp"
+	programTryGuard     = "try_guard"
 	programFileOpen     = "lsm_file_open"
 
-	pinRing = "ring"
-	// The access sensor is attached last, so its link says that the rest is there.
-	pinComplete = "link_" + programTouch
+	pinRing     = "ring"
+	pinComplete = "link_" + programTouch // the access sensor, without which there is no node
 )
+
+// tracingPrograms are attached on every node, those of the guard before the sensor that asks for guards.
+var tracingPrograms = [...]string{programFork, programExec, programTouch}
+
+// lsmPrograms are what makes a node's tier "lsm".
+var lsmPrograms = [...]string{programFileOpen, "lsm_file_receive", "lsm_ptrace_access_check", "lsm_ptrace_traceme"}
+
+// calledPrograms are run by user space after the load.
+var calledPrograms = [...]string{programLearnFile, programCountSeccomp}
+
+// flowPrograms are attached to each container's cgroup.
+var flowPrograms = [...]struct {
+	name string
+	kind ebpf.AttachType
+}{
+	{"flow_connect4", ebpf.AttachCGroupInet4Connect},
+	{"flow_connect6", ebpf.AttachCGroupInet6Connect},
+	{"flow_sendmsg4", ebpf.AttachCGroupUDP4Sendmsg},
+	{"flow_sendmsg6", ebpf.AttachCGroupUDP6Sendmsg},
+	{"flow_egress", ebpf.AttachCGroupInetEgress},
+	{"flow_ingress", ebpf.AttachCGroupInetIngress},
+}
 
 func pinLink(program string) string    { return "link_" + program }
 func pinProgram(program string) string { return "prog_" + program }

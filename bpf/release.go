@@ -13,23 +13,49 @@ import (
 )
 
 // Release takes back all that Enrol did for the container, whichever version of
-// shimward enrolled it. A container that is not enrolled is no error.
+// shimward enrolled it. A container that is not enrolled is no error. The kernel
+// waits for an RCU grace period before it gives the ring buffer up, some
+// milliseconds: where somebody waits for a container's end, Retire comes first.
 func Release(paths policy.Paths, key string) error {
+	errs := []error{Retire(paths, key)}
+	nodes, err := nodeDirs(paths)
+	errs = append(errs, err)
+	for _, dir := range nodes {
+		errs = append(errs, dropRing(dir, key))
+	}
+	errs = append(errs, os.RemoveAll(paths.Pins(key)))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("release %s: %w", key, err)
+	}
+	return nil
+}
+
+// Retire is the part of Release that takes no time: nobody is guarded by the
+// container's rules any more. Its ring buffer stays, so that what is in it can be read.
+func Retire(paths policy.Paths, key string) error {
 	padded, err := pinnedKey(key)
 	if err != nil {
 		return err
 	}
 	nodes, err := nodeDirs(paths)
 	if err != nil {
-		return fmt.Errorf("release %s: %w", key, err)
+		return fmt.Errorf("retire %s: %w", key, err)
 	}
 	var errs []error
 	for _, dir := range nodes {
 		errs = append(errs, forget(dir, padded))
 	}
-	errs = append(errs, os.RemoveAll(paths.Pins(key)))
+	pins, err := os.ReadDir(paths.Pins(key))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, err)
+	}
+	for _, pin := range pins {
+		if pin.Name() != pinRing {
+			errs = append(errs, ignoreMissing(os.Remove(filepath.Join(paths.Pins(key), pin.Name()))))
+		}
+	}
 	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("release %s: %w", key, err)
+		return fmt.Errorf("retire %s: %w", key, err)
 	}
 	return nil
 }
@@ -113,7 +139,7 @@ func forget(dir string, key [keyLength]byte) error {
 		return ignoreMissing(err)
 	}
 	var errs []error
-	for _, name := range []string{mapContainers, mapRings, mapGrants, mapStates} {
+	for _, name := range []string{mapContainers, mapGrants, mapStates} {
 		errs = append(errs, forgetIn(filepath.Join(dir, name), name, id))
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -132,6 +158,24 @@ func forgetIn(path, name string, id uint64) error {
 		return deleteGrants(m, id)
 	}
 	return ignoreMissing(m.Delete(id))
+}
+
+func dropRing(dir, key string) error {
+	padded, err := pinnedKey(key)
+	if err != nil {
+		return err
+	}
+	rings, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapRings), nil)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	defer rings.Close()
+	var there uint32
+	// Before 6.8 the kernel waits also where there is nothing to delete.
+	if err := rings.Lookup(ringID(padded), &there); err != nil {
+		return ignoreMissing(err)
+	}
+	return ignoreMissing(rings.Delete(ringID(padded)))
 }
 
 func ignoreMissing(err error) error {

@@ -7,6 +7,8 @@
  */
 #include "include/guard.h"
 #include "include/touch.h"
+#include "include/gates.h"
+#include "include/flows.h"
 #include "include/learn.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -18,6 +20,8 @@ EXPORT(struct, record);
 EXPORT(struct, learned_node);
 EXPORT(struct, learned_file);
 EXPORT(struct, tally);
+EXPORT(struct, trial);
+EXPORT(enum, direction);
 EXPORT(enum, vector);
 EXPORT(enum, operation);
 EXPORT(enum, relation);

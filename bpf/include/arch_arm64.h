@@ -28,38 +28,55 @@ static __always_inline u32 arch_arg0(struct task_struct *task, struct pt_regs *r
 
 /* include/uapi/asm-generic/unistd.h */
 static const u8 native_calls[CALLS] = {
-	[63] = CALL_READ,   [67] = CALL_READ,	/* read, pread64 */
-	[65] = CALL_READ,   [69] = CALL_READ,	/* readv, preadv */
-	[286] = CALL_READ,			/* preadv2 */
-	[64] = CALL_WRITE,  [68] = CALL_WRITE,	/* write, pwrite64 */
-	[66] = CALL_WRITE,  [70] = CALL_WRITE,	/* writev, pwritev */
-	[287] = CALL_WRITE,			/* pwritev2 */
-	[71] = CALL_RING,   [76] = CALL_RING,	/* sendfile, splice */
-	[285] = CALL_RING,  [426] = CALL_RING,	/* copy_file_range, io_uring_enter */
-	[117] = CALL_PTRACE,
-	[270] = CALL_VM | CALL_READ,
-	[271] = CALL_VM | CALL_WRITE,
-	[438] = CALL_GETFD,
-	[220] = CALL_OWN,   [435] = CALL_OWN, /* clone, clone3 */
-	[221] = CALL_OWN,   [281] = CALL_OWN, /* execve, execveat */
+	[63] = CALL_READ,	      /* read */
+	[67] = CALL_READ,	      /* pread64 */
+	[65] = CALL_READ,	      /* readv */
+	[69] = CALL_READ,	      /* preadv */
+	[286] = CALL_READ,	      /* preadv2 */
+	[64] = CALL_WRITE,	      /* write */
+	[68] = CALL_WRITE,	      /* pwrite64 */
+	[66] = CALL_WRITE,	      /* writev */
+	[70] = CALL_WRITE,	      /* pwritev */
+	[287] = CALL_WRITE,	      /* pwritev2 */
+	[71] = CALL_RING,	      /* sendfile */
+	[76] = CALL_RING,	      /* splice */
+	[285] = CALL_RING,	      /* copy_file_range */
+	[426] = CALL_RING,	      /* io_uring_enter */
+	[117] = CALL_PTRACE,	      /* ptrace */
+	[270] = CALL_VM | CALL_READ,  /* process_vm_readv */
+	[271] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[220] = CALL_OWN,	      /* clone */
+	[435] = CALL_OWN,	      /* clone3 */
+	[221] = CALL_OWN,	      /* execve */
+	[281] = CALL_OWN,	      /* execveat */
 };
 
 /* arch/arm/tools/syscall.tbl */
 static const u8 compat_calls[CALLS] = {
-	[3] = CALL_READ,    [180] = CALL_READ,	/* read, pread64 */
-	[145] = CALL_READ,  [361] = CALL_READ,	/* readv, preadv */
-	[392] = CALL_READ,			/* preadv2 */
-	[4] = CALL_WRITE,   [181] = CALL_WRITE, /* write, pwrite64 */
-	[146] = CALL_WRITE, [362] = CALL_WRITE, /* writev, pwritev */
-	[393] = CALL_WRITE,			/* pwritev2 */
-	[187] = CALL_RING,  [239] = CALL_RING,	/* sendfile, sendfile64 */
-	[340] = CALL_RING,  [391] = CALL_RING,	/* splice, copy_file_range */
-	[426] = CALL_RING,			/* io_uring_enter */
-	[26] = CALL_PTRACE,
-	[376] = CALL_VM | CALL_READ,
-	[377] = CALL_VM | CALL_WRITE,
-	[438] = CALL_GETFD,
-	[2] = CALL_OWN,	    [120] = CALL_OWN, /* fork, clone */
-	[190] = CALL_OWN,   [435] = CALL_OWN, /* vfork, clone3 */
-	[11] = CALL_OWN,    [387] = CALL_OWN, /* execve, execveat */
+	[3] = CALL_READ,	      /* read */
+	[180] = CALL_READ,	      /* pread64 */
+	[145] = CALL_READ,	      /* readv */
+	[361] = CALL_READ,	      /* preadv */
+	[392] = CALL_READ,	      /* preadv2 */
+	[4] = CALL_WRITE,	      /* write */
+	[181] = CALL_WRITE,	      /* pwrite64 */
+	[146] = CALL_WRITE,	      /* writev */
+	[362] = CALL_WRITE,	      /* pwritev */
+	[393] = CALL_WRITE,	      /* pwritev2 */
+	[187] = CALL_RING,	      /* sendfile */
+	[239] = CALL_RING,	      /* sendfile64 */
+	[340] = CALL_RING,	      /* splice */
+	[391] = CALL_RING,	      /* copy_file_range */
+	[426] = CALL_RING,	      /* io_uring_enter */
+	[26] = CALL_PTRACE,	      /* ptrace */
+	[376] = CALL_VM | CALL_READ,  /* process_vm_readv */
+	[377] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[2] = CALL_OWN,		      /* fork */
+	[120] = CALL_OWN,	      /* clone */
+	[190] = CALL_OWN,	      /* vfork */
+	[435] = CALL_OWN,	      /* clone3 */
+	[11] = CALL_OWN,	      /* execve */
+	[387] = CALL_OWN,	      /* execveat */
 };

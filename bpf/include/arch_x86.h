@@ -29,48 +29,68 @@ static __always_inline u32 arch_arg0(struct task_struct *task, struct pt_regs *r
 
 /* arch/x86/entry/syscalls/syscall_64.tbl; from 512 on, x32's own */
 static const u8 native_calls[CALLS] = {
-	[0] = CALL_READ,    [17] = CALL_READ,	/* read, pread64 */
-	[19] = CALL_READ,   [295] = CALL_READ,	/* readv, preadv */
-	[327] = CALL_READ,			/* preadv2 */
-	[1] = CALL_WRITE,   [18] = CALL_WRITE,	/* write, pwrite64 */
-	[20] = CALL_WRITE,  [296] = CALL_WRITE, /* writev, pwritev */
-	[328] = CALL_WRITE,			/* pwritev2 */
-	[40] = CALL_RING,   [275] = CALL_RING,	/* sendfile, splice */
-	[326] = CALL_RING,			/* copy_file_range */
-	[426] = CALL_RING,			/* io_uring_enter */
-	[101] = CALL_PTRACE,
-	[310] = CALL_VM | CALL_READ,
-	[311] = CALL_VM | CALL_WRITE,
-	[438] = CALL_GETFD,
-	[56] = CALL_OWN,    [57] = CALL_OWN,  /* clone, fork */
-	[58] = CALL_OWN,    [435] = CALL_OWN, /* vfork, clone3 */
-	[59] = CALL_OWN,    [322] = CALL_OWN, /* execve, execveat */
-	[515] = CALL_READ,  [534] = CALL_READ,	/* readv, preadv */
-	[546] = CALL_READ,			/* preadv2 */
-	[516] = CALL_WRITE, [535] = CALL_WRITE, /* writev, pwritev */
-	[547] = CALL_WRITE,			/* pwritev2 */
-	[521] = CALL_PTRACE,
-	[539] = CALL_VM | CALL_READ,
-	[540] = CALL_VM | CALL_WRITE,
-	[520] = CALL_OWN,   [545] = CALL_OWN, /* execve, execveat */
+	[0] = CALL_READ,	      /* read */
+	[17] = CALL_READ,	      /* pread64 */
+	[19] = CALL_READ,	      /* readv */
+	[295] = CALL_READ,	      /* preadv */
+	[327] = CALL_READ,	      /* preadv2 */
+	[1] = CALL_WRITE,	      /* write */
+	[18] = CALL_WRITE,	      /* pwrite64 */
+	[20] = CALL_WRITE,	      /* writev */
+	[296] = CALL_WRITE,	      /* pwritev */
+	[328] = CALL_WRITE,	      /* pwritev2 */
+	[40] = CALL_RING,	      /* sendfile */
+	[275] = CALL_RING,	      /* splice */
+	[326] = CALL_RING,	      /* copy_file_range */
+	[426] = CALL_RING,	      /* io_uring_enter */
+	[101] = CALL_PTRACE,	      /* ptrace */
+	[310] = CALL_VM | CALL_READ,  /* process_vm_readv */
+	[311] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[56] = CALL_OWN,	      /* clone */
+	[57] = CALL_OWN,	      /* fork */
+	[58] = CALL_OWN,	      /* vfork */
+	[435] = CALL_OWN,	      /* clone3 */
+	[59] = CALL_OWN,	      /* execve */
+	[322] = CALL_OWN,	      /* execveat */
+	[515] = CALL_READ,	      /* readv */
+	[534] = CALL_READ,	      /* preadv */
+	[546] = CALL_READ,	      /* preadv2 */
+	[516] = CALL_WRITE,	      /* writev */
+	[535] = CALL_WRITE,	      /* pwritev */
+	[547] = CALL_WRITE,	      /* pwritev2 */
+	[521] = CALL_PTRACE,	      /* ptrace */
+	[539] = CALL_VM | CALL_READ,  /* process_vm_readv */
+	[540] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[520] = CALL_OWN,	      /* execve */
+	[545] = CALL_OWN,	      /* execveat */
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl */
 static const u8 compat_calls[CALLS] = {
-	[3] = CALL_READ,    [180] = CALL_READ,	/* read, pread64 */
-	[145] = CALL_READ,  [333] = CALL_READ,	/* readv, preadv */
-	[378] = CALL_READ,			/* preadv2 */
-	[4] = CALL_WRITE,   [181] = CALL_WRITE, /* write, pwrite64 */
-	[146] = CALL_WRITE, [334] = CALL_WRITE, /* writev, pwritev */
-	[379] = CALL_WRITE,			/* pwritev2 */
-	[187] = CALL_RING,  [239] = CALL_RING,	/* sendfile, sendfile64 */
-	[313] = CALL_RING,  [377] = CALL_RING,	/* splice, copy_file_range */
-	[426] = CALL_RING,			/* io_uring_enter */
-	[26] = CALL_PTRACE,
-	[347] = CALL_VM | CALL_READ,
-	[348] = CALL_VM | CALL_WRITE,
-	[438] = CALL_GETFD,
-	[2] = CALL_OWN,	    [120] = CALL_OWN, /* fork, clone */
-	[190] = CALL_OWN,   [435] = CALL_OWN, /* vfork, clone3 */
-	[11] = CALL_OWN,    [358] = CALL_OWN, /* execve, execveat */
+	[3] = CALL_READ,	      /* read */
+	[180] = CALL_READ,	      /* pread64 */
+	[145] = CALL_READ,	      /* readv */
+	[333] = CALL_READ,	      /* preadv */
+	[378] = CALL_READ,	      /* preadv2 */
+	[4] = CALL_WRITE,	      /* write */
+	[181] = CALL_WRITE,	      /* pwrite64 */
+	[146] = CALL_WRITE,	      /* writev */
+	[334] = CALL_WRITE,	      /* pwritev */
+	[379] = CALL_WRITE,	      /* pwritev2 */
+	[187] = CALL_RING,	      /* sendfile */
+	[239] = CALL_RING,	      /* sendfile64 */
+	[313] = CALL_RING,	      /* splice */
+	[377] = CALL_RING,	      /* copy_file_range */
+	[426] = CALL_RING,	      /* io_uring_enter */
+	[26] = CALL_PTRACE,	      /* ptrace */
+	[347] = CALL_VM | CALL_READ,  /* process_vm_readv */
+	[348] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[2] = CALL_OWN,		      /* fork */
+	[120] = CALL_OWN,	      /* clone */
+	[190] = CALL_OWN,	      /* vfork */
+	[435] = CALL_OWN,	      /* clone3 */
+	[11] = CALL_OWN,	      /* execve */
+	[358] = CALL_OWN,	      /* execveat */
 };

@@ -54,7 +54,7 @@ int BPF_PROG(guard_exec, struct task_struct *task, int old_pid, struct linux_bin
 		note_exec(guard, task, bprm);
 		return 0;
 	}
-	id = enrolled_cgroup((u64)task);
+	id = enrolled_cgroup(bpf_get_current_task());
 	if (!id)
 		return 0;
 	container = bpf_map_lookup_elem(&containers, &id);

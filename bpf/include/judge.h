@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* From a sensor's finding to a verdict: who is who, what their rules say, and telling user space. */
+/* From a sensor's finding to a verdict: who is who, what their rules say, and telling user space.
+ */
 #ifndef SHIMWARD_JUDGE_H
 #define SHIMWARD_JUDGE_H
 
@@ -7,14 +8,16 @@
 
 #define SUPPRESS_NS (50 * 1000 * 1000ULL)
 
-/* An access, as a sensor found it and as it is judged. Tasks and cgroups are 0 where unknown. */
+/* An access, as a sensor found it and as it is judged. Tasks and guards are plain
+ * addresses; they and cgroups are 0 where unknown.
+ */
 struct deed {
 	u64 actor;
 	u64 target;
 	u64 actor_cgroup;
 	u64 target_cgroup;
-	struct guard *actor_guard;
-	struct guard *target_guard;
+	u64 actor_guard;
+	u64 target_guard;
 	u32 call;
 	u32 request;
 	u8 vector;
@@ -34,8 +37,8 @@ static __always_inline u8 relate(struct deed *deed, struct container *mine,
 				 struct container *theirs)
 {
 	if (deed->actor_cgroup && deed->actor_cgroup == deed->target_cgroup)
-		return descends(deed->actor, deed->target) ? RELATION_CHILD :
-							     RELATION_SAME_CONTAINER;
+		return descends(deed->actor, deed->target) ? RELATION_CHILD
+							   : RELATION_SAME_CONTAINER;
 	if (deed->target_cgroup) {
 		if (mine && theirs && mine->pod && mine->pod == theirs->pod)
 			return RELATION_SAME_POD;
@@ -73,12 +76,15 @@ static __noinline bool granted(struct deed *deed)
 }
 
 /* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
-static __always_inline bool judge(struct deed *deed)
+__noinline int judge(struct deed *deed)
 {
-	struct container *mine = container_of_id(deed->actor_cgroup);
-	struct container *theirs = container_of_id(deed->target_cgroup);
 	bool outbound = false, inbound = false, enforce = false;
+	struct container *mine, *theirs;
 
+	if (!deed)
+		return false;
+	mine = container_of_id(deed->actor_cgroup);
+	theirs = container_of_id(deed->target_cgroup);
 	if (!deed->relation)
 		deed->relation = relate(deed, mine, theirs);
 	if (!deed->actor_cgroup) {
@@ -90,7 +96,7 @@ static __always_inline bool judge(struct deed *deed)
 		/* Its container is released: who outlived it by leaving its cgroup has no
 		 * rules that could let anything through.
 		 */
-		return deed->actor_guard && deed->actor_guard->enforce;
+		return BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
 	if (mine && mine->actions[deed->relation & 7] == ACTION_REFUSE) {
 		outbound = true;
 		enforce = mine->enforce;
@@ -116,8 +122,9 @@ static __always_inline bool judge(struct deed *deed)
 	return enforce;
 }
 
-static __noinline int describe(struct process *out, u64 address, u64 cgroup, struct guard *guard)
+static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64 guarded)
 {
+	struct guard *guard = (struct guard *)guarded;
 	struct task_struct *task = (struct task_struct *)address;
 	struct pid *inside = BPF_CORE_READ(task, group_leader, thread_pid);
 
@@ -128,16 +135,11 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, str
 	out->pid_inside = inside ? pid_at(inside, BPF_CORE_READ(inside, level)) : 0;
 	out->uid = BPF_CORE_READ(task, cred, euid.val);
 	BPF_CORE_READ_INTO(&out->comm, task, comm);
-	if (guard) {
-		out->origin = guard->origin;
-		out->args_len = guard->args_len;
-		__builtin_memcpy(out->exe, guard->exe, sizeof(out->exe));
-		__builtin_memcpy(out->args, guard->args, sizeof(out->args));
-	} else {
-		out->origin = 0;
-		out->args_len = 0;
-		out->exe[0] = 0;
-	}
+	/* Without a guard these reads fail, and fill with zeros. */
+	bpf_probe_read_kernel(&out->origin, sizeof(out->origin), &guard->origin);
+	bpf_probe_read_kernel(&out->args_len, sizeof(out->args_len), &guard->args_len);
+	bpf_probe_read_kernel(&out->exe, sizeof(out->exe), &guard->exe);
+	bpf_probe_read_kernel(&out->args, sizeof(out->args), &guard->args);
 	for (int i = 0; i < ANCESTORS; i++) {
 		struct ancestor *ancestor = &out->ancestors[i];
 
@@ -153,48 +155,60 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, str
 
 /* Tells whether a record just like this one was written a moment ago: the access
  * sensor fires for each page, and a gigabyte is one thing to tell, not 250,000.
+ * keeper is the guard that remembers: the actor's, or an unguarded actor's target's.
  */
-static __always_inline bool repeats(struct deed *deed, u64 now)
+static __always_inline bool repeats(struct deed *deed, struct guard *keeper)
 {
-	struct guard *guard = deed->actor_guard ?: deed->target_guard;
-	u64 peer = deed->actor_guard ? deed->target : deed->actor;
+	u64 peer = deed->actor_guard ? deed->target : deed->actor, now = bpf_ktime_get_boot_ns();
 	u32 what = deed->vector << 16 | deed->operation << 8 | deed->flags;
 
-	if (!guard || deed->sensor != SENSOR_ACCESS || deed->verdict != VERDICT_OBSERVED)
+	if (!keeper || deed->verdict != VERDICT_OBSERVED)
 		return false;
-	if (guard->last_peer == peer && guard->last_what == what &&
-	    now - guard->last_time < SUPPRESS_NS)
+	if (keeper->last_peer == peer && keeper->last_what == what &&
+	    now - keeper->last_time < SUPPRESS_NS)
 		return true;
-	guard->last_peer = peer;
-	guard->last_what = what;
-	guard->last_time = now;
+	keeper->last_peer = peer;
+	keeper->last_what = what;
+	keeper->last_time = now;
 	return false;
 }
 
-/* Counts the access and tells user space. It comes after the decision has been
- * carried out, so nothing that fails here can undo it.
+/* Counts the access, and tells user space unless it was just told. It comes after
+ * the decision has been carried out, so nothing that fails here can undo it.
  */
-static __noinline int report(struct deed *deed)
+__noinline int report(struct deed *deed, bool repeated)
 {
-	u64 id = deed->actor_cgroup ?: deed->target_cgroup;
-	struct state *state = bpf_map_lookup_elem(&states, &id);
-	u64 now = bpf_ktime_get_boot_ns();
+	u32 vector, verdict, sensor;
 	struct record *record;
+	struct state *state;
 	void *ring;
+	u64 id;
 
-	if (!state || deed->vector >= VECTOR_END || deed->verdict >= VERDICT_END ||
-	    deed->sensor >= SENSOR_END)
+	if (!deed)
 		return 0;
-	__sync_fetch_and_add(&state->counts[deed->vector][deed->verdict][deed->sensor], 1);
-	if (repeats(deed, now))
+	vector = deed->vector;
+	verdict = deed->verdict;
+	sensor = deed->sensor;
+	/* Or the compiler checks one copy of an index and uses another. */
+	barrier_var(vector);
+	barrier_var(verdict);
+	barrier_var(sensor);
+	if (vector >= VECTOR_END || verdict >= VERDICT_END || sensor >= SENSOR_END)
 		return 0;
-	ring = bpf_map_lookup_elem(&rings, &id);
+	id = deed->actor_cgroup ?: deed->target_cgroup;
+	state = bpf_map_lookup_elem(&states, &id);
+	if (!state)
+		return 0;
+	__sync_fetch_and_add(&state->counts[vector][verdict][sensor], 1);
+	if (repeated)
+		return 0;
+	ring = bpf_map_lookup_elem(&rings, &state->ring);
 	record = ring ? bpf_ringbuf_reserve(ring, sizeof(*record), 0) : NULL;
 	if (!record) {
 		__sync_fetch_and_add(&state->dropped, 1);
 		return 0;
 	}
-	record->time = now;
+	record->time = bpf_ktime_get_boot_ns();
 	record->call = deed->call;
 	record->request = deed->request;
 	record->vector = deed->vector;

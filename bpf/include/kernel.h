@@ -27,12 +27,12 @@ typedef __s64 s64;
 #define EACCES	13
 
 /* include/linux/sched.h, include/linux/fs.h, include/linux/ptrace.h */
-#define PF_IO_WORKER	   0x10
-#define FMODE_READ	   0x1
-#define FMODE_WRITE	   0x2
-#define PTRACE_MODE_ATTACH 0x02
+#define PF_IO_WORKER	      0x10
+#define FMODE_READ	      0x1
+#define FMODE_WRITE	      0x2
+#define PTRACE_MODE_ATTACH    0x02
 #define PTRACE_MODE_REALCREDS 0x10
-#define PIDTYPE_TGID	   1
+#define PIDTYPE_TGID	      1
 
 #define container_of_core(ptr, type, field)                                                        \
 	((type *)((u64)(ptr)-bpf_core_field_offset(type, field)))

@@ -131,4 +131,26 @@ int count_seccomp(struct tally *ctx)
 	return 0;
 }
 
+/* Puts the calling thread under the guard of a cgroup that is nobody's, or takes
+ * it from there: so the loader proves that the access sensor sees on this kernel.
+ */
+struct trial {
+	u64 cgroup; /* 0: end it */
+};
+
+SEC("syscall")
+int try_guard(struct trial *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct guard *guard;
+
+	if (!ctx->cgroup)
+		return bpf_task_storage_delete(&guards, task) != 0;
+	guard = bpf_task_storage_get(&guards, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!guard)
+		return 1;
+	guard->cgroup = ctx->cgroup;
+	return 0;
+}
+
 #endif

@@ -34,7 +34,7 @@ struct ancestor {
  * is the initial user namespace's. exe and args are known of guarded tasks alone.
  */
 struct process {
-	u64 start; /* ns since boot */
+	u64 start;  /* ns since boot */
 	u64 cgroup; /* of its guarded container, or 0 */
 	u32 pid;
 	u32 tid;
@@ -49,8 +49,8 @@ struct process {
 };
 
 struct record {
-	u64 time; /* ns since boot */
-	u32 call; /* the system call's number */
+	u64 time;    /* ns since boot */
+	u32 call;    /* the system call's number */
 	u32 request; /* of ptrace */
 	u8 vector;
 	u8 operation;
@@ -65,21 +65,22 @@ struct record {
 
 /* A container as its plan has it. User space writes it. */
 struct container {
-	u64 pod; /* equal for the containers of a pod, 0 outside of one */
-	u32 init; /* the process whose next exec starts the container */
+	u64 pod;	    /* equal for the containers of a pod, 0 outside of one */
+	u32 init;	    /* the process whose next exec starts the container */
 	u32 runtime_mnt_ns; /* the runtime's own mount namespace */
 	u8 actions[8]; /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
-	u8 inbound; /* enum action */
-	u8 enforce; /* 0: what a rule refuses is observed */
+	u8 inbound;    /* enum action */
+	u8 enforce;    /* 0: what a rule refuses is observed */
 	u8 pad[6];
 };
 
 /* A container as it goes. The programs write it. */
 struct state {
+	u64 ring;    /* the key of its ring buffer */
 	u64 dropped; /* records that its ring had no room for */
 	u64 counts[VECTOR_END][VERDICT_END][SENSOR_END];
 	u32 started; /* init has execed: its tasks are guarded */
-	u32 mnt_ns; /* of init at that moment */
+	u32 mnt_ns;  /* of init at that moment */
 };
 
 /* An executable that may do what a rule refuses. */
@@ -121,10 +122,10 @@ enum direction {
 struct flow {
 	u64 last; /* ns since boot */
 	u64 count;
-	u32 peer[4]; /* network order; an IPv4 address is in [0] */
-	u16 peer_port; /* host order */
+	u32 peer[4];	/* network order; an IPv4 address is in [0] */
+	u16 peer_port;	/* host order */
 	u16 local_port; /* host order; of DIRECTION_IN */
-	u8 family; /* 4 or 6; 0: a free slot */
+	u8 family;	/* 4 or 6; 0: a free slot */
 	u8 protocol;
 	u8 direction;
 	u8 pad;
@@ -132,7 +133,7 @@ struct flow {
 
 struct traffic {
 	struct bpf_spin_lock lock;
-	u32 pad;
+	u32 next; /* where the next new flow goes, modulo FLOWS */
 	u64 packets_in;
 	u64 bytes_in;
 	u64 packets_out;

@@ -18,7 +18,7 @@ struct {
 	__type(value, struct guard);
 } guards SEC(".maps");
 
-/* By cgroup id, as the next two are. */
+/* By cgroup id, as the next one is. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -35,6 +35,9 @@ struct {
 	__type(value, struct state);
 } states SEC(".maps");
 
+/* By a hash of the container's key: a ring is made before its cgroup is. A change
+ * of this map takes effect at once and returns after an RCU grace period.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

@@ -2,7 +2,8 @@
 /*
  * What there is to know of a task. Tasks are passed as plain addresses and read
  * with probe reads: some come from places whose pointers the verifier does not
- * trust (an inode of procfs), and the reading is the same for all.
+ * trust (an inode of procfs), and the reading is the same for all. Functions that
+ * are not static are verified once, not at each call.
  */
 #ifndef SHIMWARD_TASK_H
 #define SHIMWARD_TASK_H
@@ -11,6 +12,17 @@
 
 #define CGROUP_DEPTH 24
 #define FAMILY_DEPTH 16
+
+/* Returns a pointer's plain address: a function that is verified by itself takes
+ * nothing that the verifier knows as a pointer.
+ */
+static __always_inline u64 address_of(void *pointer)
+{
+	u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
 
 /* Returns the pid number that p has in the pid namespace of the given level; 0: none. */
 static __always_inline u32 pid_at(struct pid *p, u32 level)
@@ -54,7 +66,7 @@ static __always_inline u32 tgid_of(struct task_struct *task)
  * mount namespace. (A service with a private /tmp has its own mount namespace,
  * and the host's root.) A task that is exiting has given up the last three.
  */
-static __noinline bool in_container(u64 address)
+__noinline bool in_container(u64 address)
 {
 	struct task_struct *task = (struct task_struct *)address;
 	struct nsproxy *namespaces = BPF_CORE_READ(task, nsproxy);
@@ -72,7 +84,7 @@ static __noinline bool in_container(u64 address)
 }
 
 /* Returns the id of the enrolled cgroup that the task is in, or in a descendant of; 0: none. */
-static __noinline u64 enrolled_cgroup(u64 address)
+__noinline u64 enrolled_cgroup(u64 address)
 {
 	struct task_struct *task = (struct task_struct *)address;
 	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
@@ -95,21 +107,21 @@ static __noinline u64 enrolled_cgroup(u64 address)
  * where storage failed the kernel (before 6.2 a lookup fails when it preempts
  * another), the workload is still known by where it is.
  */
-static __always_inline u64 stray_cgroup(struct task_struct *task)
+__noinline u64 stray_cgroup(u64 task)
 {
-	u64 id = enrolled_cgroup((u64)task);
+	u64 id = enrolled_cgroup(task);
 	struct state *state;
 
 	if (!id)
 		return 0;
 	state = bpf_map_lookup_elem(&states, &id);
-	if (!state || !state->started || mnt_ns_of(task) != state->mnt_ns)
+	if (!state || !state->started || mnt_ns_of((struct task_struct *)task) != state->mnt_ns)
 		return 0;
 	return id;
 }
 
 /* Tells whether the target is a descendant of the actor. */
-static __noinline bool descends(u64 actor, u64 target)
+__noinline bool descends(u64 actor, u64 target)
 {
 	struct task_struct *top = BPF_CORE_READ((struct task_struct *)actor, group_leader);
 	struct task_struct *task = (struct task_struct *)target;

@@ -72,9 +72,12 @@ static __noinline int caught_in_mem(void *ctx, u32 kind)
 static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_struct *task,
 				      struct pt_regs *regs, u32 kind)
 {
+	deed->call = arch_call(regs);
+	if (kind & CALL_COMPAT)
+		deed->flags |= FLAG_COMPAT;
 	if (kind & CALL_VM) {
-		deed->vector = kind & CALL_WRITE ? VECTOR_PROCESS_VM_WRITEV :
-						   VECTOR_PROCESS_VM_READV;
+		deed->vector =
+			kind & CALL_WRITE ? VECTOR_PROCESS_VM_WRITEV : VECTOR_PROCESS_VM_READV;
 		deed->operation = kind & CALL_WRITE ? OPERATION_WRITE : OPERATION_READ;
 		return true;
 	}
@@ -101,7 +104,7 @@ static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_
 /* Carries the decision out, before anything is told. The signal is pending before
  * get_user_pages_remote looks for one: nothing is copied.
  */
-static __always_inline void settle(struct deed *deed)
+static __always_inline void settle(struct deed *deed, struct guard *keeper)
 {
 	deed->sensor = SENSOR_ACCESS;
 	deed->verdict = VERDICT_OBSERVED;
@@ -111,56 +114,54 @@ static __always_inline void settle(struct deed *deed)
 		else
 			deed->flags |= FLAG_KILL_FAILED;
 	}
-	report(deed);
+	report(deed, repeats(deed, keeper));
 }
 
+/* Somebody takes the lock of a memory that is not its own. */
 static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struct task_struct *task,
 					  struct pt_regs *regs, u32 kind)
 {
-	struct deed deed = {.actor = (u64)task};
-	struct task_struct *owner;
+	struct guard *mine = bpf_task_storage_get(&guards, task, NULL, 0), *theirs = NULL;
+	struct deed deed = {.actor = bpf_get_current_task()};
+	struct task_struct *owner = mm->owner;
 
-	deed.actor_guard = bpf_task_storage_get(&guards, task, NULL, 0);
-	if (!deed.actor_guard && !(kind & CALL_ANY))
+	if (!mine && !(kind & CALL_ANY))
 		return;
-	deed.actor_cgroup = deed.actor_guard ? deed.actor_guard->cgroup : stray_cgroup(task);
-	owner = mm->owner;
+	deed.actor_cgroup = mine ? mine->cgroup : stray_cgroup(deed.actor);
 	if (owner) {
-		deed.target = (u64)owner;
-		deed.target_guard = bpf_task_storage_get(&guards, owner, NULL, 0);
-		deed.target_cgroup = deed.target_guard ? deed.target_guard->cgroup :
-							 stray_cgroup(owner);
+		deed.target = address_of(owner);
+		theirs = bpf_task_storage_get(&guards, owner, NULL, 0);
+		deed.target_cgroup = theirs ? theirs->cgroup : stray_cgroup(deed.target);
+		if (owner->group_leader == task->group_leader)
+			return;
 	}
 	if (!deed.actor_cgroup && !deed.target_cgroup)
 		return;
-	if (owner && owner->group_leader == task->group_leader)
-		return;
 	if (!name_deed(ctx, &deed, task, regs, kind))
 		return;
-	deed.call = arch_call(regs);
-	if (kind & CALL_COMPAT)
-		deed.flags |= FLAG_COMPAT;
-	settle(&deed);
+	deed.actor_guard = address_of(mine);
+	deed.target_guard = address_of(theirs);
+	settle(&deed, mine ?: theirs);
 }
 
-/* Writing one's own memory through /proc/self/mem: the way around page protection. */
+/* Somebody takes its own memory's lock. Writing one's own memory through
+ * /proc/self/mem is the way around page protection.
+ */
 static __always_inline void touch_self(void *ctx, struct task_struct *task, struct pt_regs *regs,
 				       u32 kind)
 {
-	struct deed deed = {.actor = (u64)task, .target = (u64)task};
+	struct guard *mine = bpf_task_storage_get(&guards, task, NULL, 0);
+	struct deed deed = {.vector = VECTOR_SELF_MEM, .relation = RELATION_SELF};
 
-	deed.actor_guard = bpf_task_storage_get(&guards, task, NULL, 0);
-	if (!deed.actor_guard || caught_in_mem(ctx, kind) != OPERATION_WRITE)
+	if (!mine || caught_in_mem(ctx, kind) != OPERATION_WRITE)
 		return;
-	deed.target_guard = deed.actor_guard;
-	deed.actor_cgroup = deed.target_cgroup = deed.actor_guard->cgroup;
-	deed.vector = VECTOR_SELF_MEM;
 	deed.operation = OPERATION_WRITE;
-	deed.relation = RELATION_SELF;
 	deed.call = arch_call(regs);
-	if (kind & CALL_COMPAT)
-		deed.flags |= FLAG_COMPAT;
-	settle(&deed);
+	deed.flags = kind & CALL_COMPAT ? FLAG_COMPAT : 0;
+	deed.actor = deed.target = bpf_get_current_task();
+	deed.actor_guard = deed.target_guard = address_of(mine);
+	deed.actor_cgroup = deed.target_cgroup = mine->cgroup;
+	settle(&deed, mine);
 }
 
 SEC("tp_btf/mmap_lock_start_locking")

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * The lsm sensor: the gates before the memory, where a refusal is an errno. It
+ * sees no use of what was opened before; that is the access sensor's.
+ */
+#ifndef SHIMWARD_GATES_H
+#define SHIMWARD_GATES_H
+
+#include "arch.h"
+#include "judge.h"
+
+/* Set when the kernel calls lsm_file_open. Attaching tells nothing: without bpf
+ * among the active modules (lsm=) it succeeds, and the program is never called.
+ */
+u32 lsm_called;
+
+/* Finishes a deed whose sides are known: returns what the hook is to return. */
+static __always_inline int gate(struct deed *deed, int refusal)
+{
+	int refuse;
+
+	if (!deed->actor_cgroup && !deed->target_cgroup)
+		return 0;
+	deed->sensor = SENSOR_LSM;
+	refuse = judge(deed);
+	deed->verdict = refuse ? VERDICT_REFUSED : VERDICT_OBSERVED;
+	report(deed, false);
+	return refuse ? refusal : 0;
+}
+
+/* Returns the cgroup that the task is guarded with, and where its guard is. */
+static __always_inline u64 guard_of(struct task_struct *task, u64 address, u64 *at)
+{
+	struct guard *guard = bpf_task_storage_get(&guards, task, NULL, 0);
+
+	if (!guard)
+		return stray_cgroup(address);
+	*at = address_of(guard);
+	return guard->cgroup;
+}
+
+static __always_inline void current_acts(struct deed *deed, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	deed->actor = bpf_get_current_task();
+	deed->actor_cgroup = guard_of(task, deed->actor, &deed->actor_guard);
+	deed->call = arch_call(regs);
+	if (arch_is_compat(task))
+		deed->flags |= FLAG_COMPAT;
+}
+
+/* A procfs mem file comes into the hands of the current task. The target comes
+ * from an inode or a file's private data, which the verifier does not trust as
+ * it does a hook's argument: its guard is looked for by its cgroup.
+ */
+static __always_inline int take_mem(struct file *file, struct task_struct *target)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	bool writes = file->f_mode & FMODE_WRITE;
+	struct deed deed = {.target = (u64)target};
+
+	current_acts(&deed, task);
+	if (target && (BPF_CORE_READ(target, group_leader) == task->group_leader ||
+		       BPF_CORE_READ(target, mm) == task->mm)) {
+		if (!writes)
+			return 0;
+		deed.vector = VECTOR_SELF_MEM;
+		deed.relation = RELATION_SELF;
+		deed.target_guard = deed.actor_guard;
+		deed.target_cgroup = deed.actor_cgroup;
+	} else {
+		deed.vector = VECTOR_PROC_MEM;
+		deed.target_cgroup = target ? stray_cgroup((u64)target) : 0;
+	}
+	deed.operation = writes ? OPERATION_WRITE : OPERATION_READ;
+	return gate(&deed, -EACCES);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(lsm_file_open, struct file *file, int ret)
+{
+	struct proc_inode *inode;
+	struct hlist_node *first;
+	int refusal;
+
+	if ((u64)file->f_op != node.mem_fops)
+		return ret;
+	lsm_called = 1;
+	inode = container_of_core(file->f_inode, struct proc_inode, vfs_inode);
+	first = BPF_CORE_READ(inode, pid, tasks[0].first);
+	/* Without a task the open fails by itself. */
+	if (ret || !first)
+		return ret;
+	refusal = take_mem(file, container_of_core(first, struct task_struct, pid_links));
+	return refusal;
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(lsm_file_receive, struct file *file, int ret)
+{
+	struct mm_struct *mm;
+
+	if (ret || (u64)file->f_op != node.mem_fops)
+		return ret;
+	mm = file->private_data;
+	return take_mem(file, BPF_CORE_READ(mm, owner));
+}
+
+/* Tells which call asks for control of another task. */
+static __always_inline void name_gate(struct deed *deed, struct task_struct *task)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	u32 kind = call_of(task, regs);
+
+	deed->operation = OPERATION_ATTACH;
+	if (kind & CALL_VM) {
+		deed->vector =
+			kind & CALL_WRITE ? VECTOR_PROCESS_VM_WRITEV : VECTOR_PROCESS_VM_READV;
+		deed->operation = kind & CALL_WRITE ? OPERATION_WRITE : OPERATION_READ;
+	} else if (kind & CALL_PTRACE) {
+		deed->vector = VECTOR_PTRACE;
+		deed->request = arch_arg0(task, regs);
+	} else if (kind & CALL_GETFD) {
+		deed->vector = VECTOR_PIDFD_GETFD;
+	}
+}
+
+/* Opening a mem file asks too, with the other kind of credentials, after
+ * file_open. LeakSanitizer attaches to a process whose memory it shares.
+ */
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mode, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct deed deed = {.target = address_of(child)};
+
+	if (ret || !(mode & PTRACE_MODE_ATTACH) || !(mode & PTRACE_MODE_REALCREDS))
+		return ret;
+	if (child->mm == task->mm)
+		return 0;
+	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
+	name_gate(&deed, task);
+	return gate(&deed, -EPERM);
+}
+
+/* The current task asks its parent to trace it: the parent is who gets the access. */
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct deed deed = {
+		.actor = address_of(parent),
+		.target = bpf_get_current_task(),
+		.vector = VECTOR_PTRACE,
+		.operation = OPERATION_ATTACH,
+		.flags = FLAG_TRACEME,
+	};
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+
+	if (ret)
+		return ret;
+	deed.call = arch_call(regs);
+	if (arch_is_compat(task))
+		deed.flags |= FLAG_COMPAT;
+	deed.actor_cgroup = guard_of(parent, deed.actor, &deed.actor_guard);
+	deed.target_cgroup = guard_of(task, deed.target, &deed.target_guard);
+	return gate(&deed, -EPERM);
+}
+
+#endif

@@ -1,0 +1,94 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/shimward/shimward/access"
+)
+
+// errNoLSM says that a kernel does not let BPF programs refuse.
+var errNoLSM = errors.New("the kernel takes no BPF LSM programs")
+
+// attachLSM attaches the LSM programs and makes sure that the kernel calls them:
+// without bpf among its active modules it attaches them all the same.
+func attachLSM(collection *ebpf.Collection, dir string) error {
+	for _, name := range lsmPrograms {
+		attached, err := link.AttachLSM(link.LSMOptions{Program: collection.Programs[name]})
+		if err != nil {
+			return fmt.Errorf("%w: attach %s: %w", errNoLSM, name, err)
+		}
+		err = attached.Pin(filepath.Join(dir, pinLink(name)))
+		attached.Close()
+		if err != nil {
+			return fmt.Errorf("pin %s: %w", name, err)
+		}
+	}
+	mem, err := os.Open("/proc/self/mem")
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	var called uint32
+	if err := collection.Variables["lsm_called"].Get(&called); err != nil {
+		return err
+	}
+	if called == 0 {
+		return fmt.Errorf("%w: they attach, and are not called: boot it with bpf in lsm=", errNoLSM)
+	}
+	return nil
+}
+
+// proofCgroup is the id of the root of the hierarchy, which no container is ever enrolled with.
+const proofCgroup = 1
+
+// prove makes sure that the access sensor sees on this kernel: it puts the calling
+// thread under a guard, writes a byte of its own memory through procfs and looks
+// whether that was counted. A compiler that arranged the kernel's functions in a
+// way that the sensor cannot read off the stack must not pass for a quiet node.
+func prove(collection *ebpf.Collection) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	states := collection.Maps[mapStates]
+	if err := states.Put(uint64(proofCgroup), kernelState{}); err != nil {
+		return err
+	}
+	defer func() { _ = states.Delete(uint64(proofCgroup)) }()
+	try := collection.Programs[programTryGuard]
+	if err := call(try, &kernelTrial{Cgroup: proofCgroup}); err != nil {
+		return fmt.Errorf("put a guard on this thread: %w", err)
+	}
+	err := writeOwnMemory()
+	err = errors.Join(err, call(try, &kernelTrial{}))
+	if err != nil {
+		return err
+	}
+	var state kernelState
+	if err := states.Lookup(uint64(proofCgroup), &state); err != nil {
+		return err
+	}
+	if state.Counts[access.VectorSelfMem][access.VerdictObserved][access.SensorAccess] == 0 {
+		return errors.New("the access sensor is attached and does not see a write to /proc/self/mem: " +
+			"please report this kernel; shimward cannot guard on it")
+	}
+	return nil
+}
+
+func writeOwnMemory() error {
+	mem, err := os.OpenFile("/proc/self/mem", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer mem.Close()
+	target := new([8]byte)
+	_, err = mem.WriteAt([]byte{1}, int64(uintptr(unsafe.Pointer(target)))) //nolint:gosec // an address of one's own
+	runtime.KeepAlive(target)
+	return err
+}

@@ -1,0 +1,79 @@
+package bpf
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cilium/ebpf"
+)
+
+// ringSize is a container's ring buffer, in bytes: room for some 200 records. The
+// shim empties it as they come; what finds no room is counted, and never let through for it.
+const ringSize = 256 << 10
+
+// Prepare makes the container's ring buffer, if there is none. It can be called
+// before there is a cgroup, and should be, on the side: to put a map into a map,
+// the kernel waits for an RCU grace period, some milliseconds that a container's
+// start would otherwise have to wait too. Enrol prepares what was not.
+func (n *Node) Prepare(key string) error {
+	padded, err := pinnedKey(key)
+	if err != nil {
+		return err
+	}
+	rings, err := n.pinned(mapRings)
+	if err != nil {
+		return err
+	}
+	ring, err := n.pinRing(key)
+	if err != nil {
+		return fmt.Errorf("make the ring buffer of %s: %w", key, err)
+	}
+	defer ring.Close()
+	id := ringID(padded)
+	var there uint32
+	if rings.Lookup(id, &there) == nil {
+		return nil
+	}
+	// Whoever else is at it at this moment has the same ring: it was pinned first.
+	if err := rings.Put(id, ring); err != nil {
+		return fmt.Errorf("make the ring buffer of %s: %w", key, err)
+	}
+	return nil
+}
+
+// pinRing opens the container's pinned ring buffer, which it makes if there is none.
+func (n *Node) pinRing(key string) (*ebpf.Map, error) {
+	pin := filepath.Join(n.paths.Pins(key), pinRing)
+	for {
+		ring, err := ebpf.LoadPinnedMap(pin, nil)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return ring, err
+		}
+		if err := os.MkdirAll(filepath.Dir(pin), 0o700); err != nil {
+			return nil, err
+		}
+		ring, err = ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: ringSize})
+		if err != nil {
+			return nil, err
+		}
+		err = ring.Pin(pin)
+		if err == nil {
+			return ring, nil
+		}
+		ring.Close()
+		if !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+	}
+}
+
+// ringID is the key of a container's ring buffer in the map of them all.
+func ringID(key [keyLength]byte) uint64 {
+	sum := sha256.Sum256(key[:])
+	return binary.NativeEndian.Uint64(sum[:])
+}
