@@ -28,7 +28,7 @@ func TestRefused(t *testing.T) {
 		"unknown key in the config": {config: "version = 1\nmood = 'good'\n", want: []string{"mood"}},
 		"unknown annotation": {
 			spec: node.Spec{Annotations: map[string]string{"shimward.dev/mod": "audit"}},
-			want: []string{"shimward.dev/mod", "shimward.dev/mode"},
+			want: []string{"shimward.dev/mod", "mode, profile"},
 		},
 		"malformed mode": {
 			spec: node.Spec{Annotations: map[string]string{annotationMode: "Enforce!"}},

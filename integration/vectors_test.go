@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/shimward/shimward/access"
@@ -99,16 +100,19 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	if a.Technique != r.Access.Technique() {
 		t.Errorf("technique %s, want %s", a.Technique, r.Access.Technique())
 	}
-	relation, target := access.RelationOtherContainer, victim.PID
+	relation, target, inside := access.RelationOtherContainer, victim.PID, r.Target
 	switch r.Name {
 	case "self-mem-write":
 		relation, target = access.RelationSelf, a.Actor.PID
 	case "ptrace-traceme":
 		relation, target = access.RelationChild, a.Target.PID
+		if !r.Through() {
+			inside = a.Target.PIDInside // a child that is refused never says who it is
+		}
 	}
-	if a.Relation != relation || a.Target.PID != target || a.Target.PIDInside != r.Target {
+	if a.Relation != relation || a.Target.PID != target || a.Target.PIDInside != inside {
 		t.Errorf("relation %s to %d (inside %d), want %s to %d (inside %d)",
-			a.Relation, a.Target.PID, a.Target.PIDInside, relation, target, r.Target)
+			a.Relation, a.Target.PID, a.Target.PIDInside, relation, target, inside)
 	}
 	if e.Container.ID != container || a.Actor.Container != container || a.Inbound {
 		t.Errorf("container %q, actor's %q, inbound %t; want the attacker's, %q", e.Container.ID, a.Actor.Container, a.Inbound, container)
@@ -116,8 +120,8 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	if a.Actor.Origin == nil || a.Actor.Origin.Kind != "entrypoint" {
 		t.Errorf("origin %+v, want entrypoint", a.Actor.Origin)
 	}
-	if a.Actor.Exe != "/bin/shimward" || a.Actor.UID != 0 {
-		t.Errorf("actor %s of uid %d, want /bin/shimward of 0", a.Actor.Exe, a.Actor.UID)
+	if !strings.Contains(a.Actor.Cmdline, "emulate strike") || a.Actor.UID != 0 || len(a.Actor.Ancestry) == 0 {
+		t.Errorf("actor %q of uid %d below %v, want a strike of uid 0 below its judge", a.Actor.Cmdline, a.Actor.UID, a.Actor.Ancestry)
 	}
 	verdict := access.VerdictObserved
 	switch r.Outcome {

@@ -55,7 +55,7 @@ func (n *Node) Leaks() ([]string, error) {
 		return nil, err
 	}
 	for _, mount := range mounts {
-		if mount != filepath.Dir(n.Paths.BPF) {
+		if mount != n.bpffs() {
 			leaks = append(leaks, "mount "+mount)
 		}
 	}

@@ -75,9 +75,9 @@ func Start(ctx context.Context, options Options) (_ *Node, err error) {
 	n := &Node{Dir: dir, Namespace: "sw-" + randomName(), options: options, exited: make(chan struct{})}
 	n.Paths = policy.Paths{
 		Run: filepath.Join(dir, "run"),
-		BPF: filepath.Join(dir, "bpffs", "shimward"),
 		Log: filepath.Join(dir, "log"),
 	}
+	n.Paths.BPF = filepath.Join(n.bpffs(), "shimward")
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
@@ -145,9 +145,11 @@ func (n *Node) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+func (n *Node) bpffs() string { return filepath.Join(n.Dir, "bpffs") }
+
 // mountBPF gives the node a bpffs of its own: some machines have none mounted.
 func (n *Node) mountBPF() error {
-	at := filepath.Dir(n.Paths.BPF)
+	at := n.bpffs()
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		return fmt.Errorf("make the mount point of bpffs: %w", err)
 	}
