@@ -1,14 +1,19 @@
 package bpf
 
 import (
+	"fmt"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/policy"
 )
 
-// attacks are the ways to the memory of another process that the access sensor is to see.
+// attacks are the ways to the memory of another process.
 var attacks = []struct {
 	part      string
 	vector    access.Vector
@@ -17,8 +22,11 @@ var attacks = []struct {
 	{"mem-read", access.VectorProcMem, access.OperationRead},
 	{"mem-write", access.VectorProcMem, access.OperationWrite},
 	{"task-mem-read", access.VectorProcMem, access.OperationRead},
+	{"thread-read", access.VectorProcMem, access.OperationRead},
 	{"vm-read", access.VectorProcessVMReadv, access.OperationRead},
 	{"vm-write", access.VectorProcessVMWritev, access.OperationWrite},
+	{"peek", access.VectorPtrace, access.OperationRead},
+	{"poke", access.VectorPtrace, access.OperationWrite},
 }
 
 func TestAccess(t *testing.T) {
@@ -27,48 +35,215 @@ func TestAccess(t *testing.T) {
 		t.Run("audit/"+attack.part, func(t *testing.T) {
 			victim := newVictim(t, nil)
 			c := newContainer(t, node, plan("audit", policy.ModeAudit, allRefused()))
-			said, status := c.run(attack.part, victim.pid, victim.address).end()
-			if status.ExitStatus() != 0 {
+			p := c.run(attack.part, victim.pid, victim.address)
+			if attack.operation == access.OperationRead {
+				gotIt(t, p)
+			} else if said, status := p.end(); status.ExitStatus() != 0 {
 				t.Fatalf("audit stopped it: %v, %q", status, said)
-			}
-			if attack.operation == access.OperationRead && said != secret {
-				t.Fatalf("it read %q: the attack proves nothing", said)
-			}
-			if attack.operation == access.OperationWrite && victim.secret() != planted {
+			} else if victim.secret() != planted {
 				t.Fatal("it changed nothing: the attack proves nothing")
 			}
-			checkRecord(t, c, victim, attack.vector, attack.operation, access.VerdictObserved)
+			r := c.expect(want{
+				attack.vector, attack.operation, access.RelationHost, access.VerdictObserved,
+				access.SensorAccess, FlagWouldRefuse, victim.number(),
+			})
+			if len(r.Actor.Args) == 0 || r.Actor.Exe != "/proc/self/exe" || r.Actor.Origin != p.cmd.Process.Pid ||
+				r.Actor.PID != p.cmd.Process.Pid || r.Actor.Start == 0 || len(r.Actor.Ancestors) == 0 {
+				t.Errorf("an incomplete actor: %+v", r.Actor)
+			}
 		})
 		t.Run("enforce/"+attack.part, func(t *testing.T) {
 			victim := newVictim(t, nil)
 			c := newContainer(t, node, plan("enforce", policy.ModeEnforce, allRefused()))
-			said, status := c.run(attack.part, victim.pid, victim.address).end()
-			if status.Signal() != syscall.SIGKILL || said != "" {
-				t.Errorf("it ended with %v and said %q", status, said)
-			}
+			c.stopped(c.run(attack.part, victim.pid, victim.address))
 			if got := victim.secret(); got != secret {
 				t.Errorf("the victim has %q", got)
 			}
-			checkRecord(t, c, victim, attack.vector, attack.operation, access.VerdictKilled)
+			c.expect(want{vector: attack.vector, relation: access.RelationHost, verdict: node.stopVerdict(), target: victim.number()})
 		})
 	}
 }
 
-func checkRecord(t *testing.T, c *container, victim *victim, vector access.Vector, operation access.Operation, verdict access.Verdict) {
-	t.Helper()
-	records := c.records()
-	if len(records) != 1 {
-		t.Fatalf("%d records: %+v", len(records), records)
+// What was opened before there was a guard is stopped when it is used.
+func TestAccessOpenedBefore(t *testing.T) {
+	node := newNode(t)
+	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
+		t.Run(string(mode), func(t *testing.T) {
+			victim := newVictim(t, nil)
+			mem, err := os.Open("/proc/" + victim.pid + "/mem")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.Close()
+			c := newContainer(t, node, plan("inherited", mode, allRefused()))
+			p := c.runWith([]*os.File{mem}, "fd-read", "3", victim.address)
+			if mode == policy.ModeAudit {
+				gotIt(t, p)
+				return
+			}
+			if said, status := p.end(); status.Signal() != syscall.SIGKILL || said != "" {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			c.expect(want{vector: access.VectorProcMem, verdict: access.VerdictKilled, sensor: access.SensorAccess, target: victim.number()})
+		})
 	}
-	r := records[0]
-	if r.Vector != vector || r.Operation != operation || r.Verdict != verdict || r.Relation != access.RelationHost ||
-		r.Sensor != access.SensorAccess || r.Target.PID != victim.number() || len(r.Actor.Args) == 0 || r.Actor.Exe == "" {
-		t.Errorf("a wrong record: %+v", r)
+}
+
+// A descriptor that comes over a socket is refused on arrival, or stopped when it is used.
+func TestAccessReceived(t *testing.T) {
+	node := newNode(t)
+	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
+		t.Run(string(mode), func(t *testing.T) {
+			victim := newVictim(t, nil)
+			mem, err := os.Open("/proc/" + victim.pid + "/mem")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.Close()
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(pair[0])
+			theirs := os.NewFile(uintptr(pair[1]), "socket")
+			defer theirs.Close()
+			c := newContainer(t, node, plan("received", mode, allRefused()))
+			p := c.runWith([]*os.File{theirs}, "receive", victim.address)
+			if err := unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(int(mem.Fd())), nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			if mode == policy.ModeAudit {
+				gotIt(t, p)
+				return
+			}
+			c.stopped(p)
+			c.expect(want{vector: access.VectorProcMem, verdict: node.stopVerdict(), target: victim.number()})
+		})
 	}
-	if wouldRefuse := r.Flags&FlagWouldRefuse != 0; wouldRefuse != (verdict == access.VerdictObserved) {
-		t.Errorf("flags %b", r.Flags)
+}
+
+func TestAccessRelation(t *testing.T) {
+	node := newNode(t)
+	newPlan := func(key, sandbox string) *policy.Plan {
+		p := plan(key, policy.ModeAudit, allRefused())
+		p.Identity.Sandbox = sandbox
+		return p
 	}
-	if got := c.counters()[Counter{vector, verdict, access.SensorAccess}]; got == 0 {
-		t.Errorf("counters: %v", c.counters())
+	mine := newContainer(t, node, newPlan("mine", "pod"))
+	inside := meet(mine.run("victim"))
+	siblings := newContainer(t, node, newPlan("siblings", "pod"))
+	strangers := newContainer(t, node, newPlan("strangers", "another-pod"))
+	for _, test := range []struct {
+		relation access.Relation
+		victim   *victim
+	}{
+		{access.RelationSameContainer, inside},
+		{access.RelationSamePod, meet(siblings.run("victim"))},
+		{access.RelationOtherContainer, meet(strangers.run("victim"))},
+		{access.RelationOtherContainer, newVictim(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP})},
+		{access.RelationHost, newVictim(t, nil)},
+	} {
+		t.Run(fmt.Sprint(test.relation), func(t *testing.T) {
+			gotIt(t, mine.join("vm-read", test.victim.pid, test.victim.address))
+			mine.expect(want{vector: access.VectorProcessVMReadv, relation: test.relation, target: test.victim.number()})
+		})
+	}
+	t.Run("child", func(t *testing.T) {
+		gotIt(t, mine.join("child"))
+		mine.expect(want{vector: access.VectorProcessVMReadv, relation: access.RelationChild})
+	})
+	for _, other := range []*container{siblings, strangers} {
+		if records := other.records(); len(records) > 0 {
+			t.Errorf("an access by another container is told twice: %+v", records[0])
+		}
+	}
+}
+
+func TestAccessInbound(t *testing.T) {
+	node := newNode(t)
+	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
+	for _, test := range []struct {
+		name    string
+		mode    policy.Mode
+		attr    *syscall.SysProcAttr
+		flags   Flags
+		stopped bool
+	}{
+		{"host", policy.ModeEnforce, nil, FlagInbound | FlagHostActor, false},
+		{"container, audit", policy.ModeAudit, inContainer, FlagInbound | FlagWouldRefuse | FlagInboundRule, false},
+		{"container", policy.ModeEnforce, inContainer, FlagInbound | FlagInboundRule, true},
+	} {
+		for _, part := range []string{"vm-read", "mem-read", "peek"} {
+			t.Run(test.name+"/"+part, func(t *testing.T) {
+				c := newContainer(t, node, plan("inbound", test.mode, allRefused()))
+				victim := meet(c.run("victim"))
+				p := start(t, test.attr, nil, part, victim.pid, victim.address)
+				if !test.stopped {
+					gotIt(t, p)
+					c.expect(want{verdict: access.VerdictObserved, flags: test.flags, target: victim.number()})
+					return
+				}
+				c.stopped(p)
+				c.expect(want{verdict: node.stopVerdict(), flags: test.flags, target: victim.number()})
+			})
+		}
+	}
+}
+
+func TestAccessSelf(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("self", policy.ModeEnforce, allObserved()))
+	gotIt(t, c.run("self-write"))
+	w := want{vector: access.VectorSelfMem, operation: access.OperationWrite, relation: access.RelationSelf, verdict: access.VerdictObserved, sensor: access.SensorAccess}
+	c.expect(w)
+	strict := newContainer(t, node, plan("strict", policy.ModeEnforce, allRefused()))
+	strict.stopped(strict.run("self-write"))
+	strict.expect(want{vector: access.VectorSelfMem, relation: access.RelationSelf, verdict: node.stopVerdict()})
+}
+
+// A ring without room loses the tale and nothing else.
+func TestAccessFlood(t *testing.T) {
+	const accesses = 3000
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	c := newContainer(t, node, plan("flood", policy.ModeAudit, allRefused()))
+	p := c.run("flood", fmt.Sprint(accesses), victim.pid, victim.address)
+	p.expect("flooded")
+	counts := c.counters()
+	seen := counts[Counter{access.VectorProcessVMReadv, access.VerdictObserved, access.SensorAccess}] +
+		counts[Counter{access.VectorProcessVMWritev, access.VerdictObserved, access.SensorAccess}]
+	if seen != accesses {
+		t.Errorf("%d of %d accesses were counted", seen, accesses)
+	}
+	dropped, err := node.Dropped("flood")
+	if err != nil || dropped == 0 {
+		t.Fatalf("the ring was never full: %d, %v", dropped, err)
+	}
+	enforce := plan("flood", policy.ModeEnforce, allRefused())
+	if err := node.Update(enforce, "/"); err != nil {
+		t.Fatal(err)
+	}
+	p.say("once more")
+	c.stopped(p)
+}
+
+// One gigabyte read is one thing to tell.
+func TestAccessRepeats(t *testing.T) {
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	c := newContainer(t, node, plan("repeats", policy.ModeAudit, allObserved()))
+	p := c.run("many", "500", victim.pid, victim.address)
+	gotIt(t, p)
+	if got := c.counters()[Counter{access.VectorProcessVMReadv, access.VerdictObserved, access.SensorAccess}]; got != 500 {
+		t.Errorf("%d were counted", got)
+	}
+	var told int
+	for _, r := range c.records() {
+		if r.Sensor == access.SensorAccess && strings.HasPrefix(r.Vector.String(), "process_vm") {
+			told++
+		}
+	}
+	if told == 0 || told > 100 {
+		t.Errorf("%d were told", told)
 	}
 }

@@ -3,9 +3,11 @@ package bpf
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"syscall"
 	"unsafe"
@@ -24,29 +26,132 @@ func play(args []string) int {
 	input := bufio.NewReader(os.Stdin)
 	switch part, args := args[0], args[1:]; part {
 	case "gate":
-		fmt.Println("at the gate")
-		// One byte at a time: what follows is for the part.
-		line := make([]byte, 1)
-		for line[0] != '\n' {
-			if _, err := os.Stdin.Read(line); err != nil {
-				return 2
-			}
-		}
-		return fail(syscall.Exec("/proc/self/exe", append([]string{"part"}, args...), os.Environ()))
+		return playGate("/proc/self/exe", args)
+	case "exec": // PATH PART…: as another executable
+		return fail(syscall.Exec(args[0], args, os.Environ()))
 	case "victim":
 		return playVictim(input)
-	case "fork":
-		return playFork(args)
 	case "network":
 		return playNetwork(args[0])
-	case "escape":
+	case "fork":
+		return playFork(args)
+	case "child":
+		return playParent()
+	case "sleep":
+		_, _ = input.ReadString('\n')
+		return 0
+	case "escape": // CGROUP PART…: out of the container's cgroup
 		if err := os.WriteFile(args[0]+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			return fail(err)
 		}
 		return play(args[1:])
+	case "flood":
+		return playFlood(input, args)
+	case "many": // COUNT PID ADDRESS
+		count, _ := strconv.Atoi(args[0])
+		for range count - 1 {
+			if status := attack("vm-read", args[1:], io.Discard); status != 0 {
+				return status
+			}
+		}
+		return playAttack("vm-read", args[1:])
+	case "self-write":
+		return playSelf()
+	case "receive":
+		return playReceive(args)
 	default:
 		return playAttack(part, args)
 	}
+}
+
+// playGate waits for a line and then execs, as a runtime's init does.
+func playGate(exe string, part []string) int {
+	fmt.Println("at the gate")
+	// One byte at a time: what follows is for the part.
+	line := make([]byte, 1)
+	for line[0] != '\n' {
+		if _, err := os.Stdin.Read(line); err != nil {
+			return 2
+		}
+	}
+	return fail(syscall.Exec(exe, append([]string{"part"}, part...), os.Environ()))
+}
+
+// playParent reads the memory of a child of its own.
+func playParent() int {
+	child := exec.Command("/proc/self/exe", "victim")
+	child.Env = os.Environ()
+	if _, err := child.StdinPipe(); err != nil {
+		return fail(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		return fail(err)
+	}
+	if err := child.Start(); err != nil {
+		return fail(err)
+	}
+	defer func() { _ = child.Process.Kill() }()
+	var pid, address string
+	if _, err := fmt.Fscan(out, &pid, &address); err != nil {
+		return fail(err)
+	}
+	return playAttack("vm-read", []string{pid, address})
+}
+
+// playFlood reads and writes the victim's memory in turn, so that each access is one
+// to tell: COUNT times, then reports, waits for a line and tries once more.
+func playFlood(input *bufio.Reader, args []string) int {
+	count, _ := strconv.Atoi(args[0])
+	pid, _ := strconv.Atoi(args[1])
+	address, _ := strconv.ParseUint(args[2], 10, 64)
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(secret)}}
+	buffer := make([]byte, len(secret))
+	for i := range count {
+		var err error
+		if i%2 == 0 {
+			_, err = unix.ProcessVMReadv(pid, vectorOf(buffer), remote, 0)
+		} else {
+			_, err = unix.ProcessVMWritev(pid, vectorOf(buffer), remote, 0)
+		}
+		if err != nil {
+			return fail(err)
+		}
+	}
+	fmt.Println("flooded")
+	_, _ = input.ReadString('\n')
+	return playAttack("vm-read", args[1:])
+}
+
+// playSelf writes its own memory through procfs: a page that it may not write otherwise.
+func playSelf() int {
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
+	if err != nil {
+		return fail(err)
+	}
+	if err := useMem("/proc/self/mem", []byte(secret), nil, uint64(uintptr(unsafe.Pointer(&page[0])))); err != nil {
+		return fail(err)
+	}
+	fmt.Println(string(page[:len(secret)]))
+	return 0
+}
+
+// playReceive takes a descriptor from the socket at descriptor 3 and reads it at ADDRESS.
+func playReceive(args []string) int {
+	oob := make([]byte, 64)
+	_, n, _, _, err := unix.Recvmsg(3, make([]byte, 1), oob, 0)
+	if err != nil {
+		return fail(err)
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:n])
+	if err != nil || len(messages) == 0 {
+		return fail(fmt.Errorf("no descriptor: %v", err))
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return fail(err)
+	}
+	return playAttack("fd-read", []string{strconv.Itoa(fds[0]), args[0]})
 }
 
 func fail(err error) int {
@@ -109,27 +214,63 @@ func playFork(args []string) int {
 
 // playAttack reaches for the victim's secret: VECTOR PID ADDRESS.
 func playAttack(vector string, args []string) int {
+	return attack(vector, args, os.Stdout)
+}
+
+func attack(vector string, args []string, out io.Writer) int {
 	pid, _ := strconv.Atoi(args[0])
 	address, _ := strconv.ParseUint(args[1], 10, 64)
+	remote := []unix.RemoteIovec{{Base: uintptr(address), Len: len(secret)}}
 	buffer := make([]byte, len(secret))
 	var err error
 	switch vector {
-	case "mem-read", "mem-write":
-		err = useMem("/proc/"+args[0]+"/mem", vector == "mem-write", buffer, address)
+	case "mem-read":
+		err = useMem("/proc/"+args[0]+"/mem", nil, buffer, address)
+	case "mem-write":
+		err = useMem("/proc/"+args[0]+"/mem", []byte(planted), nil, address)
 	case "task-mem-read":
-		err = useMem("/proc/"+args[0]+"/task/"+args[0]+"/mem", false, buffer, address)
+		err = useMem("/proc/"+args[0]+"/task/"+args[0]+"/mem", nil, buffer, address)
+	case "fd-read": // the first argument is a descriptor
+		_, err = unix.Pread(pid, buffer, int64(address))
+	case "thread-read":
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			done <- useMem("/proc/"+args[0]+"/mem", nil, buffer, address)
+		}()
+		err = <-done
 	case "vm-read":
-		_, err = unix.ProcessVMReadv(pid, vectorOf(buffer), []unix.RemoteIovec{{Base: uintptr(address), Len: len(buffer)}}, 0)
+		_, err = unix.ProcessVMReadv(pid, vectorOf(buffer), remote, 0)
 	case "vm-write":
-		_, err = unix.ProcessVMWritev(pid, vectorOf([]byte(planted)), []unix.RemoteIovec{{Base: uintptr(address), Len: len(planted)}}, 0)
+		_, err = unix.ProcessVMWritev(pid, vectorOf([]byte(planted)), remote, 0)
+	case "peek", "poke":
+		err = usePtrace(pid, vector == "poke", buffer, uintptr(address))
 	default:
-		return fail(fmt.Errorf("no part %q", vector))
+		err = fmt.Errorf("no part %q", vector)
 	}
 	if err != nil {
 		return fail(err)
 	}
-	fmt.Println(string(buffer))
+	fmt.Fprintln(out, string(buffer))
 	return 0
+}
+
+func usePtrace(pid int, write bool, buffer []byte, address uintptr) error {
+	runtime.LockOSThread()
+	if err := unix.PtraceAttach(pid); err != nil {
+		return err
+	}
+	defer func() { _ = unix.PtraceDetach(pid) }()
+	if _, err := unix.Wait4(pid, nil, unix.WALL, nil); err != nil {
+		return err
+	}
+	var err error
+	if write {
+		_, err = unix.PtracePokeData(pid, address, []byte(planted))
+	} else {
+		_, err = unix.PtracePeekData(pid, address, buffer)
+	}
+	return err
 }
 
 func vectorOf(buffer []byte) []unix.Iovec {
@@ -138,20 +279,21 @@ func vectorOf(buffer []byte) []unix.Iovec {
 	return v
 }
 
-func useMem(path string, write bool, buffer []byte, address uint64) error {
+// useMem writes to a mem file, or reads from it where there is nothing to write.
+func useMem(path string, write, read []byte, address uint64) error {
 	flags := os.O_RDONLY
-	if write {
-		flags = os.O_RDWR
+	if write != nil {
+		flags = os.O_WRONLY
 	}
 	mem, err := os.OpenFile(path, flags, 0)
 	if err != nil {
 		return err
 	}
 	defer mem.Close()
-	if write {
-		_, err = mem.WriteAt([]byte(planted), int64(address))
+	if write != nil {
+		_, err = mem.WriteAt(write, int64(address))
 	} else {
-		_, err = mem.ReadAt(buffer, int64(address))
+		_, err = mem.ReadAt(read, int64(address))
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
@@ -75,6 +76,7 @@ type container struct {
 	node   *Node
 	plan   *policy.Plan
 	cgroup string
+	rootfs string
 }
 
 // newContainer makes a cgroup for the plan; nothing is enrolled yet.
@@ -89,7 +91,7 @@ func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 			t.Error(err)
 		}
 	})
-	return &container{t: t, node: node, plan: plan, cgroup: cgroup}
+	return &container{t: t, node: node, plan: plan, cgroup: cgroup, rootfs: "/"}
 }
 
 // removeCgroup kills what is in it and removes it and its children.
@@ -126,6 +128,11 @@ type process struct {
 // namespace of its own. It waits at a gate, and execs the part when it is opened.
 func (c *container) enter(part ...string) *process {
 	c.t.Helper()
+	return c.enterWith(syscall.CLONE_NEWNS, nil, part...)
+}
+
+func (c *container) enterWith(unshare uintptr, files []*os.File, part ...string) *process {
+	c.t.Helper()
 	cgroup, err := os.Open(c.cgroup)
 	if err != nil {
 		c.t.Fatal(err)
@@ -133,23 +140,38 @@ func (c *container) enter(part ...string) *process {
 	defer cgroup.Close()
 	return start(c.t, &syscall.SysProcAttr{
 		UseCgroupFD: true, CgroupFD: int(cgroup.Fd()),
-		Unshareflags: syscall.CLONE_NEWNS,
-	}, append([]string{"gate"}, part...)...)
+		Unshareflags: unshare,
+	}, files, append([]string{"gate"}, part...)...)
 }
 
 // run enrols the container with a first process that plays the part, and starts it.
 func (c *container) run(part ...string) *process {
 	c.t.Helper()
-	p := c.enter(part...)
+	return c.runWith(nil, part...)
+}
+
+func (c *container) runWith(files []*os.File, part ...string) *process {
+	c.t.Helper()
+	p := c.enterWith(syscall.CLONE_NEWNS, files, part...)
 	p.expect("at the gate")
-	if err := c.node.Enrol(c.plan, p.cmd.Process.Pid, c.cgroup, "/"); err != nil {
+	if err := c.node.Enrol(c.plan, p.cmd.Process.Pid, c.cgroup, c.rootfs); err != nil {
 		c.t.Fatal(err)
 	}
 	p.say("go")
 	return p
 }
 
-func start(t *testing.T, attr *syscall.SysProcAttr, part ...string) *process {
+// join starts a part in the container when its init runs, as `runc exec` does.
+func (c *container) join(part ...string) *process {
+	c.t.Helper()
+	p := c.enter(part...)
+	p.expect("at the gate")
+	p.say("go")
+	return p
+}
+
+// start starts a process of the test's; files are its descriptors from 3 on.
+func start(t *testing.T, attr *syscall.SysProcAttr, files []*os.File, part ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -158,6 +180,7 @@ func start(t *testing.T, attr *syscall.SysProcAttr, part ...string) *process {
 	cmd := exec.Command(self, part...)
 	cmd.Env = append(os.Environ(), partVariable+"=1")
 	cmd.SysProcAttr = attr
+	cmd.ExtraFiles = files
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -220,7 +243,7 @@ type victim struct {
 
 func newVictim(t *testing.T, attr *syscall.SysProcAttr) *victim {
 	t.Helper()
-	return meet(start(t, attr, "victim"))
+	return meet(start(t, attr, nil, "victim"))
 }
 
 // meet takes what a process that plays a victim says first: its pid and where its secret is.
@@ -278,4 +301,65 @@ func (c *container) counters() map[Counter]uint64 {
 		c.t.Fatal(err)
 	}
 	return counts
+}
+
+// want says what a record must have; zero fields may be anything.
+type want struct {
+	vector    access.Vector
+	operation access.Operation
+	relation  access.Relation
+	verdict   access.Verdict
+	sensor    access.Sensor
+	flags     Flags
+	target    int
+}
+
+// expect returns the first record that has what is wanted, and fails the test without one.
+func (c *container) expect(w want) *Record {
+	c.t.Helper()
+	records := c.records()
+	for _, r := range records {
+		if (w.vector == 0 || r.Vector == w.vector) && (w.operation == 0 || r.Operation == w.operation) &&
+			(w.relation == 0 || r.Relation == w.relation) && (w.verdict == 0 || r.Verdict == w.verdict) &&
+			(w.sensor == 0 || r.Sensor == w.sensor) && r.Flags&w.flags == w.flags &&
+			(w.target == 0 || r.Target.PID == w.target) {
+			if c.counters()[Counter{r.Vector, r.Verdict, r.Sensor}] == 0 {
+				c.t.Errorf("%v is not among the counters: %v", r.Vector, c.counters())
+			}
+			return r
+		}
+	}
+	c.t.Errorf("none of %d records is %+v", len(records), w)
+	for _, r := range records {
+		c.t.Logf("%+v", *r)
+	}
+	return &Record{}
+}
+
+// stopped says that an attack did not get through: refused with an errno, or killed.
+func (c *container) stopped(p *process) {
+	c.t.Helper()
+	said, status := p.end()
+	switch {
+	case status.Signaled() && status.Signal() == syscall.SIGKILL && said == "":
+	case c.node.Tier() == access.TierLSM && status.ExitStatus() == 1 && strings.HasPrefix(said, "failed: "):
+	default:
+		c.t.Errorf("%v was not stopped: it ended with %v and said %q", p.cmd.Args[1:], status, said)
+	}
+}
+
+// gotIt says that an attack got through, without which a test proves nothing.
+func gotIt(t *testing.T, p *process) {
+	t.Helper()
+	if said, status := p.end(); status.ExitStatus() != 0 || said != secret {
+		t.Fatalf("%v did not get the secret: it ended with %v and said %q", p.cmd.Args[1:], status, said)
+	}
+}
+
+// stopVerdict is the verdict on what was stopped at a door that LSM programs watch.
+func (n *Node) stopVerdict() access.Verdict {
+	if n.tier == access.TierLSM {
+		return access.VerdictRefused
+	}
+	return access.VerdictKilled
 }

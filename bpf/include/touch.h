@@ -23,26 +23,29 @@ static __always_inline bool within(u64 at, enum symbol symbol)
 	return at >= node.symbols[symbol].start && at < node.symbols[symbol].end;
 }
 
-/* Tells from the kernel's stack whether the current task is in the read or the
- * write of a procfs mem file, and which; 0: in neither. Unlike the descriptor in
- * the call's argument, which another thread may replace meanwhile, the stack
- * cannot be changed by anybody.
+/* The return addresses on the kernel's stack, innermost first. */
+struct trace {
+	u64 at[STACK_DEPTH];
+	u32 depth;
+	u32 kind; /* enum call */
+};
+
+/* Tells whether the stack is that of the read or the write of a procfs mem file,
+ * and which; 0: of neither.
  *
  * Only what is below access_remote_vm counts: a page fault on the caller's own
  * buffer takes the caller's own lock, with mem_write on the stack too. Where the
  * compiler made the two functions one (mem_rw), the call tells the direction.
  */
-static __noinline int caught_in_mem(void *ctx, u32 kind)
+__noinline int find_mem(struct trace *trace)
 {
-	u64 stack[STACK_DEPTH];
-	long size = bpf_get_stack(ctx, stack, sizeof(stack), 0);
 	bool remote = false, either = false;
 
-	for (int i = 0; i < STACK_DEPTH; i++) {
-		u64 at = stack[i];
+	if (!trace)
+		return 0;
+	for (u32 i = 0; i < STACK_DEPTH && i < trace->depth; i++) {
+		u64 at = trace->at[i];
 
-		if (i * (long)sizeof(at) >= size)
-			break;
 		if (within(at, SYMBOL_ACCESS_REMOTE) || within(at, SYMBOL_ACCESS_REMOTE_INNER)) {
 			remote = true;
 		} else if (!remote) {
@@ -57,15 +60,31 @@ static __noinline int caught_in_mem(void *ctx, u32 kind)
 		} else if (within(at, SYMBOL_MEM_WRITE)) {
 			return OPERATION_WRITE;
 		} else if (within(at, SYMBOL_MEM_RW)) {
-			if ((kind & CALL_RING) == CALL_READ)
+			if ((trace->kind & CALL_RING) == CALL_READ)
 				return OPERATION_READ;
-			if ((kind & CALL_RING) == CALL_WRITE)
+			if ((trace->kind & CALL_RING) == CALL_WRITE)
 				return OPERATION_WRITE;
 			either = true;
 		}
 	}
 	/* Where nothing told the direction, the stronger. */
 	return either ? OPERATION_WRITE : 0;
+}
+
+/* Tells whether the current task is in the read or the write of a procfs mem file.
+ * Unlike the descriptor in the call's argument, which another thread may replace
+ * meanwhile, the stack cannot be changed by anybody.
+ */
+static __always_inline int caught_in_mem(void *ctx, u32 kind)
+{
+	struct trace trace = {};
+	long size = bpf_get_stack(ctx, trace.at, sizeof(trace.at), 0);
+
+	if (size < 0)
+		return 0;
+	trace.depth = size / sizeof(trace.at[0]);
+	trace.kind = kind;
+	return find_mem(&trace);
 }
 
 /* Names the vector and the operation; false: this is no access to report. */

@@ -1,0 +1,184 @@
+package bpf
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+func TestGuardIsInherited(t *testing.T) {
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	root := testenv.Cgroup2(t)
+	c := newContainer(t, node, plan("inherit", policy.ModeEnforce, allRefused()))
+	init := c.run("sleep")
+	nested := filepath.Join(c.cgroup, "nested")
+	if err := os.Mkdir(nested, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, part := range map[string][]string{
+		"by a child":               {"fork", "vm-read"},
+		"by a grandchild":          {"fork", "fork", "vm-read"},
+		"out of the cgroup":        {"escape", root, "vm-read"},
+		"by a child out of it":     {"escape", root, "fork", "vm-read"},
+		"into a cgroup below":      {"escape", nested, "vm-read"},
+		"after another exec":       {"exec", "/proc/self/exe", "vm-read"},
+		"by a mem file, out of it": {"escape", root, "mem-read"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := c.join(append(part, victim.pid, victim.address)...)
+			said, status := p.end()
+			if said == secret || status.ExitStatus() == 0 {
+				t.Errorf("it got the secret: %v", status)
+			}
+			r := c.expect(want{verdict: node.stopVerdict(), target: victim.number()})
+			if r.Actor.Origin != p.cmd.Process.Pid {
+				t.Errorf("origin %d, not %d", r.Actor.Origin, p.cmd.Process.Pid)
+			}
+		})
+	}
+	init.say("end")
+}
+
+// The runtime's own processes in the container's cgroup are not the workload.
+func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	c := newContainer(t, node, plan("runtime", policy.ModeEnforce, allRefused()))
+	init := c.enter("sleep")
+	init.expect("at the gate")
+	if err := node.Enrol(c.plan, init.cmd.Process.Pid, c.cgroup, "/"); err != nil {
+		t.Fatal(err)
+	}
+	hook := c.join("vm-read", victim.pid, victim.address) // another's hook, before init's exec
+	gotIt(t, hook)
+	if armed, err := node.Armed("runtime"); armed || err != nil {
+		t.Errorf("armed %v, %v before init's exec", armed, err)
+	}
+	init.say("go")
+	for armed := false; !armed; {
+		var err error
+		if armed, err = node.Armed("runtime"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	joining := c.enterWith(0, nil, "vm-read", victim.pid, victim.address) // in the runtime's mount namespace
+	joining.expect("at the gate")
+	joining.say("go")
+	gotIt(t, joining)
+	if records := c.records(); len(records) > 0 {
+		t.Errorf("the runtime's work was told: %+v", records[0])
+	}
+	moved := c.enterWith(syscall.CLONE_NEWNS, nil, "vm-read", victim.pid, victim.address)
+	moved.expect("at the gate")
+	moved.say("go")
+	c.stopped(moved)
+}
+
+// Whoever left the cgroup and outlives the container has no rules left that could let it through.
+func TestGuardOutlivesTheContainer(t *testing.T) {
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	c := newContainer(t, node, plan("orphan", policy.ModeEnforce, allObserved()))
+	c.plan.Rules.Host = policy.ActionObserve
+	p := c.run("escape", testenv.Cgroup2(t), "flood", "1", victim.pid, victim.address)
+	p.expect("flooded")
+	if err := Release(node.paths, "orphan"); err != nil {
+		t.Fatal(err)
+	}
+	p.say("once more")
+	if said, status := p.end(); said == secret || status.ExitStatus() == 0 {
+		t.Errorf("an orphan got the secret: %v, %q", status, said)
+	}
+}
+
+func TestAllow(t *testing.T) {
+	node := newNode(t)
+	root := t.TempDir()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tool := filepath.Join(root, "tool")
+	if err := os.WriteFile(tool, self, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/tool", filepath.Join(root, "alias")); err != nil {
+		t.Fatal(err)
+	}
+	p := plan("allow", policy.ModeEnforce, allRefused())
+	p.Identity.Sandbox, p.Allow = "pod", []string{"/alias"}
+	c := newContainer(t, node, p)
+	c.rootfs = root
+	victim := meet(c.run("victim"))
+	other := plan("other", policy.ModeEnforce, allRefused())
+	other.Identity.Sandbox = "pod"
+	sibling := newContainer(t, node, other)
+	theirs := meet(sibling.run("victim"))
+
+	gotIt(t, c.join("exec", tool, "vm-read", victim.pid, victim.address))
+	c.expect(want{verdict: access.VerdictObserved, relation: access.RelationSameContainer, flags: FlagAllowed})
+	c.stopped(c.join("vm-read", victim.pid, victim.address))                     // another executable
+	c.stopped(c.join("exec", tool, "vm-read", theirs.pid, theirs.address))       // another container of the pod
+	c.stopped(sibling.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // in another container
+
+	p.AllowPod = []string{"/tool"}
+	if err := node.Update(p, root); err != nil {
+		t.Fatal(err)
+	}
+	gotIt(t, c.join("exec", tool, "vm-read", theirs.pid, theirs.address))
+
+	if err := os.Chmod(tool, 0o700); err != nil { // any change of the inode
+		t.Fatal(err)
+	}
+	c.stopped(c.join("exec", tool, "vm-read", victim.pid, victim.address))
+	if err := errors.Join(os.Remove(tool), os.WriteFile(tool, self, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	c.stopped(c.join("exec", tool, "vm-read", victim.pid, victim.address))
+
+	p.Allow = []string{"/missing"}
+	if err := node.Update(p, root); err == nil {
+		t.Error("an executable that is not there was allowed")
+	}
+}
+
+func TestReleaseLeavesNothing(t *testing.T) {
+	node := newNode(t)
+	p := plan("gone", policy.ModeEnforce, allRefused())
+	p.Allow = []string{"/proc/self/exe"}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Allow = []string{self}
+	c := newContainer(t, node, p)
+	c.run("sleep")
+	for range 2 { // it is idempotent
+		if err := Release(node.paths, "gone"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := os.Stat(node.paths.Pins("gone")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("its pins: %v", err)
+	}
+	for _, name := range []string{mapContainers, mapStates, mapGrants, mapKeys, mapRings} {
+		m, err := node.pinned(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if key, err := m.NextKeyBytes(nil); err != nil || key != nil {
+			t.Errorf("the map %s has %x, %v", name, key, err)
+		}
+	}
+	if _, err := node.Counters("gone"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("counters of a released container: %v", err)
+	}
+}
