@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -28,6 +29,14 @@ func findHook(shim string) (string, error) {
 		return "", fmt.Errorf("%s is not an executable file: install it anew, the container's hooks start it", path)
 	}
 	return path, nil
+}
+
+// checkNode refuses a node on which no container can be guarded.
+func checkNode(paths policy.Paths) error {
+	if _, err := bpf.CgroupPath(os.Getpid()); err != nil {
+		return fmt.Errorf("look for cgroup v2: %w", err)
+	}
+	return checkBPFFS(paths)
 }
 
 // checkBPFFS tells whether pins can live where the config wants them.

@@ -25,6 +25,7 @@ type container struct {
 	limits  policy.StoreLimits
 	rootfs  string // absolute path of its root file system
 	proc    procfs
+	cgroup  func(pid int) (string, error) // absolute path of a process's cgroup v2 directory
 	members *members
 	origins origins
 	traced  traced
@@ -59,10 +60,12 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 	if err != nil {
 		return nil, err
 	}
+	undo.add(func() { removeEmpty(plan.Paths.Events(key)) })
 	c := &container{
 		plan:         plan,
 		limits:       limits,
 		proc:         "/proc",
+		cgroup:       bpf.CgroupPath,
 		members:      &members{paths: plan.Paths},
 		store:        store,
 		observations: make(chan pending, maxPending),
@@ -166,6 +169,21 @@ func removeState(ctx context.Context, paths policy.Paths, key string) {
 	if err := os.RemoveAll(paths.Container(key)); err != nil {
 		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: remove the container's folder")
 	}
+}
+
+// removeEmpty removes a folder of empty files: the event store of a container
+// that never was. One in which an earlier container of the bundle left events stays.
+func removeEmpty(folder string) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > 0 {
+			return
+		}
+	}
+	_ = os.RemoveAll(folder) // empty files do no harm
 }
 
 // identity is whose events these are.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 
 	task "github.com/containerd/containerd/api/runtime/task/v3"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -12,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/internal/nodeconfig"
@@ -117,10 +115,7 @@ func (s *service) check(r *task.CreateTaskRequest, plan *policy.Plan) (string, e
 	if err != nil {
 		return "", err
 	}
-	if _, err := bpf.CgroupPath(os.Getpid()); err != nil {
-		return "", fmt.Errorf("look for cgroup v2: %w", err)
-	}
-	return hook, checkBPFFS(plan.Paths)
+	return hook, s.checkNode(plan.Paths)
 }
 
 // guard makes the container's state and edits its spec.

@@ -54,7 +54,8 @@ func (e *enrolled) Armed() (bool, error) {
 func (e *enrolled) Flows() ([]event.Flow, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return nil, nil
+	flows, _, err := e.node.Flows(e.key)
+	return flows, err
 }
 
 func (e *enrolled) Dropped() (uint64, error) {

@@ -29,6 +29,9 @@ func (c *container) announce(execID string, args []string) {
 	c.processes[execID] = p
 }
 
+// runtimeInit begins the name of runc's process before it becomes the container's.
+const runtimeInit = "runc:["
+
 // maxComm is the kernel's bound for a process's name, TASK_COMM_LEN, without its NUL.
 const maxComm = 15
 
@@ -53,8 +56,9 @@ func (c *container) recordStart(ctx context.Context, execID string, pid int) {
 
 	c.mu.Lock()
 	p := c.known(execID)
-	if found.Exe == "" { // it is a zombie, or gone
-		found.Cmdline, found.Comm = p.Cmdline, p.Comm
+	if found.Exe == "" || strings.HasPrefix(found.Comm, runtimeInit) {
+		// It is gone, or is still the runtime's own code: what it was told to run is known.
+		found.Exe, found.Cmdline, found.Comm = "", p.Cmdline, p.Comm
 	}
 	p.Process = found
 	c.mu.Unlock()

@@ -6,7 +6,6 @@ import (
 	"syscall"
 
 	"github.com/shimward/shimward/access"
-	"github.com/shimward/shimward/bpf"
 )
 
 // side is a process as one side of an access: whose it is.
@@ -23,7 +22,7 @@ func (c *container) sideOf(pid int) side {
 	if pid <= 0 {
 		return s
 	}
-	cgroup, err := bpf.CgroupPath(pid)
+	cgroup, err := c.cgroup(pid)
 	if err == nil {
 		if one, ok := c.members.byPath(cgroup); ok {
 			s.owner, s.own = &one, one.plan.Identity.Key == c.plan.Identity.Key

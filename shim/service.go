@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
 )
 
 // service is runc's task service with shimward's part of each call before or
@@ -25,6 +26,7 @@ type service struct {
 	task.TTRPCTaskService
 
 	executable string // absolute path of this shim
+	checkNode  func(policy.Paths) error
 	configFile string // the value of nodeconfig.Env
 
 	reconciled sync.Once
@@ -43,6 +45,7 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 	}
 	s := &service{
 		executable: executable,
+		checkNode:  checkNode,
 		configFile: os.Getenv(nodeconfig.Env),
 		containers: map[string]*container{},
 	}

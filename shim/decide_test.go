@@ -1,0 +1,252 @@
+package shim
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// fakeKernel is a node of some tier.
+type fakeKernel struct {
+	tier  access.Tier
+	armed bool
+
+	mu     sync.Mutex
+	counts map[access.Verdict]int // guarded by mu
+}
+
+func (k *fakeKernel) Tier() access.Tier            { return k.tier }
+func (k *fakeKernel) Armed() (bool, error)         { return k.armed, nil }
+func (k *fakeKernel) Flows() ([]event.Flow, error) { return nil, nil }
+func (k *fakeKernel) Dropped() (uint64, error)     { return 0, nil }
+func (k *fakeKernel) Close() error                 { return nil }
+func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.counts == nil {
+		k.counts = map[access.Verdict]int{}
+	}
+	k.counts[verdict]++
+}
+
+// The processes of the tests below: init 100 of this container with a child 101,
+// an exec 110 of it; 200 of the pod's other container; 300 of a container that
+// is no pod's; 400 of the host; 500 that is gone.
+func testContainer(t *testing.T, mode policy.Mode, profile string) *container {
+	t.Helper()
+	config := policy.DefaultConfig()
+	config.Paths = policy.Paths{Run: t.TempDir(), BPF: t.TempDir(), Log: t.TempDir()}
+	config.DefaultMode, config.DefaultProfile = mode, profile
+	cgroups := t.TempDir()
+	plan := func(id, sandbox, cgroup string) *policy.Plan {
+		annotations := map[string]string{}
+		if sandbox != "" {
+			annotations["io.kubernetes.cri.sandbox-id"] = sandbox
+		}
+		p, err := config.Plan(policy.Facts{ID: id, Namespace: "n", Bundle: "/bundles/" + id, Annotations: annotations})
+		if err != nil {
+			t.Fatal(err)
+		}
+		storeMember(t, p, filepath.Join(cgroups, cgroup))
+		return p
+	}
+	c := &container{
+		plan: plan("mine", "pod", "mine"),
+		proc: fakeProc(t, map[int]map[string]string{
+			100: {"stat": statLine("init", 1, 10)},
+			101: {"stat": statLine("child", 100, 11)},
+			110: {"stat": statLine("exec", 1, 12)},
+			111: {"stat": statLine("wanderer", 110, 13)},
+			200: {"stat": statLine("sibling", 1, 14)},
+			300: {"stat": statLine("stranger", 1, 15)},
+			400: {"stat": statLine("host", 1, 16)},
+		}),
+		members:      &members{paths: config.Paths},
+		kernel:       &fakeKernel{tier: access.TierTracepoint},
+		observations: make(chan pending, maxPending),
+		processes:    map[string]*process{},
+		ready:        make(chan struct{}),
+	}
+	close(c.ready)
+	c.origins.created(100)
+	c.origins.begin("e1")(110)
+	plan("sibling", "pod", "sibling")
+	plan("stranger", "", "stranger")
+	in := map[int]string{100: "mine", 101: "mine/nested", 110: "mine", 111: "elsewhere", 200: "sibling", 300: "stranger", 400: "host"}
+	c.cgroup = func(pid int) (string, error) {
+		if cgroup, ok := in[pid]; ok {
+			return filepath.Join(cgroups, cgroup), nil
+		}
+		return "", errors.New("no such process")
+	}
+	return c
+}
+
+// storeMember stores what the hook and the shim keep of a container.
+func storeMember(t *testing.T, plan *policy.Plan, cgroup string) {
+	t.Helper()
+	if err := os.MkdirAll(cgroup, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := writePlan(plan); err != nil {
+		t.Fatal(err)
+	}
+	text := `{"pid":1,"cgroup":"` + cgroup + `"}`
+	if err := os.WriteFile(filepath.Join(plan.Paths.Container(plan.Identity.Key), "enrolled.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRelate(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	for _, test := range []struct {
+		actor, target int
+		want          access.Relation
+	}{
+		{100, 100, access.RelationSelf},
+		{100, 101, access.RelationChild},
+		{101, 100, access.RelationSameContainer},
+		{110, 100, access.RelationSameContainer},
+		{100, 110, access.RelationSameContainer},
+		{110, 111, access.RelationChild},         // it moved to another cgroup
+		{100, 111, access.RelationSameContainer}, // the same
+		{100, 200, access.RelationSamePod},
+		{200, 100, access.RelationSamePod}, // inbound
+		{100, 300, access.RelationOtherContainer},
+		{300, 100, access.RelationOtherContainer},
+		{100, 400, access.RelationHost},
+		{400, 100, access.RelationHost},
+		{100, 500, access.RelationHost},
+		{100, 0, access.RelationHost},
+		{100, -1, access.RelationHost},
+	} {
+		if got := c.relate(c.sideOf(test.actor), c.sideOf(test.target)); got != test.want {
+			t.Errorf("%d at %d: %v, want %v", test.actor, test.target, got, test.want)
+		}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	read := func(actor, target int) seccomp.Call {
+		return seccomp.Call{
+			Vector: access.VectorProcessVMReadv, Operation: access.OperationRead, Syscall: "process_vm_readv",
+			Actor: seccomp.Task{PID: actor, TID: actor}, Target: seccomp.Task{PID: target, TID: target}, Process: 100,
+		}
+	}
+	traceme := func(parent, child int) seccomp.Call {
+		call := read(parent, child)
+		call.Vector, call.Operation, call.Syscall, call.Request = access.VectorPtrace, access.OperationAttach, "ptrace", "PTRACE_TRACEME"
+		return call
+	}
+	swappable := func(call seccomp.Call) seccomp.Call {
+		call.Vector, call.Swappable = access.VectorPidfdGetfd, true
+		return call
+	}
+	for name, test := range map[string]struct {
+		mode    policy.Mode
+		profile string
+		tier    access.Tier
+		call    seccomp.Call
+		refused bool
+	}{
+		"itself":                             {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 100), false},
+		"a child, baseline":                  {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 101), false},
+		"a child, strict":                    {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 101), true},
+		"a child, strict, audit":             {policy.ModeAudit, policy.ProfileStrict, access.TierTracepoint, read(100, 101), false},
+		"the pod's":                          {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 200), true},
+		"a stranger's":                       {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, read(100, 300), true},
+		"the host's":                         {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), true},
+		"the host's, audit":                  {policy.ModeAudit, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), false},
+		"nobody that can be told":            {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 0), true},
+		"one that is gone":                   {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 500), true},
+		"traced by its parent":               {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, traceme(100, 101), false},
+		"traced by its parent, strict":       {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(100, 101), true},
+		"traced by the runtime":              {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(400, 100), false},
+		"a pidfd that can change":            {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 101)), true},
+		"a pidfd that can change, lsm tier":  {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, swappable(read(100, 101)), false},
+		"a pidfd that can change, one's own": {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 100)), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, test.mode, test.profile)
+			c.kernel = &fakeKernel{tier: test.tier}
+			answer := c.Decide(t.Context(), test.call)
+			if answer.Continue == test.refused {
+				t.Errorf("answered %+v", answer)
+			}
+			if test.refused && answer.Errno != unix.EPERM {
+				t.Errorf("refused with %v", answer.Errno)
+			}
+		})
+	}
+}
+
+// The zero Answer refuses: a container that is not attached yet has none to give.
+func TestDecideBeforeReady(t *testing.T) {
+	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
+	c.ready = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if answer := c.Decide(ctx, seccomp.Call{}); answer.Continue {
+		t.Error("let it through")
+	}
+}
+
+// An exception holds for the executable that was there when the container was created.
+func TestExcepted(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileStrict)
+	root := t.TempDir()
+	gdb := filepath.Join(root, "gdb")
+	if err := os.WriteFile(gdb, []byte("a"), 0o700); err != nil { //nolint:gosec // an executable
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/gdb", filepath.Join(root, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(gdb, c.proc.path(100, "exe")); err != nil {
+		t.Fatal(err)
+	}
+	for name, paths := range map[string][]string{"by name": {"/gdb"}, "by link": {"/link"}, "upwards": {"/../../gdb"}} {
+		c.allow = findGrants(root, paths)
+		if !c.excepted(100, access.RelationChild) {
+			t.Errorf("%s: not excepted", name)
+		}
+		if c.excepted(100, access.RelationSamePod) || c.excepted(101, access.RelationChild) {
+			t.Errorf("%s: excepted what was not named", name)
+		}
+	}
+	if found := findGrants(root, []string{"/nothing", "/"}); len(found) != 0 {
+		t.Errorf("granted %v", found)
+	}
+	if err := os.WriteFile(gdb, []byte("b"), 0o700); err != nil { //nolint:gosec // an executable
+		t.Fatal(err)
+	}
+	if err := os.Chmod(gdb, 0o750); err != nil { //nolint:gosec // an executable; it changes the change time
+		t.Fatal(err)
+	}
+	if c.excepted(100, access.RelationChild) {
+		t.Error("excepted after it was edited")
+	}
+}
+
+func TestCountsEachDecision(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	kernel := &fakeKernel{tier: access.TierTracepoint}
+	c.kernel = kernel
+	call := seccomp.Call{Vector: access.VectorKcmp, Operation: access.OperationInspect, Actor: seccomp.Task{PID: 100}, Target: seccomp.Task{PID: 400}}
+	for range 5 {
+		c.Decide(t.Context(), call)
+	}
+	if kernel.counts[access.VerdictRefused] != 5 {
+		t.Errorf("counted %v", kernel.counts)
+	}
+}

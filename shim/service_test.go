@@ -1,0 +1,275 @@
+package shim
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	eventstypes "github.com/containerd/containerd/api/events"
+	task "github.com/containerd/containerd/api/runtime/task/v3"
+	runtimeoptions "github.com/containerd/containerd/api/types/runtimeoptions/v1"
+	"github.com/containerd/containerd/v2/core/events"
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	containerdshim "github.com/containerd/containerd/v2/pkg/shim"
+	"github.com/containerd/containerd/v2/pkg/shutdown"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+)
+
+// fakeTasks is an embedded service that notes what reaches it.
+type fakeTasks struct {
+	task.TTRPCTaskService
+
+	spec    []byte // config.json at Create
+	fail    error
+	created int
+	deleted int
+}
+
+func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
+	f.created++
+	var err error
+	if f.spec, err = os.ReadFile(filepath.Join(r.GetBundle(), "config.json")); err != nil {
+		return nil, err
+	}
+	return &task.CreateTaskResponse{Pid: 4194304}, f.fail // beyond the kernel's largest pid
+}
+
+func (f *fakeTasks) Delete(context.Context, *task.DeleteRequest) (*task.DeleteResponse, error) {
+	f.deleted++
+	return &task.DeleteResponse{}, nil
+}
+
+// fixture is a service under a config and paths of its own.
+type fixture struct {
+	service *service
+	inner   *fakeTasks
+	paths   policy.Paths
+	bundle  string
+	ctx     context.Context //nolint:containedctx // the test's own
+}
+
+const plainSpec = `{"ociVersion":"1.2.0","process":{"args":["/bin/true"]},"annotations":{"a":"<&>"},"root":{"path":"rootfs"}, "later": 1.0}`
+
+func newFixture(t *testing.T, config, spec string) *fixture {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "s") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	f := &fixture{
+		inner:  &fakeTasks{},
+		paths:  policy.Paths{Run: filepath.Join(dir, "run"), BPF: filepath.Join(dir, "bpf"), Log: filepath.Join(dir, "log")},
+		bundle: bundleWith(t, spec),
+		ctx:    namespaces.WithNamespace(t.Context(), "test"),
+	}
+	file := filepath.Join(dir, "config.toml")
+	text := "version = 1\n" + config + "\n[paths]\nrun = \"" + f.paths.Run + "\"\nbpf = \"" + f.paths.BPF + "\"\nlog = \"" + f.paths.Log + "\"\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(nodeconfig.Env, file)
+	ctx, sd := shutdown.WithShutdown(f.ctx)
+	t.Cleanup(sd.Shutdown)
+	f.service, err = newService(ctx, nil, sd, func(context.Context, containerdshim.Publisher, shutdown.Service) (task.TTRPCTaskService, error) {
+		return f.inner, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.service.checkNode = func(policy.Paths) error { return nil }
+	f.service.executable = filepath.Join(dir, "bin", "containerd-shim-shimward-v1")
+	f.service.reconciled.Do(func() {}) // it has a test of its own
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "bin", hookBinary), nil, 0o700); err != nil { //nolint:gosec // an executable
+		t.Fatal(err)
+	}
+	return f
+}
+
+func (f *fixture) create() error {
+	_, err := f.service.Create(f.ctx, &task.CreateTaskRequest{ID: "c", Bundle: f.bundle})
+	return err
+}
+
+// wantNothing fails the test where anything is left of a container that was not created.
+func (f *fixture) wantNothing(t *testing.T, spec string) {
+	t.Helper()
+	for _, folder := range []string{filepath.Join(f.paths.Run, "containers"), f.paths.Log} {
+		entries, err := os.ReadDir(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, entry := range entries {
+			t.Errorf("left %s in %s", entry.Name(), folder)
+		}
+	}
+	now, err := os.ReadFile(filepath.Join(f.bundle, "config.json"))
+	if err != nil || string(now) != spec {
+		t.Errorf("the spec is now %s, %v", now, err)
+	}
+	if f.service.get("c") != nil {
+		t.Error("the container is still known")
+	}
+}
+
+func TestCreateOffTouchesNothing(t *testing.T) {
+	f := newFixture(t, `default_mode = "off"`, plainSpec)
+	before, err := os.Stat(filepath.Join(f.bundle, "config.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.create(); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.Stat(filepath.Join(f.bundle, "config.json"))
+	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
+		t.Errorf("the spec was written anew: %v", err)
+	}
+	if string(f.inner.spec) != plainSpec || f.inner.created != 1 {
+		t.Errorf("the runtime got %s", f.inner.spec)
+	}
+	f.wantNothing(t, plainSpec)
+	if _, err := os.Stat(f.paths.Run); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("made %s", f.paths.Run)
+	}
+}
+
+func TestCreateUnwinds(t *testing.T) {
+	t.Run("the runtime fails", func(t *testing.T) {
+		f := newFixture(t, "", plainSpec)
+		f.inner.fail = status.Error(codes.Unknown, "hook says: no")
+		err := f.create()
+		if status.Convert(err).Message() != "hook says: no" {
+			t.Errorf("got %v", err)
+		}
+		if !bytes.Contains(f.inner.spec, []byte(`"create-runtime"`)) || !bytes.Contains(f.inner.spec, []byte(`"listenerPath"`)) {
+			t.Errorf("the runtime got %s", f.inner.spec)
+		}
+		f.wantNothing(t, plainSpec)
+	})
+	t.Run("the hook has enrolled nothing", func(t *testing.T) {
+		f := newFixture(t, "", plainSpec)
+		if err := f.create(); status.Code(err) != codes.FailedPrecondition {
+			t.Errorf("got %v", err)
+		}
+		if f.inner.deleted != 1 {
+			t.Errorf("the created container was deleted %d times", f.inner.deleted)
+		}
+		f.wantNothing(t, plainSpec)
+	})
+}
+
+func TestCreateRefuses(t *testing.T) {
+	for name, test := range map[string]struct {
+		config, spec string
+		change       func(*fixture)
+		code         codes.Code
+		want         string
+	}{
+		"an unknown annotation": {
+			spec: `{"annotations":{"shimward.dev/mod":"off"}}`, code: codes.InvalidArgument, want: "shimward.dev/mod",
+		},
+		"a profile that is not there": {
+			spec: `{"annotations":{"shimward.dev/profile":"x"}}`, code: codes.InvalidArgument, want: "no such profile",
+		},
+		"below the floor": {
+			config: "[[floor]]\nnamespaces = [\"*\"]\nmode = \"enforce\"\n",
+			spec:   `{"annotations":{"shimward.dev/mode":"off"}}`, code: codes.InvalidArgument, want: "below what this node's config asks",
+		},
+		"garbage for a config": {config: "[[[", spec: `{}`, code: codes.FailedPrecondition, want: "config.toml"},
+		"garbage for a spec":   {spec: `{`, code: codes.InvalidArgument, want: "parse"},
+		"a listener of its own": {
+			spec: `{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ALLOW","listenerPath":"/x"}}}`,
+			code: codes.FailedPrecondition, want: "listener",
+		},
+		"hooks that are no list": {spec: `{"hooks":{"createRuntime":7}}`, code: codes.FailedPrecondition, want: "hooks"},
+		"no hook binary": {spec: `{}`, code: codes.FailedPrecondition, want: "is missing: install it beside", change: func(f *fixture) {
+			f.service.executable = "/nonexistent/shim"
+		}},
+		"no bpffs": {spec: `{}`, code: codes.FailedPrecondition, want: "mount -t bpf bpf", change: func(f *fixture) {
+			f.service.checkNode = checkBPFFS
+		}},
+		"no bundle": {spec: `{}`, code: codes.InvalidArgument, want: "find the bundle", change: func(f *fixture) {
+			f.bundle += "/nonexistent"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, test.config, test.spec)
+			bundle := f.bundle
+			if test.change != nil {
+				test.change(f)
+			}
+			err := f.create()
+			s := status.Convert(err)
+			if err == nil || s.Code() != test.code || !strings.Contains(s.Message(), test.want) || !strings.HasPrefix(s.Message(), "shimward: ") {
+				t.Errorf("got %v, want %v with %q", err, test.code, test.want)
+			}
+			if f.inner.created != 0 {
+				t.Error("it reached the runtime")
+			}
+			f.bundle = bundle
+			f.wantNothing(t, test.spec)
+		})
+	}
+	t.Run("a checkpoint", func(t *testing.T) {
+		f := newFixture(t, "", plainSpec)
+		_, err := f.service.Create(f.ctx, &task.CreateTaskRequest{ID: "c", Bundle: f.bundle, Checkpoint: "/c"})
+		if status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "checkpoint") {
+			t.Errorf("got %v", err)
+		}
+		f.wantNothing(t, plainSpec)
+	})
+	t.Run("no containerd namespace", func(t *testing.T) {
+		f := newFixture(t, "", plainSpec)
+		f.ctx = t.Context()
+		if err := f.create(); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("options that nobody knows", func(t *testing.T) {
+		f := newFixture(t, "", plainSpec)
+		_, err := f.service.Create(f.ctx, &task.CreateTaskRequest{
+			ID: "c", Bundle: f.bundle, Options: pack(t, &runtimeoptions.Options{ConfigBody: []byte("x = 1")}),
+		})
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), `"x" is not an option`) {
+			t.Errorf("got %v", err)
+		}
+		f.wantNothing(t, plainSpec)
+	})
+}
+
+// An exit is recorded once, whether it is published or its process deleted first.
+func TestExitsGoToTheirContainer(t *testing.T) {
+	f := newFixture(t, "", plainSpec)
+	var seen []string
+	publisher := watched{Publisher: discard{}, exited: func(e *eventstypes.TaskExit) { seen = append(seen, e.GetID()) }}
+	for _, e := range []any{&eventstypes.TaskExit{ContainerID: "c", ID: "c"}, &eventstypes.TaskStart{}, &eventstypes.TaskExit{ContainerID: "c", ID: "e"}} {
+		if err := publisher.Publish(f.ctx, "", e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if strings.Join(seen, " ") != "c e" {
+		t.Errorf("saw %v", seen)
+	}
+	f.service.exited(&eventstypes.TaskExit{ContainerID: "nobody's", ID: "x"})
+}
+
+type discard struct{ containerdshim.Publisher }
+
+func (discard) Publish(context.Context, string, events.Event) error { return nil }
