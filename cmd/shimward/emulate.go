@@ -9,8 +9,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/shimward/shimward/internal/emulate"
 	"github.com/urfave/cli/v3"
+
+	"github.com/shimward/shimward/internal/emulate"
 )
 
 const emulateAbout = `Attacks a victim that keeps a secret in its memory, and says of each attempt

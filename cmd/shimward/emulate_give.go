@@ -8,8 +8,9 @@ import (
 	"os"
 	"strconv"
 
-	"github.com/shimward/shimward/internal/emulate"
 	"github.com/urfave/cli/v3"
+
+	"github.com/shimward/shimward/internal/emulate"
 )
 
 func giveCommand(env environment) *cli.Command {

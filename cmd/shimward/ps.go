@@ -89,10 +89,10 @@ func openKernel(paths policy.Paths) (guarded.Kernel, func() error, error) {
 
 func writeContainers(out io.Writer, containers []guarded.Container) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tMODE\tPROFILE\tTIER\tGUARD\tOBSERVED\tREFUSED\tKILLED") //nolint:errcheck // Flush tells
+	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tMODE\tPROFILE\tTIER\tGUARD\tOBSERVED\tREFUSED\tKILLED")
 	for i := range containers {
 		c := &containers[i]
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n", //nolint:errcheck // Flush tells
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%d\t%d\n",
 			shortID(c.ID), orDash(pod(c)), orDash(c.Name), c.Mode, c.Profile, orDash(c.Tier.String()), c.State,
 			c.Total(access.VerdictObserved), c.Total(access.VerdictRefused), c.Total(access.VerdictKilled))
 	}
@@ -101,11 +101,11 @@ func writeContainers(out io.Writer, containers []guarded.Container) error {
 
 func writeCounters(out io.Writer, containers []guarded.Container) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tVECTOR\tVERDICT\tSENSOR\tCOUNT") //nolint:errcheck // Flush tells
+	fmt.Fprintln(table, "CONTAINER\tPOD\tNAME\tVECTOR\tVERDICT\tSENSOR\tCOUNT")
 	for i := range containers {
 		c := &containers[i]
 		for _, count := range c.Counts {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n", //nolint:errcheck // Flush tells
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%d\n",
 				shortID(c.ID), orDash(pod(c)), orDash(c.Name), count.Vector, count.Verdict, count.Sensor, count.Count)
 		}
 	}

@@ -42,6 +42,9 @@ func summary(config *policy.Config) string {
 		config.DefaultMode, config.DefaultProfile, config.WithoutLSM, len(config.Floors))
 }
 
+const tracepointTier = "tracepoint: system calls that a policy refuses fail with an errno;\n" +
+	"who touches memory through /proc/<pid>/mem all the same is killed before a byte moves"
+
 func (r *Report) kernel(f *Facts) {
 	k := &f.Kernel
 	r.add("kernel", StateOK, k.Release+" on "+f.Architecture, "")
@@ -61,15 +64,18 @@ func (r *Report) kernel(f *Facts) {
 	case k.Programs != nil:
 		r.add("programs", StateFail, "shimward's own programs do not come up: "+k.Programs.Error(),
 			"see the lines above; where they are all ok, report this kernel")
+	case k.Loaded:
+		r.add("programs", StateOK, "shimward's own programs are loaded and attached", "")
 	case k.Tier != 0:
 		r.add("programs", StateOK, "shimward's own programs load, attach and see", "")
 	}
-	switch k.Tier {
-	case access.TierLSM:
+	switch {
+	case k.Tier == access.TierLSM:
 		r.add("tier", StateOK, "lsm: what a policy refuses fails with an errno", "")
-	case access.TierTracepoint:
-		r.add("tier", StateOK, "tracepoint: system calls that a policy refuses fail with an errno;\n"+
-			"who touches memory through /proc/<pid>/mem all the same is killed before a byte moves", "")
+	case k.Tier == access.TierTracepoint && k.LSM == nil:
+		r.add("tier", StateWarn, tracepointTier+"\nthis kernel takes LSM programs, but not shimward's", "report this kernel")
+	case k.Tier == access.TierTracepoint:
+		r.add("tier", StateOK, tracepointTier, "")
 	default:
 		r.add("tier", StateFail, "none: nothing can be watched here", "see the lines above")
 	}

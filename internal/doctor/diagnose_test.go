@@ -64,6 +64,11 @@ func TestDiagnose(t *testing.T) {
 			name: "programs do not come up", change: func(f *Facts) { f.Kernel.Tier, f.Kernel.Programs = 0, broken },
 			finding: "programs", state: StateFail, advice: "report", lost: true,
 		},
+		{
+			name: "only shimward's LSM programs do not come up", change: func(f *Facts) { f.Kernel.Tier = access.TierTracepoint },
+			finding: "tier", state: StateWarn, advice: "report",
+		},
+		{name: "loaded", change: func(f *Facts) { f.Kernel.Loaded = true }, finding: "programs", state: StateOK},
 		{name: "tracepoint, kill", change: tracepoint, finding: "promise", state: StateOK},
 		{name: "tracepoint names what to boot with", change: tracepoint, finding: "lsm", state: StateWarn, advice: "lsm=landlock,yama,bpf"},
 		{

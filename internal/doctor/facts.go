@@ -31,6 +31,7 @@ type Kernel struct {
 	LSM      error       // why no LSM program loads, attaches and is called
 	Tier     access.Tier // that shimward's own programs came up in; 0: they did not, or were not tried
 	Programs error       // why they did not
+	Loaded   bool        // they have been loaded since the boot, for the node's containers
 }
 
 // Cgroup is how cgroups are mounted.

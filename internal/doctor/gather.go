@@ -29,7 +29,7 @@ type Options struct {
 func Gather(ctx context.Context, options Options) *Facts {
 	f := &Facts{UID: os.Geteuid(), Architecture: runtime.GOARCH}
 	f.Config, f.ConfigFrom, f.ConfigErr = nodeconfig.Load(options.Config)
-	f.Kernel = kernel()
+	f.Kernel = kernel(f.Config)
 	f.Cgroup = cgroup("/proc/self/mountinfo")
 	if f.Config != nil {
 		f.PinsErr = onBPFFS(f.Config.Paths.BPF)
@@ -49,7 +49,7 @@ func Gather(ctx context.Context, options Options) *Facts {
 // cgroup finds the v2 hierarchy among the mounts (proc_pid_mountinfo(5)).
 func cgroup(mountinfo string) Cgroup {
 	var c Cgroup
-	mounts, err := os.ReadFile(mountinfo)
+	mounts, err := os.ReadFile(mountinfo) //nolint:gosec // procfs
 	if err != nil {
 		return c
 	}
@@ -95,6 +95,7 @@ func notify() error {
 		userNotif      = 0x7fc00000 // SECCOMP_RET_USER_NOTIF
 	)
 	action := uint32(userNotif)
+	//nolint:gosec // what a system call takes are addresses
 	if _, _, errno := unix.Syscall(unix.SYS_SECCOMP, getActionAvail, 0, uintptr(unsafe.Pointer(&action))); errno != 0 {
 		return fmt.Errorf("no seccomp user notification: %w", errno)
 	}
@@ -123,7 +124,7 @@ func ask(ctx context.Context, path string, read func(string, *Program)) Program 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	output, err := exec.CommandContext(ctx, path, "--version").Output() //nolint:gosec // from the operator's PATH
+	output, err := exec.CommandContext(ctx, path, "--version").Output()
 	if err != nil {
 		p.Err = fmt.Errorf("asking for its version: %w", err)
 		return p

@@ -14,19 +14,29 @@ import (
 	"github.com/cilium/ebpf/link"
 	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
 )
 
 // kernel asks the kernel what it takes: with the smallest program of each kind,
 // to be able to say what is missing, and then with shimward's own.
-func kernel() Kernel {
+func kernel(config *policy.Config) Kernel {
 	k := Kernel{Release: release(), LSMs: activeLSMs("/sys/kernel/security/lsm")}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		k.BTF = fmt.Errorf("the kernel does not describe its types: %w", err)
 	}
 	k.Tracing = tracing()
 	k.LSM = lsm(k.LSMs)
-	if k.BTF == nil && k.Tracing == nil {
+	if config != nil {
+		k.Tier, k.Programs = loaded(config.Paths)
+		k.Loaded = !errors.Is(k.Programs, fs.ErrNotExist)
+	}
+	switch {
+	case k.Loaded:
+	case k.BTF == nil && k.Tracing == nil:
 		k.Tier, k.Programs = trial()
+	default:
+		k.Programs = nil // not tried: what is missing is known
 	}
 	return k
 }

@@ -14,6 +14,16 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
+// loaded asks for what containers of this boot are guarded by already. The error
+// is fs.ErrNotExist where there has been none.
+func loaded(paths policy.Paths) (access.Tier, error) {
+	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
+	if err != nil {
+		return 0, err
+	}
+	return node.Tier(), node.Close()
+}
+
 // trial loads and attaches shimward's own programs, as the first container of a
 // boot does, and lets them go again. Package bpf makes sure that they see
 // something before it calls that a success.

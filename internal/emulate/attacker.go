@@ -67,7 +67,7 @@ func (a Attacker) note(r Result, errno unix.Errno) string {
 	switch {
 	case r.Access.String() == "process_madvise" && !a.SysNice:
 		return "the kernel itself asks for CAP_SYS_NICE"
-	case a.SysPtrace || r.Vector.own:
+	case a.SysPtrace || r.own:
 		return ""
 	case a.Yama != nil && *a.Yama > 0:
 		return fmt.Sprintf("Yama's ptrace_scope %d may have refused it", *a.Yama)

@@ -20,13 +20,13 @@ func TestMain(m *testing.M) {
 		if err := stage(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			if errno := Errno(err); errno != 0 {
-				os.Exit(errno)
+				os.Exit(errno) //nolint:forbidigo // this is a main
 			}
-			os.Exit(2)
+			os.Exit(2) //nolint:forbidigo // this is a main
 		}
-		os.Exit(0)
+		return
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func self() []string { return []string{"test", "emulate"} }
@@ -159,14 +159,16 @@ func TestGivenMemFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer mem.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
-	defer near.Close()
-	defer far.Close()
+	t.Cleanup(func() {
+		if err := errors.Join(mem.Close(), far.Close()); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := GiveTo(victim.PID, func() (*os.File, error) { return near, nil }); err != nil {
 		t.Fatal(err)
 	}

@@ -21,10 +21,21 @@ func int80(trap, a1, a2, a3, a4, a5, a6 uintptr) uintptr
 
 func processVMReadvI386(s *striker) error {
 	// Both vectors are in the shared page too: it is below 4 GiB, the stack and the heap are not.
-	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2)
+	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2) //nolint:gosec // within the page, and aligned
 	vectors[0] = compatIovec{address32(&s.secret()[0]), secretLength}
 	vectors[1] = compatIovec{uint32(s.Victim.Address), secretLength} //nolint:gosec // below 4 GiB
+	// The Go runtime takes a thread in assembly for one that computes, and sends it
+	// SIGURG every 10 ms. Each signal makes the kernel ask a seccomp listener anew,
+	// which a slow one never catches up with.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	urgent := unix.Sigset_t{}
+	urgent.Val[0] = 1 << (unix.SIGURG - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &urgent, nil); err != nil {
+		return named("block SIGURG", err)
+	}
 	s.at("process_vm_readv (int 0x80)")
+	//nolint:gosec // what a system call takes are addresses
 	got := int80(sysProcessVMReadvI386, uintptr(s.Victim.PID),
 		uintptr(unsafe.Pointer(&vectors[0])), 1, uintptr(unsafe.Pointer(&vectors[1])), 1, 0)
 	runtime.KeepAlive(vectors)

@@ -3,14 +3,8 @@ package emulate
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,7 +35,7 @@ type Result struct {
 	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
 	Step     string  `json:"step,omitempty"`   // the last thing that it was about to do
 	Attacker int     `json:"attacker"`         // its pid, in this pid namespace
-	Target   int     `json:"target"`           // the victim's
+	Target   int     `json:"target"`           // the victim's; 0 where the attempt did not get to start its own
 	Note     string  `json:"note,omitempty"`
 }
 
@@ -74,7 +68,10 @@ func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
 		return Result{}, err
 	}
 
-	r := Result{Vector: vector, Attacker: state.Pid(), Target: order.Victim.PID}
+	r := Result{Vector: vector, Attacker: state.Pid()}
+	if !vector.own {
+		r.Target = order.Victim.PID
+	}
 	var last Line
 	for _, line := range lines {
 		switch {
@@ -142,14 +139,17 @@ func changed(r *Result, order Order, proof *proof, last Line) (bool, error) {
 	if r.Goal != GoalChange {
 		return false, nil
 	}
-	if r.Vector.own {
+	if r.own {
 		return binary.NativeEndian.Uint32(proof.page[proofWord:]) == order.Nonce, nil
 	}
 	patience := 20 * pollEvery
 	if last.Done && last.Error == "" {
 		patience = 400 * pollEvery
 	}
-	for deadline := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+	// There is nothing to wait on: a name is not announced.
+	ask := time.NewTicker(pollEvery)
+	defer ask.Stop()
+	for deadline := time.Now().Add(patience); ; <-ask.C {
 		word, err := wordOf(order.Victim.PID)
 		if err != nil {
 			return false, err
@@ -158,105 +158,4 @@ func changed(r *Result, order Order, proof *proof, last Line) (bool, error) {
 			return word == order.Nonce, nil
 		}
 	}
-}
-
-// order says what the attempt is told, and which files it gets, from descriptor 3 on.
-func (j *judge) order(vector Vector, proof *proof) (Order, []*os.File, error) {
-	var nonce [4]byte
-	if _, err := rand.Read(nonce[:]); err != nil {
-		return Order{}, nil, fmt.Errorf("making a nonce: %w", err)
-	}
-	order := Order{
-		Vector: vector.Name, Victim: j.victim, Child: j.options.Child, Self: j.options.Self,
-		Nonce: binary.NativeEndian.Uint32(nonce[:]) | 1, Proof: 3, Stop: 4,
-	}
-	files := []*os.File{proof.file, j.stop}
-	switch vector.Name {
-	case "mem-inherited":
-		switch {
-		case j.options.MemFile != nil:
-			order.Mem, files = 5, append(files, j.options.MemFile)
-		case j.own != nil:
-			order.Victim, order.Mem, files = j.own.victim, 5, append(files, j.own.mem)
-		}
-	case "mem-scm-rights":
-		switch {
-		case j.options.Socket != nil:
-			order.Sock, files = 5, append(files, j.options.Socket)
-		case j.own != nil:
-			far, err := j.own.offer()
-			if err != nil {
-				return Order{}, nil, err
-			}
-			order.Victim, order.Sock, files = j.own.victim, 5, append(files, far)
-		}
-	}
-	return order, files, nil
-}
-
-// strike runs one attempt to its end, whichever that is.
-func (j *judge) strike(ctx context.Context, order Order, files []*os.File) (*os.ProcessState, []Line, error) {
-	ctx, cancel := context.WithTimeout(ctx, j.options.Timeout)
-	defer cancel()
-	input, err := json.Marshal(order)
-	if err != nil {
-		return nil, nil, err
-	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return nil, nil, fmt.Errorf("pipe: %w", err)
-	}
-	defer read.Close() //nolint:errcheck // only read from
-	command := exec.CommandContext(ctx, selfExe)
-	command.Args = append(slices.Clone(j.options.Self), "strike")
-	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), write, j.options.Stderr
-	command.ExtraFiles = files
-	err = errors.Join(command.Start(), write.Close())
-	if err != nil {
-		return nil, nil, fmt.Errorf("starting the attempt %s: %w", order.Vector, err)
-	}
-	var lines []Line
-	for decoder := json.NewDecoder(read); ; {
-		var line Line
-		if err := decoder.Decode(&line); err != nil {
-			break // its end; a line that a kill cut off is no line
-		}
-		lines = append(lines, line)
-	}
-	// How it ended is in its state; what Wait says of that is no error here.
-	err = command.Wait()
-	if ctx.Err() != nil {
-		return nil, nil, fmt.Errorf("the attempt %s took more than %s: %w", order.Vector, j.options.Timeout, ctx.Err())
-	}
-	if command.ProcessState == nil {
-		return nil, nil, fmt.Errorf("the attempt %s: %w", order.Vector, err)
-	}
-	return command.ProcessState, lines, nil
-}
-
-// proof is the page that a judge shares with an attempt.
-type proof struct {
-	file *os.File
-	page []byte
-}
-
-func newProof() (*proof, error) {
-	fd, err := unix.MemfdCreate("shimward-proof", unix.MFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("memfd_create: %w", err)
-	}
-	p := &proof{file: os.NewFile(uintptr(fd), "proof")} //nolint:gosec // a descriptor
-	if err := unix.Ftruncate(fd, pageLength); err != nil {
-		return nil, errors.Join(fmt.Errorf("sizing the shared page: %w", err), p.file.Close())
-	}
-	p.page, err = unix.Mmap(fd, 0, pageLength, unix.PROT_READ, unix.MAP_SHARED)
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("mapping the shared page: %w", err), p.file.Close())
-	}
-	return p, nil
-}
-
-func (p *proof) close() {
-	_ = unix.Munmap(p.page)
-	_ = p.file.Close()
 }

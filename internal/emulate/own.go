@@ -44,7 +44,7 @@ func (o *ownPage) offer() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("socketpair: %w", err)
 	}
-	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far") //nolint:gosec // descriptors
+	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
 	o.ends = append(o.ends, near, far)
 	return far, send(int(near.Fd()), int(o.mem.Fd()))
 }

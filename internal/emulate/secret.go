@@ -75,13 +75,13 @@ func plant(address uint64, secret []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mapping the secret's page at %#x: %w", address, err)
 	}
-	page := unsafe.Slice((*byte)(where), pageLength)
+	page := unsafe.Slice((*byte)(where), pageLength) //nolint:gosec // that long it has been mapped
 	copy(page, secret)
 	return page, nil
 }
 
 func unmap(page []byte) error {
-	if err := unix.MunmapPtr(unsafe.Pointer(&page[0]), pageLength); err != nil {
+	if err := unix.MunmapPtr(unsafe.Pointer(&page[0]), pageLength); err != nil { //nolint:gosec // its first byte
 		return fmt.Errorf("unmapping the secret's page: %w", err)
 	}
 	return nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"unsafe"
 
@@ -48,7 +47,6 @@ type striker struct {
 	Order
 	proof []byte
 	out   *json.Encoder
-	kids  []*os.Process
 }
 
 // errUnsupported is what a vector returns that this architecture, or this kernel, does not have.
@@ -60,7 +58,7 @@ func Strike(in io.Reader, out io.Writer) error {
 	if err := json.NewDecoder(in).Decode(&s.Order); err != nil {
 		return fmt.Errorf("reading the order: %w", err)
 	}
-	vectors, err := Select([]string{s.Order.Vector})
+	vectors, err := Select([]string{s.Vector})
 	if err != nil {
 		return err
 	}
@@ -112,5 +110,5 @@ func mapProof(fd int) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mapping the page that is shared with the judge: %w", err)
 	}
-	return unsafe.Slice((*byte)(where), pageLength), nil
+	return unsafe.Slice((*byte)(where), pageLength), nil //nolint:gosec // that long it has been mapped
 }

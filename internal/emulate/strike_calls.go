@@ -50,6 +50,7 @@ func processMadvise(s *striker) error {
 	}
 	page := unix.RemoteIovec{Base: uintptr(s.Victim.Address), Len: pageLength}
 	s.at("process_madvise")
+	//nolint:gosec // what a system call takes are addresses
 	_, _, errno := unix.Syscall6(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&page)), 1, unix.MADV_COLD, 0, 0)
 	return errors.Join(result("process_madvise", errno), unix.Close(pidfd))
 }

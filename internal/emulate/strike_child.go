@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strconv"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,7 +37,7 @@ func (s *striker) adopt(news announcement) error {
 // launchVictim starts a victim. It ends with the pipe that the judge holds, not with
 // its parent: the judge still has a question when the attacker has been killed.
 func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
-	stop := os.NewFile(uintptr(s.Stop), "stop") //nolint:gosec // a descriptor
+	stop := os.NewFile(uintptr(s.Stop), "stop")
 	command, announced, err := victimCommand(s.Self, stop)
 	if err != nil {
 		return nil, err
@@ -83,7 +82,6 @@ func (s *striker) passSignal() error {
 	case err != nil:
 		return named("wait4", err)
 	case pid == 0:
-		time.Sleep(time.Millisecond)
 		return nil
 	case !status.Stopped():
 		return errors.New("the traced child ended: " + strconv.Itoa(int(status)))

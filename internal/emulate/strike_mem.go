@@ -51,6 +51,7 @@ func procMemWrite(s *striker) error { return s.writeMemFile(memPath(s.Victim.PID
 // selfMemWrite aims at the page that it shares with the judge, who sees the
 // change even where this process does not live to tell.
 func selfMemWrite(s *striker) error {
+	//nolint:gosec // a file of memory is read and written by address
 	return s.writeMemFile("/proc/self/mem", uint64(uintptr(unsafe.Pointer(&s.proof[proofWord]))))
 }
 
@@ -101,7 +102,7 @@ func memInherited(s *striker) error {
 }
 
 func keep(fd int) error {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0) //nolint:gosec // a descriptor
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 	return err
 }
 
@@ -115,7 +116,7 @@ func memSCMRights(s *striker) error {
 			return fmt.Errorf("socketpair: %w", err)
 		}
 		sock = pair[0]
-		giver := os.NewFile(uintptr(pair[1]), "giver") //nolint:gosec // a descriptor
+		giver := os.NewFile(uintptr(pair[1]), "giver")
 		s.at("another process opens " + memPath(s.Victim.PID))
 		command := exec.Command(selfExe) //nolint:noctx // the judge has the deadline
 		command.Args = append(append([]string{}, s.Self...), "give", strconv.Itoa(s.Victim.PID))
@@ -147,7 +148,7 @@ func giverError(output []byte, err error) error {
 
 // Give opens a process's mem file and sends it over the unix socket fd.
 func Give(pid, fd int) error {
-	return GiveTo(pid, func() (*os.File, error) { return os.NewFile(uintptr(fd), "socket"), nil }) //nolint:gosec // a descriptor
+	return GiveTo(pid, func() (*os.File, error) { return os.NewFile(uintptr(fd), "socket"), nil })
 }
 
 // GiveTo opens a process's mem file, and only then asks for the socket to send it over.

@@ -3,6 +3,7 @@ package emulate
 import (
 	"errors"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -43,6 +44,9 @@ func ptraceTraceme(s *striker) error {
 	if err != nil {
 		return err
 	}
+	// A tracer waits with wait4(2), for the child's stops; the channel cannot end that, so it asks.
+	ask := time.NewTicker(time.Millisecond)
+	defer ask.Stop()
 	for {
 		select {
 		case news := <-announced:
@@ -53,7 +57,7 @@ func ptraceTraceme(s *striker) error {
 				return named("kill", err)
 			}
 			return s.peekStopped(unix.SIGSTOP)
-		default:
+		case <-ask.C:
 			if err := s.passSignal(); err != nil {
 				return err
 			}
@@ -83,6 +87,7 @@ func (s *striker) peekStopped(by unix.Signal) error {
 	into := s.secret()
 	const size = unsafe.Sizeof(uintptr(0))
 	for offset := uintptr(0); offset < secretLength; offset += size {
+		//nolint:gosec // what a system call takes are addresses
 		if err := ptrace(unix.PTRACE_PEEKDATA, s.Victim.PID, uintptr(s.Victim.Address)+offset, uintptr(unsafe.Pointer(&into[offset]))); err != nil {
 			return errors.Join(named("ptrace(PTRACE_PEEKDATA)", err), ptrace(unix.PTRACE_DETACH, s.Victim.PID, 0, 0))
 		}

@@ -63,7 +63,7 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	if options.Stop > 0 {
 		go func() {
 			defer cancel()
-			_, _ = io.Copy(io.Discard, os.NewFile(uintptr(options.Stop), "stop")) //nolint:gosec // a descriptor
+			_, _ = io.Copy(io.Discard, os.NewFile(uintptr(options.Stop), "stop"))
 		}()
 	}
 	for tick := time.NewTicker(pollEvery); ; {
