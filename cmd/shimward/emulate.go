@@ -64,12 +64,12 @@ func emulateCommand(env environment) *cli.Command {
 
 func attackFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "victim", Usage: "the victim's `PID`, in this pid namespace (default: the first one found)"},
-		&cli.StringFlag{Name: "address", Usage: "where its secret is, in hex (default: as its command line says)"},
+		&cli.IntFlag{Name: "victim", HideDefault: true, Usage: "the victim's `PID`, in this pid namespace (default: the first one found)"},
+		&cli.StringFlag{Name: "address", HideDefault: true, Usage: "where its secret is, in hex (default: as its command line says)"},
 		&cli.BoolFlag{Name: "spawn", Usage: "start a victim, beside the attempts"},
 		&cli.BoolFlag{Name: "child", Usage: "let each attempt start a victim as its own child"},
-		&cli.IntFlag{Name: "fd", Usage: "for mem-inherited: this open descriptor `N` is the victim's mem file"},
-		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on"},
+		&cli.IntFlag{Name: "fd", HideDefault: true, Usage: "for mem-inherited: this open descriptor `N` is the victim's mem file (default: one is opened early)"},
+		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on (default: one of its own)"},
 		&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "the longest that one attempt may take"},
 		&cli.BoolFlag{Name: "json", Usage: "write one JSON object instead of a table"},
 	}

@@ -38,8 +38,11 @@ func (r *Report) config(f *Facts) {
 }
 
 func summary(config *policy.Config) string {
-	return fmt.Sprintf("mode %s, profile %s, without_lsm %s, %d floors",
-		config.DefaultMode, config.DefaultProfile, config.WithoutLSM, len(config.Floors))
+	floors := ""
+	if len(config.Floors) > 0 {
+		floors = fmt.Sprintf(", floors %d", len(config.Floors))
+	}
+	return fmt.Sprintf("mode %s, profile %s, without_lsm %s%s", config.DefaultMode, config.DefaultProfile, config.WithoutLSM, floors)
 }
 
 const tracepointTier = "tracepoint: system calls that a policy refuses fail with an errno;\n" +
