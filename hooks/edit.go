@@ -80,29 +80,30 @@ func Change(object []byte, edit func(json.RawMessage) (any, error), path ...stri
 		}
 		return encode(value)
 	}
+	name, rest := path[0], path[1:]
 	fields := map[string]json.RawMessage{}
 	if object != nil {
 		if err := json.Unmarshal(object, &fields); err != nil {
-			return nil, fmt.Errorf("edit %q: %w", path[0], err)
+			return nil, fmt.Errorf("edit %q: %w", name, err)
 		}
 		if fields == nil { // the text was "null"
 			fields = map[string]json.RawMessage{}
 		}
 	}
-	for name := range fields {
-		if name != path[0] && strings.EqualFold(name, path[0]) {
-			return nil, fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", path[0], name, path[0])
+	for other := range fields {
+		if other != name && strings.EqualFold(other, name) {
+			return nil, fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", name, other, name)
 		}
 	}
-	inner := fields[path[0]]
+	inner := fields[name]
 	if bytes.Equal(bytes.TrimSpace(inner), []byte("null")) {
 		inner = nil
 	}
-	changed, err := Change(inner, edit, path[1:]...)
+	changed, err := Change(inner, edit, rest...)
 	if err != nil {
-		return nil, fmt.Errorf("edit %q: %w", path[0], err)
+		return nil, fmt.Errorf("edit %q: %w", name, err)
 	}
-	fields[path[0]] = changed
+	fields[name] = changed
 	return encode(fields)
 }
 

@@ -158,7 +158,7 @@ func TestWriteKeepsModeAndOwner(t *testing.T) {
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	old, err := os.Open(path) //nolint:gosec // the test's own
+	old, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}

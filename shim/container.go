@@ -43,6 +43,7 @@ type container struct {
 	cancel  context.CancelFunc // ends them
 	running sync.WaitGroup     // the goroutines
 	drained sync.Once
+	dropped sync.Once // recorded
 
 	mu        sync.Mutex
 	processes map[string]*process // guarded by mu; what the runtime starts, by exec ID; init's is ""
@@ -110,6 +111,17 @@ func (c *container) attach(initPID int) error {
 	close(c.ready)
 	c.running.Go(func() { c.read(c.context, reader) })
 	return nil
+}
+
+// noteDropped records, once, how many of the kernel's records found no room.
+func (c *container) noteDropped() {
+	dropped, err := c.kernel.Dropped()
+	if err != nil || dropped == 0 {
+		return
+	}
+	c.dropped.Do(func() {
+		c.notice(event.SeverityWarning, fmt.Sprintf("%d accesses were decided and counted, and have no event: they came faster than they could be read", dropped))
+	})
 }
 
 // drain ends the container's goroutines and stores what they still had.

@@ -39,7 +39,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		return s.TTRPCTaskService.Create(ctx, r)
 	}
 	s.put(r.GetID(), c)
-	undo.add(func() { s.take(r.GetID()) })
+	undo.add(func() { s.remove(r.GetID()) })
 
 	response, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {

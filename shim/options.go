@@ -21,21 +21,19 @@ const maxOptions = 1 << 20
 // containerd's config under [...runtimes.NAME.options]. The names are those
 // that containerd takes for runc itself.
 type runcOptions struct {
-	NoPivotRoot    bool
-	NoNewKeyring   bool
-	ShimCgroup     string
-	IoUid          uint32 //nolint:revive // the name in the file
-	IoGid          uint32 //nolint:revive // the name in the file
-	BinaryName     string
-	Root           string
-	SystemdCgroup  bool
-	CriuImagePath  string
-	CriuWorkPath   string
-	TaskApiAddress string //nolint:revive // the name in the file
-	TaskApiVersion uint32 //nolint:revive // the name in the file
+	NoPivotRoot   bool
+	NoNewKeyring  bool
+	ShimCgroup    string
+	IoUID         uint32 `toml:"IoUid"`
+	IoGID         uint32 `toml:"IoGid"`
+	BinaryName    string
+	Root          string
+	SystemdCgroup bool
+	CriuImagePath string
+	CriuWorkPath  string
 
 	// CRI puts its own two fields into the same text where they are set.
-	TypeUrl    string //nolint:revive // the name in the file
+	TypeURL    string `toml:"TypeUrl"`
 	ConfigPath string
 }
 
@@ -90,18 +88,16 @@ func parseOptions(given *runtimeoptions.Options) (*options.Options, error) {
 		return nil, fmt.Errorf("parse %s: %w", source, err)
 	}
 	return &options.Options{
-		NoPivotRoot:    parsed.NoPivotRoot,
-		NoNewKeyring:   parsed.NoNewKeyring,
-		ShimCgroup:     parsed.ShimCgroup,
-		IoUid:          parsed.IoUid,
-		IoGid:          parsed.IoGid,
-		BinaryName:     parsed.BinaryName,
-		Root:           parsed.Root,
-		SystemdCgroup:  parsed.SystemdCgroup,
-		CriuImagePath:  parsed.CriuImagePath,
-		CriuWorkPath:   parsed.CriuWorkPath,
-		TaskApiAddress: parsed.TaskApiAddress,
-		TaskApiVersion: parsed.TaskApiVersion,
+		NoPivotRoot:   parsed.NoPivotRoot,
+		NoNewKeyring:  parsed.NoNewKeyring,
+		ShimCgroup:    parsed.ShimCgroup,
+		IoUid:         parsed.IoUID,
+		IoGid:         parsed.IoGID,
+		BinaryName:    parsed.BinaryName,
+		Root:          parsed.Root,
+		SystemdCgroup: parsed.SystemdCgroup,
+		CriuImagePath: parsed.CriuImagePath,
+		CriuWorkPath:  parsed.CriuWorkPath,
 	}, nil
 }
 

@@ -123,21 +123,6 @@ func (p procfs) status(pid int) (procStatus, error) {
 	return s, lines.Err()
 }
 
-// cgroup is the path of a process's cgroup in the v2 hierarchy, from that hierarchy's root.
-func (p procfs) cgroup(pid int) (string, error) {
-	raw, err := p.read(pid, "cgroup", 65536)
-	if err != nil {
-		return "", err
-	}
-	for line := range strings.Lines(string(raw)) {
-		// cgroups(7): the v2 hierarchy has ID 0 and no controllers named.
-		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
-			return strings.TrimSuffix(path, " (deleted)"), nil
-		}
-	}
-	return "", fmt.Errorf("process %d is in no cgroup v2", pid)
-}
-
 // alive tells whether there is such a process.
 func (p procfs) alive(pid int) bool {
 	_, err := os.Stat(filepath.Join(string(p), strconv.Itoa(pid)))

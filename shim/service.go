@@ -79,13 +79,10 @@ func (s *service) get(id string) *container {
 	return s.containers[id]
 }
 
-// take is get, and forgets it.
-func (s *service) take(id string) *container {
+func (s *service) remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.containers[id]
 	delete(s.containers, id)
-	return c
 }
 
 // closeAll writes what is pending when the shim ends.
@@ -137,8 +134,11 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 
 // Delete deletes a container, or an exec.
 func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
-	response, err := s.TTRPCTaskService.Delete(ctx, r)
 	c := s.get(r.GetID())
+	if c != nil && r.GetExecID() == "" {
+		c.noteDropped() // the poststop hook releases the counter
+	}
+	response, err := s.TTRPCTaskService.Delete(ctx, r)
 	if err != nil || c == nil {
 		return response, err
 	}
@@ -148,7 +148,7 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 		c.forget(r.GetExecID())
 		return response, nil
 	}
-	s.take(r.GetID())
+	s.remove(r.GetID())
 	c.finish(ctx)
 	return response, nil
 }

@@ -96,7 +96,7 @@ func newFixture(t *testing.T, config, spec string) *fixture {
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bin", hookBinary), nil, 0o700); err != nil { //nolint:gosec // an executable
+	if err := os.WriteFile(filepath.Join(dir, "bin", hookBinary), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return f

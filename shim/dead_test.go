@@ -1,0 +1,163 @@
+package shim
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	containerdshim "github.com/containerd/containerd/v2/pkg/shim"
+
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/policy"
+)
+
+// deadContainer leaves what a container has whose shim was killed.
+func deadContainer(t *testing.T, paths policy.Paths, bundle string) *policy.Plan {
+	t.Helper()
+	config := policy.DefaultConfig()
+	config.Paths = paths
+	plan, err := config.Plan(policy.Facts{ID: "dead", Namespace: "n", Bundle: bundle})
+	if err != nil {
+		t.Fatal(err)
+	}
+	storeMember(t, plan, filepath.Join(t.TempDir(), "cgroup"))
+	return plan
+}
+
+func testPaths(t *testing.T) policy.Paths {
+	t.Helper()
+	return policy.Paths{Run: t.TempDir(), BPF: t.TempDir(), Log: t.TempDir()}
+}
+
+func populate(t *testing.T, plan *policy.Plan, populated string) {
+	t.Helper()
+	enrolment, err := hooks.ReadEnrolment(plan.Paths, plan.Identity.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "populated " + populated + "\nfrozen 0\n"
+	if err := os.WriteFile(filepath.Join(enrolment.Cgroup, "cgroup.events"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+func TestReleaseDead(t *testing.T) {
+	paths := testPaths(t)
+	text, err := hooks.Edit([]byte(`{}`), hooks.Entry{Binary: "/b", Run: paths.Run})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle := bundleWith(t, string(text))
+	plan := deadContainer(t, paths, bundle)
+	folder := paths.Container(plan.Identity.Key)
+
+	populate(t, plan, "1")
+	releaseDead(t.Context(), "dead", bundle, containerdshim.StopStatus{})
+	if !exists(folder) {
+		t.Fatal("the guard of living processes was released")
+	}
+	populate(t, plan, "0")
+	for range 2 { // the second finds nothing left to do
+		releaseDead(t.Context(), "dead", bundle, containerdshim.StopStatus{Pid: 7, ExitStatus: 137})
+		if exists(folder) {
+			t.Fatal("left the container's folder")
+		}
+	}
+	c := &container{plan: plan}
+	events := storedEvents(t, c)
+	if len(events) != 1 || events[0].Kind != event.KindDeleted || *events[0].ExitCode != 137 {
+		t.Errorf("recorded %+v", events)
+	}
+}
+
+func TestReleaseDeadOfTheUnguarded(t *testing.T) {
+	for name, config := range map[string]string{"no spec": "", "off": `{"hooks":{"createRuntime":[{"path":"/x"}]}}`, "garbage": "{"} {
+		bundle := t.TempDir()
+		if config != "" {
+			bundle = bundleWith(t, config)
+		}
+		if run := runOf(bundle); run != "" {
+			t.Errorf("%s: found %q", name, run)
+		}
+		releaseDead(t.Context(), "x", bundle, containerdshim.StopStatus{})
+	}
+}
+
+func TestReconcile(t *testing.T) {
+	paths := testPaths(t)
+	bundle := t.TempDir()
+	plan := deadContainer(t, paths, bundle)
+	folder := paths.Container(plan.Identity.Key)
+	making, stale := paths.Container("making-1"), paths.Container("stale-1")
+	for _, dir := range []string{making, stale} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	old := time.Now().Add(-2 * young)
+	if err := os.Chtimes(stale, old, old); err != nil {
+		t.Fatal(err)
+	}
+	run := func() {
+		t.Helper()
+		if err := reconcile(t.Context(), paths); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run()
+	if !exists(folder) || !exists(making) || exists(stale) {
+		t.Errorf("with a bundle: kept it %v, kept one in the making %v, kept a stale one %v", exists(folder), exists(making), exists(stale))
+	}
+	if err := os.Remove(bundle); err != nil {
+		t.Fatal(err)
+	}
+	populate(t, plan, "1")
+	run()
+	if !exists(folder) {
+		t.Error("released a container whose processes live, because its bundle is gone")
+	}
+	populate(t, plan, "0")
+	run()
+	if exists(folder) {
+		t.Error("kept a container that is gone")
+	}
+}
+
+func TestMembers(t *testing.T) {
+	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
+	m := c.members
+	one, ok := m.find(func(m member) bool { return m.plan.Identity.ID == "sibling" })
+	if !ok {
+		t.Fatal("not found")
+	}
+	if got, ok := m.byPath(one.cgroup + "/nested/deep"); !ok || got.plan.Identity.ID != "sibling" {
+		t.Errorf("below its cgroup: %v", ok)
+	}
+	if _, ok := m.byPath(one.cgroup + "-too"); ok {
+		t.Error("took a cgroup that begins like it")
+	}
+	if got, ok := m.byID(one.cgroupID); !ok || got.plan.Identity.ID != "sibling" {
+		t.Errorf("by its number: %v", ok)
+	}
+	if _, ok := m.byID(0); ok {
+		t.Error("found number 0")
+	}
+	// One that comes later is found, one that goes is not.
+	late := deadContainer(t, c.plan.Paths, "/bundles/late")
+	if _, ok := m.find(func(m member) bool { return m.plan.Identity.ID == "dead" }); !ok {
+		t.Error("did not find one that came later")
+	}
+	if err := os.RemoveAll(c.plan.Paths.Container(late.Identity.Key)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := m.find(func(m member) bool { return m.plan.Identity.ID == "dead" }); ok {
+		t.Error("found one that is gone")
+	}
+}
