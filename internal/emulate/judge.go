@@ -34,7 +34,7 @@ type Result struct {
 	Error    string  `json:"error,omitempty"`  // as the attempt tells it
 	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
 	Step     string  `json:"step,omitempty"`   // the last thing that it was about to do
-	Attacker int     `json:"attacker"`         // its pid, in this pid namespace
+	Attacker int     `json:"attacker"`         // its pid, in this pid namespace; or that of a process it sent ahead, where that one was stopped
 	Target   int     `json:"target"`           // the victim's; 0 where the attempt did not get to start its own
 	Note     string  `json:"note,omitempty"`
 }
@@ -77,6 +77,8 @@ func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
 		switch {
 		case line.Victim != nil:
 			order.Victim, r.Target = *line.Victim, line.Victim.PID
+		case line.Actor != 0:
+			r.Attacker = line.Actor
 		case line.Done:
 			last = line
 		default:

@@ -38,6 +38,7 @@ type Order struct {
 type Line struct {
 	Step   string     `json:"step,omitempty"`   // what it is about to do
 	Victim *Victim    `json:"victim,omitempty"` // the victim that it has started
+	Actor  int        `json:"actor,omitempty"`  // the process that was stopped, where it was one sent ahead
 	Done   bool       `json:"done,omitempty"`
 	Errno  unix.Errno `json:"errno,omitempty"`
 	Error  string     `json:"error,omitempty"`

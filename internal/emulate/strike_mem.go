@@ -126,6 +126,9 @@ func memSCMRights(s *striker) error {
 			return closeErr
 		}
 		if err != nil {
+			if command.ProcessState != nil {
+				_ = s.out.Encode(Line{Actor: command.ProcessState.Pid()})
+			}
 			return giverError(output, err)
 		}
 	}

@@ -45,7 +45,7 @@ func (r round) verdict(e event.Event, result emulate.Result) error {
 	if stopped != (r.mode == "enforce") {
 		return fmt.Errorf("the event says %s", e.Access.Verdict)
 	}
-	if e.Access.Target.PIDInside != result.Target {
+	if result.Target != 0 && e.Access.Target.PIDInside != result.Target {
 		return fmt.Errorf("the event names pid %d as the target, and it was %d", e.Access.Target.PIDInside, result.Target)
 	}
 	return nil
