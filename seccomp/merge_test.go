@@ -99,6 +99,7 @@ func profiles() map[string]*specs.LinuxSeccomp {
 		}},
 		"allows on conditions": {DefaultAction: specs.ActErrno, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
 			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1)),
+			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1<<32|0x4206)), // PTRACE_SEIZE where 32 bits are compared
 			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 16), arg(1, specs.OpGreaterThan, 1)),
 			when(named(specs.ActAllow, "kcmp"), arg(2, specs.OpLessThan, 3)),
 			when(named(specs.ActKillProcess, "kcmp"), arg(2, specs.OpEqualTo, 7)),
@@ -281,6 +282,7 @@ func TestMergeRefuses(t *testing.T) {
 		"kill, old":       {conditional(specs.ActKill), "change the action to SCMP_ACT_ERRNO"},
 		"trap":            {conditional(specs.ActTrap), "change the action to SCMP_ACT_ERRNO"},
 		"trace":           {conditional(specs.ActTrace), "change the action to SCMP_ACT_ERRNO"},
+		"empty mask":      {&specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{when(named(specs.ActAllow, "kcmp"), arg(0, specs.OpMaskedEqual, 0xff<<32, 1))}}, "take that condition away"},
 		"unknown action":  {conditional("SCMP_ACT_MAYBE"), `unknown action "SCMP_ACT_MAYBE"`},
 		"unknown default": {&specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"}, "defaultAction"},
 		"no default":      {&specs.LinuxSeccomp{Syscalls: []specs.LinuxSyscall{named(specs.ActAllow, "read")}}, "defaultAction"},

@@ -18,7 +18,7 @@ import (
 )
 
 // pair is a connection: the end that receives, and the file that sends.
-func pair(t testing.TB) (*net.UnixConn, *os.File) {
+func pair(t *testing.T) (*net.UnixConn, *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -36,7 +36,7 @@ func pair(t testing.TB) (*net.UnixConn, *os.File) {
 }
 
 // marked is a descriptor that can be counted: a memfd with a name of its own.
-func marked(t testing.TB) int {
+func marked(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.MemfdCreate("marked", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -47,7 +47,7 @@ func marked(t testing.TB) int {
 }
 
 // countMarked is how many descriptors of marked files this process has.
-func countMarked(t testing.TB) int {
+func countMarked(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

@@ -46,10 +46,17 @@ func TestScan(t *testing.T) {
 			t.Errorf("translate %d: %v", inside, err)
 		}
 	}
-	// Another namespace has a 1 as well.
+	// Another namespace has a 1 as well, and it comes later in proc.
 	other := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
-	if pid, err := s.proc.scan(ns, 1, 1); err != nil || pid != p.pid() || pid == other.pid() {
-		t.Errorf("1 is %d (%v), want %d", pid, err, p.pid())
+	theirs, err := os.Open(s.proc.path(other.pid(), "ns", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = theirs.Close() }()
+	for ns, want := range map[*os.File]int{ns: p.pid(), theirs: other.pid()} {
+		if pid, err := s.proc.scan(ns, 1, 1); err != nil || pid != want {
+			t.Errorf("1 is %d (%v), want %d", pid, err, want)
+		}
 	}
 }
 

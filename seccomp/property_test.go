@@ -19,8 +19,8 @@ func TestMergeProperty(t *testing.T) {
 		rounds = 200
 	}
 	merges := 0
-	for seed := range uint64(rounds) { //nolint:gosec // positive
-		if holds(t, rand.New(rand.NewPCG(seed, 1))) { //nolint:gosec // to be repeatable
+	for seed := range uint64(rounds) {
+		if holds(t, rand.New(rand.NewPCG(seed, 1))) {
 			merges++
 		}
 		if t.Failed() {
@@ -36,7 +36,7 @@ func TestMergeProperty(t *testing.T) {
 func FuzzMerge(f *testing.F) {
 	f.Add([]byte("seed"))
 	f.Fuzz(func(t *testing.T, entropy []byte) {
-		holds(t, rand.New(&source{entropy, rand.NewPCG(1, 2)})) //nolint:gosec // to be repeatable
+		holds(t, rand.New(&source{entropy, rand.NewPCG(1, 2)}))
 	})
 }
 
