@@ -38,6 +38,7 @@ func play(args []string) int {
 	case "child":
 		return playParent()
 	case "sleep":
+		fmt.Println("asleep")
 		_, _ = input.ReadString('\n')
 		return 0
 	case "escape": // CGROUP PART…: out of the container's cgroup
@@ -57,6 +58,8 @@ func play(args []string) int {
 		return playAttack("vm-read", args[1:])
 	case "self-write":
 		return playSelf()
+	case "traceme":
+		return playTraced()
 	case "receive":
 		return playReceive(args)
 	default:
@@ -133,6 +136,20 @@ func playSelf() int {
 		return fail(err)
 	}
 	fmt.Println(string(page[:len(secret)]))
+	return 0
+}
+
+// playTraced runs a child that asks to be traced.
+func playTraced() int {
+	runtime.LockOSThread()
+	child := exec.Command("/proc/self/exe", "sleep")
+	child.Env = os.Environ()
+	child.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
+	if err := child.Start(); err != nil {
+		return fail(err)
+	}
+	_ = child.Process.Kill()
+	_ = child.Wait()
 	return 0
 }
 
@@ -243,6 +260,11 @@ func attack(vector string, args []string, out io.Writer) int {
 		_, err = unix.ProcessVMReadv(pid, vectorOf(buffer), remote, 0)
 	case "vm-write":
 		_, err = unix.ProcessVMWritev(pid, vectorOf([]byte(planted)), remote, 0)
+	case "getfd": // the second argument is the victim's descriptor
+		var pidfd int
+		if pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
+			_, err = unix.PidfdGetfd(pidfd, int(address), 0)
+		}
 	case "peek", "poke":
 		err = usePtrace(pid, vector == "poke", buffer, uintptr(address))
 	default:

@@ -19,6 +19,7 @@ func TestGuardIsInherited(t *testing.T) {
 	root := testenv.Cgroup2(t)
 	c := newContainer(t, node, plan("inherit", policy.ModeEnforce, allRefused()))
 	init := c.run("sleep")
+	init.expect("asleep")
 	nested := filepath.Join(c.cgroup, "nested")
 	if err := os.Mkdir(nested, 0o755); err != nil {
 		t.Fatal(err)
@@ -63,11 +64,9 @@ func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
 		t.Errorf("armed %v, %v before init's exec", armed, err)
 	}
 	init.say("go")
-	for armed := false; !armed; {
-		var err error
-		if armed, err = node.Armed("runtime"); err != nil {
-			t.Fatal(err)
-		}
+	init.expect("asleep")
+	if armed, err := node.Armed("runtime"); !armed || err != nil {
+		t.Errorf("armed %v, %v after init's exec", armed, err)
 	}
 	joining := c.enterWith(0, nil, "vm-read", victim.pid, victim.address) // in the runtime's mount namespace
 	joining.expect("at the gate")
@@ -160,7 +159,7 @@ func TestReleaseLeavesNothing(t *testing.T) {
 	}
 	p.Allow = []string{self}
 	c := newContainer(t, node, p)
-	c.run("sleep")
+	c.run("sleep").expect("asleep")
 	for range 2 { // it is idempotent
 		if err := Release(node.paths, "gone"); err != nil {
 			t.Fatal(err)

@@ -119,12 +119,14 @@ func loadInto(dir string) error {
 	for _, name := range lsmPrograms {
 		delete(withoutLSM.Programs, name)
 	}
-	lsmErr := loadSpec(dir, spec, true)
-	if !errors.Is(lsmErr, errNoLSM) {
-		return lsmErr
-	}
-	if err := empty(dir); err != nil {
-		return err
+	if takesLSM() {
+		err := loadSpec(dir, spec, true)
+		if !errors.Is(err, errNoLSM) {
+			return err
+		}
+		if err := empty(dir); err != nil {
+			return err
+		}
 	}
 	return loadSpec(dir, withoutLSM, false)
 }

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
 	"github.com/shimward/shimward/access"
@@ -16,6 +17,20 @@ import (
 
 // errNoLSM says that a kernel does not let BPF programs refuse.
 var errNoLSM = errors.New("the kernel takes no BPF LSM programs")
+
+// takesLSM tells whether the kernel takes the smallest LSM program: it is the
+// quickest way to find out that it will not take shimward's.
+func takesLSM() bool {
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Name: "try_lsm", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open", License: "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return false
+	}
+	program.Close()
+	return true
+}
 
 // attachLSM attaches the LSM programs and makes sure that the kernel calls them:
 // without bpf among its active modules it attaches them all the same.

@@ -1,0 +1,130 @@
+package bpf
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+func TestEnsureAtOnce(t *testing.T) {
+	options := NodeOptions{Paths: policy.Paths{Run: t.TempDir(), BPF: filepath.Join(testenv.BPF(t), "shimward")}}
+	if _, err := Open(options); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("open before there is a node: %v", err)
+	}
+	// What a loader that was killed in mid-work leaves behind.
+	if err := os.MkdirAll(filepath.Join(options.Paths.BPF, freshNode, "x"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			node, err := Ensure(options)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := node.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	found, err := os.ReadDir(options.Paths.BPF)
+	if err != nil || len(found) != 1 || !strings.HasPrefix(found[0].Name(), nodePrefix) {
+		t.Errorf("%v, %v", found, err)
+	}
+}
+
+func TestEnsureWithoutBPFFS(t *testing.T) {
+	testenv.Root(t)
+	_, err := Ensure(NodeOptions{Paths: policy.Paths{Run: t.TempDir(), BPF: t.TempDir()}})
+	if err == nil || !strings.Contains(err.Error(), "mount -t bpf") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Somebody with root removed the sensor's link: no container must start under what is left.
+func TestOpenTamperedNode(t *testing.T) {
+	node := newNode(t)
+	if err := os.Remove(filepath.Join(node.dir, pinComplete)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Ensure(NodeOptions{Paths: node.paths})
+	if err == nil || errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), pinComplete) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestEnrolRefuses(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("first", policy.ModeEnforce, allObserved()))
+	p := c.run("sleep")
+	pid := p.cmd.Process.Pid
+	bad := plan("bad-rule", policy.ModeEnforce, allObserved())
+	bad.Rules.Host = "perhaps"
+	missing := plan("missing", policy.ModeEnforce, allObserved())
+	missing.Allow = []string{"/no/such/file"}
+	folder := plan("folder", policy.ModeEnforce, allObserved())
+	folder.Allow = []string{"/etc"}
+	lsm := plan("without-lsm", policy.ModeEnforce, allObserved())
+	lsm.WithoutLSM = policy.WithoutLSMRefuse
+	free := newContainer(t, node, plan("free", policy.ModeOff, allObserved()))
+	for name, test := range map[string]struct {
+		plan   *policy.Plan
+		cgroup string
+		says   string
+	}{
+		"a cgroup twice":      {plan("second", policy.ModeEnforce, allObserved()), c.cgroup, "another guarded container"},
+		"no cgroup v2":        {plan("v1", policy.ModeEnforce, allObserved()), "/sys", "no cgroup v2"},
+		"the root cgroup":     {plan("root", policy.ModeEnforce, allObserved()), testenv.Cgroup2(t), "root of the hierarchy"},
+		"no such cgroup":      {plan("none", policy.ModeEnforce, allObserved()), "/no/such", "look at the cgroup"},
+		"an unknown action":   {bad, free.cgroup, "unknown action"},
+		"a missing exception": {missing, free.cgroup, "no such file in the image"},
+		"a folder allowed":    {folder, free.cgroup, "no executable"},
+		"no key":              {plan("", policy.ModeEnforce, allObserved()), free.cgroup, "no container's key"},
+		"a key with a slash":  {plan("../x", policy.ModeEnforce, allObserved()), free.cgroup, "no container's key"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := node.Enrol(test.plan, pid, test.cgroup, "/")
+			if err == nil || !strings.Contains(err.Error(), test.says) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	keys, err := keysOf(node.dir)
+	if err != nil || len(keys) != 1 || keys[0] != "first" {
+		t.Errorf("refused containers left something: %v, %v", keys, err)
+	}
+	pins, err := os.ReadDir(filepath.Dir(node.paths.Pins("x")))
+	if err != nil || len(pins) != 1 {
+		t.Errorf("refused containers left pins: %v, %v", pins, err)
+	}
+}
+
+func TestReconcile(t *testing.T) {
+	node := newNode(t)
+	for _, key := range []string{"alive", "dead"} {
+		newContainer(t, node, plan(key, policy.ModeEnforce, allObserved())).run("sleep")
+	}
+	if err := node.Prepare("prepared-and-dead"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Reconcile(node.paths, func(key string) bool { return key == "alive" }); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := keysOf(node.dir)
+	if err != nil || len(keys) != 1 || keys[0] != "alive" {
+		t.Errorf("%v, %v", keys, err)
+	}
+	pins, err := os.ReadDir(filepath.Dir(node.paths.Pins("x")))
+	if err != nil || len(pins) != 1 {
+		t.Errorf("pins of the dead: %v, %v", pins, err)
+	}
+}
