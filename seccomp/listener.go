@@ -21,9 +21,10 @@ type ListenOptions struct {
 	// Workers is how many calls are decided at once; further callers wait. 0 is 32.
 	Workers int
 	// Attached, if set, is told of each process that the runtime starts, before any
-	// of its calls is served. An error refuses it: all its calls get ENOSYS.
+	// of its calls is served; several goroutines call it. An error refuses the
+	// process: all its calls get ENOSYS.
 	Attached func(*specs.ContainerProcessState) error
-	// Report, if set, is told what goes wrong and cannot be returned to anybody.
+	// Report, if set, is told what goes wrong and cannot be returned to anybody; several goroutines call it.
 	Report func(error)
 }
 

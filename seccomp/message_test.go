@@ -5,7 +5,7 @@ package seccomp
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"errors"
 	"net"
 	"os"
 	"runtime"
@@ -97,7 +97,9 @@ func TestReceiveState(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn, sender := pair(t)
 			fd := marked(t)
+			sent := make(chan struct{})
 			go func() {
+				defer close(sent)
 				for i, part := range test.parts {
 					var rights []byte
 					if i == 0 && test.files > 0 || name == "many files" {
@@ -110,6 +112,8 @@ func TestReceiveState(t *testing.T) {
 				_ = sender.Close()
 			}()
 			state, file, err := receiveState(conn)
+			_ = conn.Close()
+			<-sent
 			if test.want == "" {
 				if err != nil {
 					t.Fatal(err)
@@ -225,11 +229,11 @@ func TestListenerGarbage(t *testing.T) {
 }
 
 func TestListenerAttached(t *testing.T) {
-	var states []specs.ContainerProcessState
+	states := make(chan specs.ContainerProcessState, 2)
 	s := serve(t, ListenOptions{Attached: func(state *specs.ContainerProcessState) error {
-		states = append(states, *state)
-		if len(states) > 1 {
-			return fmt.Errorf("not one of ours")
+		states <- *state
+		if state.State.ID != "mine" {
+			return errors.New("not one of ours")
 		}
 		return nil
 	}}, Answer{})
@@ -237,8 +241,8 @@ func TestListenerAttached(t *testing.T) {
 	if _, errno := p.say("n %d 16 1", unix.SYS_PTRACE); errno != unix.EPERM {
 		t.Errorf("%v, want EPERM", errno)
 	}
-	if call := s.only(t); call.Process != 12 || len(states) != 1 || states[0].State.ID != "mine" {
-		t.Errorf("%+v, %+v", call, states)
+	if call, state := s.only(t), <-states; call.Process != 12 || state.Pid != 12 || state.State.ID != "mine" {
+		t.Errorf("%+v, %+v", call, state)
 	}
 	refused := startProcess(t, s.path, processOptions{})
 	if err := <-s.reports; !strings.Contains(err.Error(), "not one of ours") {
