@@ -22,7 +22,6 @@ import (
 // embedded service. Its goroutines end with close.
 type container struct {
 	plan    *policy.Plan
-	limits  policy.StoreLimits
 	rootfs  string // absolute path of its root file system
 	proc    procfs
 	cgroup  func(pid int) (string, error) // absolute path of a process's cgroup v2 directory
@@ -64,7 +63,6 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 	undo.add(func() { removeEmpty(plan.Paths.Events(key)) })
 	c := &container{
 		plan:         plan,
-		limits:       limits,
 		proc:         "/proc",
 		cgroup:       bpf.CgroupPath,
 		members:      &members{paths: plan.Paths},

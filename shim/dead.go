@@ -45,7 +45,7 @@ func releaseDead(ctx context.Context, id, bundle string, status containerdshim.S
 		logger.Warn("shimward: processes of the container are still there, and so their guard stays")
 		return
 	}
-	recordDead(ctx, plan, status)
+	recordDead(ctx, plan, &status)
 	removeState(ctx, plan.Paths, key)
 }
 
@@ -66,7 +66,8 @@ func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
 	return policy.ParsePlan(raw)
 }
 
-func recordDead(ctx context.Context, plan *policy.Plan, status containerdshim.StopStatus) {
+// recordDead records the end of a container whose shim did not. status is nil where nobody knows how it ended.
+func recordDead(ctx context.Context, plan *policy.Plan, status *containerdshim.StopStatus) {
 	logger := log.G(ctx).WithField("container", plan.Identity.ID)
 	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key), policy.DefaultConfig().Store.ContainerBytes())
 	if err != nil {
@@ -75,10 +76,13 @@ func recordDead(ctx context.Context, plan *policy.Plan, status containerdshim.St
 	}
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
-		Container: eventContainer(&plan.Identity), ExitCode: &status.ExitStatus,
-		Message: "the container was deleted after its shim had ended without deleting it: what it did in between has no events",
+		Container: eventContainer(&plan.Identity),
+		Message:   "the container was deleted after its shim had ended without deleting it: what it did in between has no events",
 	}
-	if status.Pid > 0 {
+	if status != nil {
+		e.ExitCode = &status.ExitStatus
+	}
+	if status != nil && status.Pid > 0 {
 		e.Process = &event.Process{PID: status.Pid, Container: plan.Identity.ID, Origin: &event.Origin{Kind: originEntrypoint, PID: status.Pid}}
 	}
 	if err := errors.Join(store.Append(e), store.Close()); err != nil {
@@ -100,7 +104,8 @@ func populated(paths policy.Paths, key string) bool {
 }
 
 // reconcileNode releases what containers left that no longer are: shims can be
-// killed, and with the daemon gone nobody runs `delete`.
+// killed, and with the daemon gone nobody runs `delete`. It also keeps the
+// node's event store within its bounds.
 func reconcileNode(ctx context.Context, configFile string) {
 	config, _, err := nodeconfig.Load(configFile)
 	if err != nil {
@@ -108,6 +113,9 @@ func reconcileNode(ctx context.Context, configFile string) {
 	}
 	if err := reconcile(ctx, config.Paths); err != nil {
 		log.G(ctx).WithError(err).Warn("shimward: clean up after containers that are gone")
+	}
+	if _, err := event.Sweep(config.Paths.Log, config.Store.NodeBytes(), config.Store.EndedContainers); err != nil {
+		log.G(ctx).WithError(err).Warn("shimward: keep the event store within its bounds")
 	}
 }
 
@@ -124,9 +132,13 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 		return err
 	}
 	for _, entry := range entries {
-		if !keep(entry.Name()) {
-			removeState(ctx, paths, entry.Name())
+		if keep(entry.Name()) {
+			continue
 		}
+		if plan, err := readPlan(paths, entry.Name()); err == nil {
+			recordDead(ctx, plan, nil)
+		}
+		removeState(ctx, paths, entry.Name())
 	}
 	return nil
 }

@@ -128,6 +128,9 @@ func TestReconcile(t *testing.T) {
 	if exists(folder) {
 		t.Error("kept a container that is gone")
 	}
+	if events := storedEvents(t, &container{plan: plan}); len(events) != 1 || events[0].Kind != event.KindDeleted || events[0].ExitCode != nil {
+		t.Errorf("recorded %+v", events)
+	}
 }
 
 func TestMembers(t *testing.T) {

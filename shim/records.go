@@ -116,7 +116,4 @@ func (c *container) finish(ctx context.Context) {
 	c.record(event.Event{Kind: event.KindDeleted})
 	c.close()
 	removeState(ctx, c.plan.Paths, c.plan.Identity.Key)
-	if _, err := event.Sweep(c.plan.Paths.Log, c.limits.NodeBytes(), c.limits.EndedContainers); err != nil {
-		c.logger(ctx).WithError(err).Warn("shimward: sweep the event store")
-	}
 }
