@@ -126,6 +126,16 @@ static __always_inline void name_gate(struct deed *deed, struct task_struct *tas
 	}
 }
 
+/* What the tracer reads of the tracee from here on has been told with this. */
+static __always_inline void trace_begins(struct deed *deed, struct task_struct *tracer,
+					 struct task_struct *tracee)
+{
+	struct guard *keeper = bpf_task_storage_get(&guards, tracer, NULL, 0);
+
+	if (keeper)
+		mark_told(deed, keeper, (u64)tracee->group_leader);
+}
+
 /* Opening a mem file asks too, with the other kind of credentials, after
  * file_open. LeakSanitizer attaches to a process whose memory it shares.
  */
@@ -134,6 +144,7 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct deed deed = {.target = address_of(child)};
+	int refusal;
 
 	if (ret || !(mode & PTRACE_MODE_ATTACH) || !(mode & PTRACE_MODE_REALCREDS))
 		return ret;
@@ -142,7 +153,10 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
 	name_gate(&deed, task);
-	return gate(&deed, -EPERM);
+	refusal = gate(&deed, -EPERM);
+	if (!refusal && deed.vector == VECTOR_PTRACE)
+		trace_begins(&deed, task, child);
+	return refusal;
 }
 
 /* The current task asks its parent to trace it: the parent is who gets the access. */
@@ -158,6 +172,7 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 		.flags = FLAG_TRACEME,
 	};
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	int refusal;
 
 	if (ret)
 		return ret;
@@ -166,7 +181,10 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 		deed.flags |= FLAG_COMPAT;
 	deed.actor_cgroup = guard_of(parent, deed.actor, &deed.actor_guard);
 	deed.target_cgroup = guard_of(task, deed.target, &deed.target_guard);
-	return gate(&deed, -EPERM);
+	refusal = gate(&deed, -EPERM);
+	if (!refusal)
+		trace_begins(&deed, parent, task);
+	return refusal;
 }
 
 #endif

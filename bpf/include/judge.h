@@ -153,23 +153,36 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64
 	return 0;
 }
 
-/* Tells whether a record just like this one was written a moment ago: the access
- * sensor fires for each page, and a gigabyte is one thing to tell, not 250,000.
- * keeper is the guard that remembers: the actor's, or an unguarded actor's target's.
+/* keeper is the guard that remembers what was told last: the actor's, or an
+ * unguarded actor's target's. peer is the address of the other side.
+ */
+static __always_inline void mark_told(struct deed *deed, struct guard *keeper, u64 peer)
+{
+	keeper->last_peer = peer;
+	keeper->last_what = deed->vector << 16 | deed->operation << 8 | deed->flags;
+	keeper->last_time = bpf_ktime_get_boot_ns();
+}
+
+/* Tells whether a record like this one was written already: the access sensor
+ * fires for each page, and a gigabyte is one thing to tell, not 250,000. Nor is
+ * each word that a tracer reads of a process which it was seen to attach to.
  */
 static __always_inline bool repeats(struct deed *deed, struct guard *keeper)
 {
-	u64 peer = deed->actor_guard ? deed->target : deed->actor, now = bpf_ktime_get_boot_ns();
-	u32 what = deed->vector << 16 | deed->operation << 8 | deed->flags;
+	u64 peer = deed->actor_guard ? deed->target : deed->actor;
+	u32 what = deed->vector << 16 | deed->operation << 8 | deed->flags, last;
 
 	if (!keeper || deed->verdict != VERDICT_OBSERVED)
 		return false;
-	if (keeper->last_peer == peer && keeper->last_what == what &&
-	    now - keeper->last_time < SUPPRESS_NS)
-		return true;
-	keeper->last_peer = peer;
-	keeper->last_what = what;
-	keeper->last_time = now;
+	last = keeper->last_what;
+	if (keeper->last_peer == peer) {
+		if (deed->vector == VECTOR_PTRACE && last >> 16 == VECTOR_PTRACE &&
+		    deed->operation <= (last >> 8 & 0xff))
+			return true;
+		if (last == what && bpf_ktime_get_boot_ns() - keeper->last_time < SUPPRESS_NS)
+			return true;
+	}
+	mark_told(deed, keeper, peer);
 	return false;
 }
 
