@@ -1,0 +1,113 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cilium/ebpf/btf"
+
+	"github.com/shimward/shimward/internal/testenv"
+)
+
+// Every field that the programs read is found on every kernel that there is a
+// description of: the running one, and those that scripts/fetch-kernel got.
+// An inode's change time has had three names; each kernel must have one of them.
+func TestRelocations(t *testing.T) {
+	kernels := map[string]*btf.Spec{}
+	running, err := btf.LoadKernelSpec()
+	if err != nil {
+		testenv.Missing(t, "a kernel with BTF: "+err.Error())
+	}
+	kernels["running"] = running
+	for _, image := range fetchedKernels(t) {
+		kernels[filepath.Base(filepath.Dir(image))] = extractBTF(t, image)
+	}
+	if len(kernels) < 3 {
+		testenv.Missing(t, "two more kernels than the running one: `scripts/fetch-kernel 6.1`, `scripts/fetch-kernel 6.12`")
+	}
+	for name, target := range kernels {
+		t.Run(name, func(t *testing.T) { checkRelocations(t, target) })
+	}
+}
+
+func checkRelocations(t *testing.T, target *btf.Spec) {
+	t.Helper()
+	spec, err := loadKernel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	times := make(map[string]bool)
+	var checked int
+	for name, program := range spec.Programs {
+		for i := range program.Instructions {
+			relocation := btf.CORERelocationMetadata(&program.Instructions[i])
+			if relocation == nil {
+				continue
+			}
+			fixups, err := btf.CORERelocate([]*btf.CORERelocation{relocation}, []*btf.Spec{target}, binary.LittleEndian,
+				func(btf.Type) (btf.TypeID, error) { return 0, errors.New("no local type is named") })
+			if err != nil {
+				t.Errorf("%s: %v: %v", name, relocation, err)
+				continue
+			}
+			checked++
+			found := !strings.HasSuffix(fixups[0].String(), "=poison")
+			if what := relocation.String(); strings.Contains(what, `Struct:"inode___before`) {
+				times[what] = times[what] || found
+			} else if strings.Contains(what, `Struct:"inode"`) {
+				times["now"] = times["now"] || found
+			} else if !found {
+				t.Errorf("%s: %v is not on this kernel", name, relocation)
+			}
+		}
+	}
+	if checked < 100 {
+		t.Errorf("%d relocations were checked", checked)
+	}
+	if !slices.Contains(slices.Collect(maps.Values(times)), true) {
+		t.Errorf("an inode has no change time that the programs know: %v", times)
+	}
+}
+
+// fetchedKernels are the images that scripts/fetch-kernel put into the cache.
+func fetchedKernels(t *testing.T) []string {
+	t.Helper()
+	cache := os.Getenv("SHIMWARD_CACHE")
+	if cache == "" {
+		user, err := os.UserCacheDir()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cache = filepath.Join(user, "shimward")
+	}
+	images, err := filepath.Glob(filepath.Join(cache, "kernels", "*", "vmlinuz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return images
+}
+
+func extractBTF(t *testing.T, image string) *btf.Spec {
+	t.Helper()
+	raw := filepath.Join(t.TempDir(), "btf")
+	if out, err := exec.CommandContext(t.Context(), "../scripts/extract-btf", image, raw).CombinedOutput(); err != nil {
+		t.Fatalf("extract the BTF of %s: %v: %s", image, err, out)
+	}
+	file, err := os.Open(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	spec, err := btf.LoadSpecFromReader(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return spec
+}
