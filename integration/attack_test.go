@@ -48,7 +48,7 @@ func startVictim(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 // attack runs the emulation in a container of its own to its end.
 func attack(t *testing.T, n *node.Node, spec node.Spec, args ...string) emulate.Report {
 	t.Helper()
-	spec.Args = append([]string{"/bin/shimward", "emulate", "--json"}, args...)
+	spec.Args = append([]string{"/bin/shimward", "emulate", "--json", "--timeout=3m"}, args...)
 	spec.Capabilities = attackCapabilities()
 	return report(t, mustRun(t, n, spec))
 }
