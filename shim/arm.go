@@ -6,8 +6,6 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shimward/shimward/event"
 )
 
@@ -24,8 +22,8 @@ const (
 
 // watchArmed sees to it that the container's program runs under guard. before
 // is the executable of its init when it was not yet started: the runtime's. A
-// container whose program runs without a guard is killed.
-func (c *container) watchArmed(ctx context.Context, before os.FileInfo) {
+// container whose program runs without a guard is killed, with all its processes.
+func (c *container) watchArmed(ctx context.Context, before os.FileInfo, kill func() error) {
 	pid := c.origins.initPID()
 	ticker := time.NewTicker(armPoll)
 	defer ticker.Stop()
@@ -44,7 +42,7 @@ func (c *container) watchArmed(ctx context.Context, before os.FileInfo) {
 				running = time.Now()
 			}
 			if time.Since(running) > armGrace {
-				c.killUnguarded(pid, armedErr)
+				c.killUnguarded(kill, armedErr)
 				return
 			}
 		case time.Since(begin) > armDeadline:
@@ -59,13 +57,13 @@ func (c *container) watchArmed(ctx context.Context, before os.FileInfo) {
 	}
 }
 
-func (c *container) killUnguarded(pid int, why error) {
-	message := "init ran without its guard, and was killed"
+func (c *container) killUnguarded(kill func() error, why error) {
+	message := "the container ran without its guard, and was killed"
+	if err := kill(); err != nil {
+		message = fmt.Sprintf("the container runs without its guard, and could not be killed (%v)", err)
+	}
 	if why != nil {
 		message += ": " + why.Error()
-	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil {
-		message = fmt.Sprintf("init runs without its guard, and could not be killed: %v", err)
 	}
 	c.notice(event.SeverityCritical, message)
 	c.logger(c.context).Error("shimward: " + message)

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/containerd/v2/pkg/shutdown"
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -128,7 +129,11 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		return response, err
 	}
 	c.recordStart(ctx, "", int(response.GetPid()))
-	c.running.Go(func() { c.watchArmed(c.context, before) })
+	kill := func() error {
+		_, err := s.Kill(c.context, &task.KillRequest{ID: r.GetID(), Signal: uint32(unix.SIGKILL), All: true})
+		return err
+	}
+	c.running.Go(func() { c.watchArmed(c.context, before, kill) })
 	return response, nil
 }
 
