@@ -81,7 +81,8 @@ static void fork_wait(long i)
 
 static long map_pages(long calls)
 {
-	pages = mmap(NULL, calls * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pages = mmap(NULL, calls * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		     -1, 0);
 	if (pages == MAP_FAILED)
 		die("mmap");
 	// One fault a page is what is timed, so no page may be a huge one.
@@ -94,12 +95,9 @@ static const struct {
 	void (*call)(long i);
 	long calls;
 } operations[] = {
-	{ "open+close file", open_file, 40000 },
-	{ "open+close /proc/self/status", open_status, 20000 },
-	{ "getppid", getppid_call, 1000000 },
-	{ "page fault", page_fault, 20000 },
-	{ "mmap+munmap", map_unmap, 40000 },
-	{ "fork+exit+wait", fork_wait, 500 },
+	{"open+close file", open_file, 40000}, {"open+close /proc/self/status", open_status, 20000},
+	{"getppid", getppid_call, 1000000},    {"page fault", page_fault, 20000},
+	{"mmap+munmap", map_unmap, 40000},     {"fork+exit+wait", fork_wait, 500},
 };
 
 int main(void)
