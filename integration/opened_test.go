@@ -30,8 +30,10 @@ func TestOpenedElsewhere(t *testing.T) {
 	defer mem.Close()
 
 	for _, mode := range []string{"runc", "audit", "enforce"} {
-		spec := node.Spec{ID: "opened-" + mode, Runtime: node.Shimward, PIDOf: victim,
-			Annotations: map[string]string{annotationMode: mode}}
+		spec := node.Spec{
+			ID: "opened-" + mode, Runtime: node.Shimward, PIDOf: victim,
+			Annotations: map[string]string{annotationMode: mode},
+		}
 		if mode == "runc" {
 			spec.Runtime, spec.Annotations = node.Runc, nil
 		}

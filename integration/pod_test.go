@@ -51,7 +51,7 @@ func TestPod(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			id := start(name)
 			// The victim may not have planted its secret yet: emulate says so with 2.
-			result := execUntil(t, client, id, "/bin/shimward", "emulate", "--json", "proc-mem-read", "process-vm-readv")
+			result := execUntil(ctx, t, client, id, "/bin/shimward", "emulate", "--json", "proc-mem-read", "process-vm-readv")
 			attacks := report(t, result)
 			for _, r := range attacks.Results {
 				if r.Through() == stopped {
@@ -105,9 +105,8 @@ func podContainer(name string, args []string) *runtime.ContainerConfig {
 }
 
 // execUntil runs a command in a container until it does not exit with 2.
-func execUntil(t *testing.T, client runtime.RuntimeServiceClient, id string, command ...string) node.Result {
+func execUntil(ctx context.Context, t *testing.T, client runtime.RuntimeServiceClient, id string, command ...string) node.Result {
 	t.Helper()
-	ctx := testContext(t)
 	for {
 		out, err := client.ExecSync(ctx, &runtime.ExecSyncRequest{ContainerId: id, Cmd: command})
 		if err != nil {

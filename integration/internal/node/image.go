@@ -22,7 +22,6 @@ import (
 
 const (
 	// Image is the name of the image with busybox and shimward.
-
 	Image = "localhost/shimward/busybox:test"
 	// pauseName is what containerd's Kubernetes side makes its sandboxes from.
 	pauseName = "registry.k8s.io/pause:3.10.2"
