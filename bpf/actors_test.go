@@ -177,7 +177,11 @@ func fail(err error) int {
 }
 
 func playVictim(input *bufio.Reader) int {
-	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	flags := unix.MAP_PRIVATE | unix.MAP_ANON
+	if runtime.GOARCH == "amd64" {
+		flags |= 0x40 // MAP_32BIT: where a system call by the 32-bit entry can reach it
+	}
+	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
 		return fail(err)
 	}

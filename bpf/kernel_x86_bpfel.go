@@ -308,6 +308,7 @@ const (
 	kernelProgTryGuard             = "try_guard"
 	kernelVarActionType            = "action_type"
 	kernelVarDirectionType         = "direction_type"
+	kernelVarGuardsLost            = "guards_lost"
 	kernelVarLearnedFileType       = "learned_file_type"
 	kernelVarLearnedNodeType       = "learned_node_type"
 	kernelVarLsmCalled             = "lsm_called"
@@ -405,6 +406,7 @@ type kernelMapSpecs struct {
 type kernelVariableSpecs struct {
 	ActionType      *ebpf.VariableSpec `ebpf:"action_type"`
 	DirectionType   *ebpf.VariableSpec `ebpf:"direction_type"`
+	GuardsLost      *ebpf.VariableSpec `ebpf:"guards_lost"`
 	LearnedFileType *ebpf.VariableSpec `ebpf:"learned_file_type"`
 	LearnedNodeType *ebpf.VariableSpec `ebpf:"learned_node_type"`
 	LsmCalled       *ebpf.VariableSpec `ebpf:"lsm_called"`
@@ -469,6 +471,7 @@ func (m *kernelMaps) Close() error {
 type kernelVariables struct {
 	ActionType      *ebpf.Variable `ebpf:"action_type"`
 	DirectionType   *ebpf.Variable `ebpf:"direction_type"`
+	GuardsLost      *ebpf.Variable `ebpf:"guards_lost"`
 	LearnedFileType *ebpf.Variable `ebpf:"learned_file_type"`
 	LearnedNodeType *ebpf.Variable `ebpf:"learned_node_type"`
 	LsmCalled       *ebpf.Variable `ebpf:"lsm_called"`

@@ -33,10 +33,15 @@ enum call {
 #error "no system call numbers for this architecture"
 #endif
 
-/* entered is the number of the system call that task is in, as its entry numbers
- * it. The numbers of an io_uring worker's registers are left over from the call
- * that made it.
+/* Returns the number of the system call that the task is in, as its entry numbers
+ * it. What an io_uring worker's registers have is left over from the call that made it.
  */
+static __always_inline u32 call_number(struct task_struct *task, struct call_registers *regs)
+{
+	return task->flags & PF_IO_WORKER ? 0 : arch_call(regs);
+}
+
+/* Returns what the system call that the task is in can do: enum call. */
 static __always_inline u32 call_of(struct task_struct *task, struct call_registers *regs)
 {
 	u64 nr = arch_call(regs);

@@ -45,7 +45,7 @@ static __always_inline void current_acts(struct deed *deed, struct task_struct *
 
 	deed->actor = bpf_get_current_task();
 	deed->actor_cgroup = guard_of(task, deed->actor, &deed->actor_guard);
-	deed->call = arch_call(regs);
+	deed->call = call_number(task, regs);
 	if (arch_is_compat(task))
 		deed->flags |= FLAG_COMPAT;
 }
@@ -176,7 +176,7 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 
 	if (ret)
 		return ret;
-	deed.call = arch_call(regs);
+	deed.call = call_number(task, regs);
 	if (arch_is_compat(task))
 		deed.flags |= FLAG_COMPAT;
 	deed.actor_cgroup = guard_of(parent, deed.actor, &deed.actor_guard);

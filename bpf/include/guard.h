@@ -82,11 +82,13 @@ int BPF_PROG(guard_fork, struct task_struct *child)
 
 	if (!guard)
 		return 0;
-	if (!bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE))
+	if (!bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
 		/* A child without a guard is still known by its cgroup; its parent, which
 		 * could go on making children until one is not, ends here.
 		 */
+		guards_lost = 1;
 		bpf_send_signal(SIGKILL);
+	}
 	return 0;
 }
 

@@ -8,6 +8,7 @@
 #ifndef SHIMWARD_TASK_H
 #define SHIMWARD_TASK_H
 
+#include <linux/version.h>
 #include "state.h"
 
 #define CGROUP_DEPTH 24
@@ -103,9 +104,22 @@ __noinline u64 enrolled_cgroup(u64 address)
 	return 0;
 }
 
-/* Returns the container of a task that has no guard in its storage but ought to:
- * where storage failed the kernel (before 6.2 a lookup fails when it preempts
- * another), the workload is still known by where it is.
+/* Set when a guard could not be passed on: see guard_fork. */
+u32 guards_lost;
+
+extern int LINUX_KERNEL_VERSION __kconfig;
+
+/* Tells whether a task without a guard may be one that ought to have one: a guard
+ * was lost, or the lookup failed. Before 6.2 (commit e8b02296a6b8) it does when it
+ * preempts another one on the same CPU.
+ */
+static __always_inline bool may_stray(void)
+{
+	return LINUX_KERNEL_VERSION < KERNEL_VERSION(6, 2, 0) || guards_lost;
+}
+
+/* Returns the container that a task without a guard is in all the same: the
+ * workload is still known by where it is.
  */
 __noinline u64 stray_cgroup(u64 task)
 {

@@ -91,7 +91,7 @@ static __always_inline int caught_in_mem(void *ctx, u32 kind)
 static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_struct *task,
 				      struct pt_regs *regs, u32 kind)
 {
-	deed->call = arch_call(regs);
+	deed->call = call_number(task, regs);
 	if (kind & CALL_COMPAT)
 		deed->flags |= FLAG_COMPAT;
 	if (kind & CALL_VM) {
@@ -146,11 +146,17 @@ static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struc
 
 	if (!mine && !(kind & CALL_ANY))
 		return;
-	deed.actor_cgroup = mine ? mine->cgroup : stray_cgroup(deed.actor);
+	if (mine)
+		deed.actor_cgroup = mine->cgroup;
+	else if (may_stray())
+		deed.actor_cgroup = stray_cgroup(deed.actor);
 	if (owner) {
 		deed.target = address_of(owner);
 		theirs = bpf_task_storage_get(&guards, owner, NULL, 0);
-		deed.target_cgroup = theirs ? theirs->cgroup : stray_cgroup(deed.target);
+		if (theirs)
+			deed.target_cgroup = theirs->cgroup;
+		else if (may_stray())
+			deed.target_cgroup = stray_cgroup(deed.target);
 		if (owner->group_leader == task->group_leader)
 			return;
 	}
@@ -175,7 +181,7 @@ static __always_inline void touch_self(void *ctx, struct task_struct *task, stru
 	if (!mine || caught_in_mem(ctx, kind) != OPERATION_WRITE)
 		return;
 	deed.operation = OPERATION_WRITE;
-	deed.call = arch_call(regs);
+	deed.call = call_number(task, regs);
 	deed.flags = kind & CALL_COMPAT ? FLAG_COMPAT : 0;
 	deed.actor = deed.target = bpf_get_current_task();
 	deed.actor_guard = deed.target_guard = address_of(mine);
