@@ -38,7 +38,8 @@ type specView struct {
 		Args []string `json:"args"`
 	} `json:"process"`
 	Linux struct {
-		Seccomp json.RawMessage `json:"seccomp"`
+		Seccomp     json.RawMessage `json:"seccomp"`
+		CgroupsPath string          `json:"cgroupsPath"`
 	} `json:"linux"`
 }
 

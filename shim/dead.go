@@ -27,10 +27,15 @@ const young = time.Minute
 // cannot do: the container is deleted all the same.
 func releaseDead(ctx context.Context, id, bundle string, status containerdshim.StopStatus) {
 	logger := log.G(ctx).WithField("container", id)
-	run := runOf(bundle)
+	spec, err := readSpec(bundle)
+	if err != nil {
+		return // it was never created
+	}
+	run := hooks.RunOf(spec.text)
 	if run == "" {
 		return // it was never guarded
 	}
+	defer cleanCgroups(spec)
 	key := policy.Key(id, bundle)
 	paths := policy.Paths{Run: run}
 	plan, err := readPlan(paths, key)
@@ -49,13 +54,17 @@ func releaseDead(ctx context.Context, id, bundle string, status containerdshim.S
 	removeState(ctx, plan.Paths, key)
 }
 
-// runOf is the folder of shimward's state that a guarded bundle's hooks name, or "".
-func runOf(bundle string) string {
-	spec, err := readSpec(bundle)
+func cleanCgroups(spec *specFile) {
+	view, err := spec.view()
 	if err != nil {
-		return ""
+		return
 	}
-	return hooks.RunOf(spec.text)
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return
+	}
+	defer mounts.Close() //nolint:errcheck // opened for reading
+	removeCgroups(mounts, view.Linux.CgroupsPath)
 }
 
 func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {

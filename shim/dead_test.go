@@ -3,6 +3,7 @@ package shim
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,10 +84,35 @@ func TestReleaseDeadOfTheUnguarded(t *testing.T) {
 		if config != "" {
 			bundle = bundleWith(t, config)
 		}
-		if run := runOf(bundle); run != "" {
-			t.Errorf("%s: found %q", name, run)
-		}
 		releaseDead(t.Context(), "x", bundle, containerdshim.StopStatus{})
+		if after, err := os.ReadFile(filepath.Join(bundle, "config.json")); err == nil && string(after) != config {
+			t.Errorf("%s: changed it", name)
+		}
+	}
+}
+
+func TestRemoveCgroups(t *testing.T) {
+	v1, v2, other := t.TempDir(), t.TempDir(), t.TempDir()
+	mounts := "30 20 0:1 / " + v1 + " rw - cgroup cgroup rw,cpu\n" +
+		"31 20 0:2 / " + v2 + " rw shared:4 - cgroup2 cgroup2 rw\n" +
+		"32 20 0:3 / " + other + " rw - tmpfs tmpfs rw\n33 20 0:3 /x " + other + " rw - cgroup cgroup rw\nbroken\n"
+	for _, root := range []string{v1, v2, other} {
+		for _, path := range []string{"ns/empty", "ns/full/child"} {
+			if err := os.MkdirAll(filepath.Join(root, path), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, path := range []string{"/ns/empty", "/ns/full", "/", "", "ns/full/child", "system.slice:x:y", "/../../etc"} {
+		removeCgroups(strings.NewReader(mounts), path)
+	}
+	for root, gone := range map[string]bool{v1: true, v2: true, other: false} {
+		if exists(filepath.Join(root, "ns/empty")) == gone {
+			t.Errorf("%s: the empty one is gone: %v", root, !gone)
+		}
+		if !exists(filepath.Join(root, "ns/full/child")) {
+			t.Errorf("%s: removed one that was not empty, or not named", root)
+		}
 	}
 }
 

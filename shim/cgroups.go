@@ -1,0 +1,39 @@
+package shim
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// removeCgroups removes what is left of a container's cgroups, by the spec's
+// linux.cgroupsPath, in every hierarchy of mountinfo, the text of
+// /proc/self/mountinfo. A runtime that is killed in the middle of its `create`,
+// as it is when its shim is killed, leaves them, and its `delete` does not know
+// of them. A cgroup with processes or cgroups in it stays: the kernel refuses.
+// Paths of systemd's are left to systemd, which removes empty scopes itself.
+func removeCgroups(mountinfo io.Reader, cgroupsPath string) {
+	if !filepath.IsAbs(cgroupsPath) || filepath.Clean(cgroupsPath) == "/" || strings.Contains(cgroupsPath, ":") {
+		return
+	}
+	lines := bufio.NewScanner(mountinfo)
+	for lines.Scan() {
+		if root, ok := cgroupMount(lines.Text()); ok {
+			// rmdir(2): it can be nothing but an empty cgroup.
+			_ = os.Remove(filepath.Join(root, filepath.Clean(cgroupsPath)))
+		}
+	}
+}
+
+// cgroupMount is where a line of mountinfo (proc_pid_mountinfo(5)) says that the root of a cgroup hierarchy is.
+func cgroupMount(line string) (string, bool) {
+	before, after, ok := strings.Cut(line, " - ")
+	fields := strings.Fields(before)
+	if !ok || len(fields) < 5 || fields[3] != "/" {
+		return "", false
+	}
+	kind, _, _ := strings.Cut(after, " ")
+	return fields[4], kind == "cgroup" || kind == "cgroup2"
+}
