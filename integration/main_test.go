@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // patience is how long a test waits for anything. It is generous: emulated CPUs
@@ -29,9 +30,7 @@ func testContext(t *testing.T) context.Context {
 // anything is left of its containers then.
 func startNode(t *testing.T, options node.Options) *node.Node {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		missing(t, "root")
-	}
+	testenv.Root(t)
 	options.Engines = engines(t)
 	ctx := testContext(t)
 	n, err := node.Start(ctx, options)
@@ -69,26 +68,16 @@ func folder(t *testing.T, variable, label, fallback, what string) string {
 		dir = fallback
 	}
 	if dir == "" {
-		missing(t, label)
+		testenv.Missing(t, label)
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := exec.LookPath(filepath.Join(abs, what)); err != nil {
-		missing(t, label)
+		testenv.Missing(t, label)
 	}
 	return abs
-}
-
-// missing skips a test for want of something. In CI that is a failure: there
-// everything is installed.
-func missing(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("missing in CI: %s", what)
-	}
-	t.Skipf("missing: %s", what)
 }
 
 func mustRun(t *testing.T, n *node.Node, spec node.Spec) node.Result {
