@@ -2,10 +2,12 @@ package shim
 
 import (
 	"bufio"
+	"errors"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // removeCgroups removes what is left of a container's cgroups, by the spec's
@@ -14,17 +16,25 @@ import (
 // as it is when its shim is killed, leaves them, and its `delete` does not know
 // of them. A cgroup with processes or cgroups in it stays: the kernel refuses.
 // Paths of systemd's are left to systemd, which removes empty scopes itself.
-func removeCgroups(mountinfo io.Reader, cgroupsPath string) {
+// It returns how many are left.
+func removeCgroups(mountinfo io.Reader, cgroupsPath string) int {
 	if !filepath.IsAbs(cgroupsPath) || filepath.Clean(cgroupsPath) == "/" || strings.Contains(cgroupsPath, ":") {
-		return
+		return 0
 	}
+	left := 0
 	lines := bufio.NewScanner(mountinfo)
 	for lines.Scan() {
-		if root, ok := cgroupMount(lines.Text()); ok {
-			// rmdir(2): it can be nothing but an empty cgroup.
-			_ = os.Remove(filepath.Join(root, filepath.Clean(cgroupsPath)))
+		root, ok := cgroupMount(lines.Text())
+		if !ok {
+			continue
+		}
+		// rmdir(2): it can be nothing but an empty cgroup.
+		err := unix.Rmdir(filepath.Join(root, filepath.Clean(cgroupsPath)))
+		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
+			left++
 		}
 	}
+	return left
 }
 
 // cgroupMount is where a line of mountinfo (proc_pid_mountinfo(5)) says that the root of a cgroup hierarchy is.

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,7 @@ func releaseDead(ctx context.Context, id, bundle string, status containerdshim.S
 	if run == "" {
 		return // it was never guarded
 	}
-	defer cleanCgroups(spec)
+	defer cleanCgroups(ctx, spec)
 	key := policy.Key(id, bundle)
 	paths := policy.Paths{Run: run}
 	plan, err := readPlan(paths, key)
@@ -54,17 +55,30 @@ func releaseDead(ctx context.Context, id, bundle string, status containerdshim.S
 	removeState(ctx, plan.Paths, key)
 }
 
-func cleanCgroups(spec *specFile) {
+// dying is how long the processes of a killed runtime may take to end.
+const dying = time.Second
+
+// cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
+func cleanCgroups(ctx context.Context, spec *specFile) {
 	view, err := spec.view()
 	if err != nil {
 		return
 	}
-	mounts, err := os.Open("/proc/self/mountinfo")
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return
 	}
-	defer mounts.Close() //nolint:errcheck // opened for reading
-	removeCgroups(mounts, view.Linux.CgroupsPath)
+	ctx, cancel := context.WithTimeout(ctx, dying)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for removeCgroups(bytes.NewReader(mounts), view.Linux.CgroupsPath) > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
