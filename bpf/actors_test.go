@@ -29,6 +29,18 @@ func play(args []string) int {
 		return playGate("/proc/self/exe", args)
 	case "exec": // PATH PART…: as another executable
 		return fail(syscall.Exec(args[0], args, os.Environ()))
+	case "thread-exec": // PART…: of a thread that does not lead its group
+		failed := make(chan int)
+		for range 2 { // one of the two is not the main thread
+			go func() {
+				runtime.LockOSThread()
+				if unix.Gettid() == os.Getpid() {
+					select {}
+				}
+				failed <- fail(syscall.Exec("/proc/self/exe", append([]string{"part"}, args...), os.Environ()))
+			}()
+		}
+		return <-failed
 	case "victim":
 		return playVictim(input)
 	case "network":
@@ -162,7 +174,7 @@ func playReceive(args []string) int {
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:n])
 	if err != nil || len(messages) == 0 {
-		return fail(fmt.Errorf("no descriptor: %v", err))
+		return fail(fmt.Errorf("no descriptor: %w", err))
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -137,6 +138,9 @@ func call(program *ebpf.Program, context any) error {
 	}
 	return nil
 }
+
+// shut closes what was made to be looked at or to be pinned: nothing is lost if that fails.
+func shut(opened io.Closer) { _ = opened.Close() }
 
 // nodeDir is the folder of the node-wide pins. The object's hash is in its name:
 // another version's layout of maps is another folder, so that an upgrade leaves

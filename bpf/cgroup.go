@@ -29,7 +29,7 @@ func CgroupPath(pid int) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
 	}
-	defer mounts.Close()
+	defer shut(mounts)
 	lines := bufio.NewScanner(mounts)
 	for lines.Scan() {
 		if path, ok := cgroupIn(lines.Text(), within); ok {

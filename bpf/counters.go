@@ -26,7 +26,6 @@ func (n *Node) Counters(key string) (map[Counter]uint64, error) {
 		for verdict := range state.Counts[vector] {
 			for sensor, count := range state.Counts[vector][verdict] {
 				if count > 0 {
-					//nolint:gosec // indexes of small tables
 					counts[Counter{access.Vector(vector), access.Verdict(verdict), access.Sensor(sensor)}] = count
 				}
 			}

@@ -128,7 +128,7 @@ func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 	for relation, rule := range plan.Table() {
 		action, err := kernelActionOf(rule)
 		if err != nil {
-			return container, fmt.Errorf("the rule for %s: %w", access.Relation(relation), err) //nolint:gosec // an index of a small table
+			return container, fmt.Errorf("the rule for %s: %w", access.Relation(relation), err)
 		}
 		container.Actions[relation] = action
 	}

@@ -93,18 +93,18 @@ func bootTime() (time.Time, error) {
 
 // watchFlows attaches the flow programs to the container's cgroup and pins the links.
 func (n *Node) watchFlows(key, cgroupPath string) error {
-	cgroup, err := os.Open(cgroupPath)
+	cgroup, err := os.Open(cgroupPath) //nolint:gosec // the container's own cgroup, from the kernel
 	if err != nil {
 		return err
 	}
-	defer cgroup.Close()
+	defer shut(cgroup)
 	for _, flow := range flowPrograms {
 		program, err := n.program(flow.name)
 		if err != nil {
 			return err
 		}
 		attached, err := link.AttachRawLink(link.RawLinkOptions{
-			Target:  int(cgroup.Fd()), //nolint:gosec // a descriptor is an int
+			Target:  int(cgroup.Fd()),
 			Program: program,
 			Attach:  flow.kind,
 		})
@@ -112,7 +112,7 @@ func (n *Node) watchFlows(key, cgroupPath string) error {
 			return fmt.Errorf("attach %s: %w", flow.name, err)
 		}
 		err = attached.Pin(filepath.Join(n.paths.Pins(key), pinLink(flow.name)))
-		attached.Close()
+		shut(attached)
 		if err != nil {
 			return fmt.Errorf("pin %s: %w", flow.name, err)
 		}

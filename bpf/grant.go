@@ -30,7 +30,7 @@ func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
 	if err != nil {
 		return fmt.Errorf("open the container's root %s: %w", rootfs, err)
 	}
-	defer unix.Close(root)
+	defer func() { _ = unix.Close(root) }()
 	for path, scope := range scopes {
 		found, err := n.inspect(root, path)
 		if err != nil {
@@ -62,7 +62,7 @@ func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 	if err != nil {
 		return kernelLearnedFile{}, err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	var stat unix.Stat_t
 	if err := unix.Fstat(fd, &stat); err != nil {
 		return kernelLearnedFile{}, err

@@ -30,6 +30,7 @@ func TestGuardIsInherited(t *testing.T) {
 		"out of the cgroup":        {"escape", root, "vm-read"},
 		"by a child out of it":     {"escape", root, "fork", "vm-read"},
 		"into a cgroup below":      {"escape", nested, "vm-read"},
+		"after a thread's exec":    {"thread-exec", "vm-read"},
 		"after another exec":       {"exec", "/proc/self/exe", "vm-read"},
 		"by a mem file, out of it": {"escape", root, "mem-read"},
 	} {

@@ -12,7 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
@@ -82,7 +83,7 @@ type container struct {
 // newContainer makes a cgroup for the plan; nothing is enrolled yet.
 func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 	t.Helper()
-	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-")
+	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-") //nolint:usetesting // a cgroup is no temporary folder
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,26 +95,40 @@ func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 	return &container{t: t, node: node, plan: plan, cgroup: cgroup, rootfs: "/"}
 }
 
-// removeCgroup kills what is in it and removes it and its children.
+// removeCgroup kills what is in it, waits until it is empty, and removes it and its children.
 func removeCgroup(path string) error {
+	events, err := os.Open(filepath.Join(path, "cgroup.events"))
+	if err != nil {
+		return err
+	}
+	defer shut(events)
 	if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
 		return err
 	}
-	deadline := time.Now().Add(5 * time.Second)
 	for {
-		children, err := filepath.Glob(filepath.Join(path, "*/cgroup.procs"))
+		// The kernel says POLLPRI when the file has changed since it was read.
+		state, err := io.ReadAll(io.NewSectionReader(events, 0, 1<<10))
 		if err != nil {
 			return err
 		}
-		for _, child := range children {
-			_ = os.Remove(filepath.Dir(child))
+		if strings.Contains(string(state), "populated 0") {
+			break
 		}
-		err = os.Remove(path)
-		if err == nil || time.Now().After(deadline) {
+		wait := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
+		if n, err := unix.Poll(wait, 5000); n == 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for %s to be empty: %d, %w", path, n, err)
+		}
+	}
+	children, err := filepath.Glob(filepath.Join(path, "*/cgroup.procs"))
+	if err != nil {
+		return err
+	}
+	for _, child := range children {
+		if err := os.Remove(filepath.Dir(child)); err != nil {
 			return err
 		}
-		time.Sleep(time.Millisecond)
 	}
+	return os.Remove(path)
 }
 
 // process is a process of the test's, which speaks with it line by line.

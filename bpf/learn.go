@@ -16,7 +16,7 @@ func learn(program *ebpf.Program) (kernelSettings, error) {
 	if err != nil {
 		return kernelSettings{}, fmt.Errorf("learn the kernel's layout: %w", err)
 	}
-	defer mem.Close()
+	defer shut(mem)
 	found := kernelLearnedNode{MemFd: uint32(mem.Fd())} //nolint:gosec // a descriptor is no more than an int32
 	if err := call(program, &found); err != nil {
 		return kernelSettings{}, fmt.Errorf("learn the kernel's layout: %w", err)

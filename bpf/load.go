@@ -47,16 +47,16 @@ func lock(paths policy.Paths) (func(), error) {
 		return nil, fmt.Errorf("lock the node: %w", err)
 	}
 	for {
-		err = unix.Flock(int(file.Fd()), unix.LOCK_EX) //nolint:gosec // a descriptor is an int
+		err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
 		if !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}
 	if err != nil {
-		file.Close()
+		shut(file)
 		return nil, fmt.Errorf("lock the node: %w", err)
 	}
-	return func() { file.Close() }, nil
+	return func() { shut(file) }, nil
 }
 
 // onBPFFS tells whether the folder, or the nearest one above it that exists, is on bpffs.
@@ -177,7 +177,7 @@ func attach(program *ebpf.Program, pin string) error {
 	if err != nil {
 		return err
 	}
-	defer attached.Close()
+	defer shut(attached)
 	return attached.Pin(pin)
 }
 
@@ -215,9 +215,8 @@ func learnSettings() (kernelSettings, error) {
 
 // explain keeps the end of a verifier's log, where it says why, out of a message of thousands of lines.
 func explain(err error) error {
-	var verifier *ebpf.VerifierError
-	if errors.As(err, &verifier) {
-		return fmt.Errorf("the kernel does not take a program: %-3w", verifier)
+	if verifier := (*ebpf.VerifierError)(nil); errors.As(err, &verifier) {
+		return fmt.Errorf("the kernel does not take a program: %w", err)
 	}
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("not permitted: root with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN is needed: %w", err)

@@ -28,7 +28,7 @@ func takesLSM() bool {
 	if err != nil {
 		return false
 	}
-	program.Close()
+	shut(program)
 	return true
 }
 
@@ -41,7 +41,7 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 			return fmt.Errorf("%w: attach %s: %w", errNoLSM, name, err)
 		}
 		err = attached.Pin(filepath.Join(dir, pinLink(name)))
-		attached.Close()
+		shut(attached)
 		if err != nil {
 			return fmt.Errorf("pin %s: %w", name, err)
 		}
@@ -50,7 +50,7 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer mem.Close()
+	defer shut(mem)
 	var called uint32
 	if err := collection.Variables["lsm_called"].Get(&called); err != nil {
 		return err
@@ -101,7 +101,7 @@ func writeOwnMemory() error {
 	if err != nil {
 		return err
 	}
-	defer mem.Close()
+	defer shut(mem)
 	target := new([8]byte)
 	_, err = mem.WriteAt([]byte{1}, int64(uintptr(unsafe.Pointer(target)))) //nolint:gosec // an address of one's own
 	runtime.KeepAlive(target)

@@ -133,7 +133,7 @@ func arguments(field []int8) []string {
 func rawBytes(field []int8) []byte {
 	raw := make([]byte, len(field))
 	for i, c := range field {
-		raw[i] = byte(c)
+		raw[i] = byte(c) //nolint:gosec // C's char is signed here; its bits are meant
 	}
 	return raw
 }

@@ -11,6 +11,9 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
+// The counters have a place for all that package access names.
+var _ [access.Vectors][access.Verdicts][access.Sensors]uint64 = kernelState{}.Counts
+
 // The kernel's side numbers everything as package access does.
 func TestVocabulary(t *testing.T) {
 	spec, err := loadKernel()
@@ -56,10 +59,6 @@ func TestVocabulary(t *testing.T) {
 		if !found {
 			t.Errorf("%s is not %d", name, want)
 		}
-	}
-	state := kernelState{}
-	if len(state.Counts) != access.Vectors || len(state.Counts[0]) != access.Verdicts || len(state.Counts[0][0]) != access.Sensors {
-		t.Errorf("counters of %d x %d x %d", len(state.Counts), len(state.Counts[0]), len(state.Counts[0][0]))
 	}
 }
 

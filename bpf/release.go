@@ -113,7 +113,7 @@ func keysOf(dir string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the map %s: %w", mapKeys, err)
 	}
-	defer keys.Close()
+	defer shut(keys)
 	var (
 		key   [keyLength]byte
 		id    uint64
@@ -133,7 +133,7 @@ func forget(dir string, key [keyLength]byte) error {
 	if err != nil {
 		return ignoreMissing(err)
 	}
-	defer keys.Close()
+	defer shut(keys)
 	var id uint64
 	if err := keys.Lookup(key, &id); err != nil {
 		return ignoreMissing(err)
@@ -153,7 +153,7 @@ func forgetIn(path, name string, id uint64) error {
 	if err != nil {
 		return ignoreMissing(err)
 	}
-	defer m.Close()
+	defer shut(m)
 	if name == mapGrants {
 		return deleteGrants(m, id)
 	}
@@ -169,7 +169,7 @@ func dropRing(dir, key string) error {
 	if err != nil {
 		return ignoreMissing(err)
 	}
-	defer rings.Close()
+	defer shut(rings)
 	var there uint32
 	// Before 6.8 the kernel waits also where there is nothing to delete.
 	if err := rings.Lookup(ringID(padded), &there); err != nil {

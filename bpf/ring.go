@@ -33,7 +33,7 @@ func (n *Node) Prepare(key string) error {
 	if err != nil {
 		return fmt.Errorf("make the ring buffer of %s: %w", key, err)
 	}
-	defer ring.Close()
+	defer shut(ring)
 	id := ringID(padded)
 	var there uint32
 	if rings.Lookup(id, &there) == nil {
@@ -65,7 +65,7 @@ func (n *Node) pinRing(key string) (*ebpf.Map, error) {
 		if err == nil {
 			return ring, nil
 		}
-		ring.Close()
+		shut(ring)
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
