@@ -3,6 +3,7 @@ package shim
 import (
 	"context"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -133,8 +134,24 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		_, err := s.Kill(c.context, &task.KillRequest{ID: r.GetID(), Signal: uint32(unix.SIGKILL), All: true})
 		return err
 	}
-	c.running.Go(func() { c.watchArmed(c.context, before, kill) })
+	c.running.Go(func() {
+		c.watchArmed(c.context, before, kill)
+		giveBack(c.context)
+	})
 	return response, nil
+}
+
+// settled is when a container counts as one that stays.
+const settled = time.Second
+
+// giveBack returns the memory that creating a container took and nothing uses
+// any more. A container that is gone before that is not made slower for it.
+func giveBack(ctx context.Context) {
+	select {
+	case <-time.After(settled):
+		debug.FreeOSMemory()
+	case <-ctx.Done():
+	}
 }
 
 // Delete deletes a container, or an exec.
