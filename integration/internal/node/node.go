@@ -36,6 +36,9 @@ type Options struct {
 	Config string
 	// RawConfig, if it is not nil, is the whole config.toml instead, as it is.
 	RawConfig []byte
+	// BPF, if any, is a folder on a bpffs that nodes share, one after the other:
+	// the programs are loaded once. Empty: the node mounts a bpffs of its own.
+	BPF string
 	// Wrapper, if any, is a command that containerd's own is appended to.
 	Wrapper []string
 	// CRI starts containerd's Kubernetes side too.
@@ -61,7 +64,7 @@ type Node struct {
 }
 
 const (
-	stopTimeout = 30 * time.Second
+	stopTimeout = 2 * time.Minute
 	// booted is what containerd logs when its sockets are served.
 	booted = "containerd successfully booted"
 )
@@ -78,6 +81,9 @@ func Start(ctx context.Context, options Options) (_ *Node, err error) {
 		Log: filepath.Join(dir, "log"),
 	}
 	n.Paths.BPF = filepath.Join(n.bpffs(), "shimward")
+	if options.BPF != "" {
+		n.Paths.BPF = options.BPF
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.Stop(context.WithoutCancel(ctx)))
@@ -150,6 +156,9 @@ func (n *Node) bpffs() string { return filepath.Join(n.Dir, "bpffs") }
 // mountBPF gives the node a bpffs of its own: some machines have none mounted.
 func (n *Node) mountBPF() error {
 	at := n.bpffs()
+	if n.options.BPF != "" {
+		return nil
+	}
 	if err := os.MkdirAll(at, 0o700); err != nil {
 		return fmt.Errorf("make the mount point of bpffs: %w", err)
 	}
