@@ -12,7 +12,6 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
 	"github.com/cilium/ebpf/link"
-	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/policy"
@@ -59,9 +58,6 @@ func activeLSMs(path string) string {
 
 // tracing tells whether the kernel takes what both tiers stand on.
 func tracing() error {
-	if err := rlimit.RemoveMemlock(); err != nil {
-		return fmt.Errorf("lifting the limit on locked memory: %w", err)
-	}
 	for kind, name := range map[ebpf.MapType]string{ebpf.RingBuf: "ring buffers", ebpf.TaskStorage: "task-local storage"} {
 		if err := features.HaveMapType(kind); err != nil {
 			return fmt.Errorf("no %s: %w", name, err)
