@@ -8,10 +8,8 @@ GO      ?= go
 # The version is the tag that is checked out, or the commit.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATIC  := -trimpath -tags netgo,osusergo,static_build \
-	-ldflags '-s -w -linkmode external -extldflags -static'
+	-ldflags '-s -w -linkmode external -extldflags -static -X main.stamped=$(VERSION)'
 SCRIPTS := $(wildcard scripts/*) .ci/run
-
-export SHIMWARD_VERSION := $(VERSION)
 
 .PHONY: help
 help: ## what there is to make

@@ -23,9 +23,14 @@ func versionCommand(env environment) *cli.Command {
 	}
 }
 
-// version is what the Go tool recorded in the binary: the module's version
-// (a tag, or a commit and its date) with "+dirty" behind it where it was not clean.
+// stamped is what `make build` says: the tag that is checked out, or the commit.
+var stamped string //nolint:gochecknoglobals // the linker sets it (go tool link -X)
+
+// version is stamped or, in a binary that `go install` made, the module's version.
 func version() string {
+	if stamped != "" {
+		return stamped
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(unknown version)"
