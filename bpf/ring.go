@@ -12,9 +12,9 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// ringSize is a container's ring buffer, in bytes: room for some 200 records. The
+// ringSize is a container's ring buffer, in bytes: room for some 100 records. The
 // shim empties it as they come; what finds no room is counted, and never let through for it.
-const ringSize = 256 << 10
+const ringSize = 128 << 10
 
 // Prepare makes the container's ring buffer, if there is none. It can be called
 // before there is a cgroup, and should be, on the side: to put a map into a map,
