@@ -318,6 +318,15 @@ func (c *container) counters() map[Counter]uint64 {
 	return counts
 }
 
+func (c *container) dropped() uint64 {
+	c.t.Helper()
+	dropped, err := c.node.Dropped(c.plan.Identity.Key)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return dropped
+}
+
 // want says what a record must have; zero fields may be anything.
 type want struct {
 	vector    access.Vector
@@ -344,7 +353,7 @@ func (c *container) expect(w want) *Record {
 			return r
 		}
 	}
-	c.t.Errorf("none of %d records is %+v", len(records), w)
+	c.t.Errorf("none of %d records is %+v; counters: %v, dropped %v", len(records), w, c.counters(), c.dropped())
 	for _, r := range records {
 		c.t.Logf("%+v", *r)
 	}

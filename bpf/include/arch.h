@@ -8,8 +8,8 @@
 
 #include "kernel.h"
 
-/* What a system call can do to foreign memory. A call without an entry does
- * nothing of interest, unless a guarded task is caught in mem_read all the same.
+/* What a system call can do to foreign memory. It is a hint and no proof: io_uring
+ * finishes a read of a mem file on the way out of whatever call its task is in.
  */
 enum call {
 	CALL_READ = 1 << 0,   /* can reach a file's read */
@@ -17,12 +17,10 @@ enum call {
 	CALL_VM = 1 << 2,     /* process_vm_readv or, with CALL_WRITE, process_vm_writev */
 	CALL_PTRACE = 1 << 3, /* ptrace */
 	CALL_GETFD = 1 << 4,  /* pidfd_getfd */
-	CALL_OWN = 1 << 5,    /* takes a foreign lock for its own ends: fork and exec */
 	CALL_COMPAT = 1 << 7, /* by the 32-bit or x32 entry; never in a table */
 };
 
 #define CALL_RING (CALL_READ | CALL_WRITE) /* io_uring: either, or both at once */
-#define CALL_ANY  (CALL_READ | CALL_WRITE | CALL_VM | CALL_PTRACE)
 #define CALLS	  600
 
 #if defined(__TARGET_ARCH_x86)

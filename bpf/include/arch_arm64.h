@@ -46,10 +46,6 @@ static const u8 native_calls[CALLS] = {
 	[270] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[271] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
-	[220] = CALL_OWN,	      /* clone */
-	[435] = CALL_OWN,	      /* clone3 */
-	[221] = CALL_OWN,	      /* execve */
-	[281] = CALL_OWN,	      /* execveat */
 };
 
 /* arch/arm/tools/syscall.tbl */
@@ -73,10 +69,4 @@ static const u8 compat_calls[CALLS] = {
 	[376] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[377] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
-	[2] = CALL_OWN,		      /* fork */
-	[120] = CALL_OWN,	      /* clone */
-	[190] = CALL_OWN,	      /* vfork */
-	[435] = CALL_OWN,	      /* clone3 */
-	[11] = CALL_OWN,	      /* execve */
-	[387] = CALL_OWN,	      /* execveat */
 };

@@ -47,12 +47,6 @@ static const u8 native_calls[CALLS] = {
 	[310] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[311] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
-	[56] = CALL_OWN,	      /* clone */
-	[57] = CALL_OWN,	      /* fork */
-	[58] = CALL_OWN,	      /* vfork */
-	[435] = CALL_OWN,	      /* clone3 */
-	[59] = CALL_OWN,	      /* execve */
-	[322] = CALL_OWN,	      /* execveat */
 	[515] = CALL_READ,	      /* readv */
 	[534] = CALL_READ,	      /* preadv */
 	[546] = CALL_READ,	      /* preadv2 */
@@ -62,8 +56,6 @@ static const u8 native_calls[CALLS] = {
 	[521] = CALL_PTRACE,	      /* ptrace */
 	[539] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[540] = CALL_VM | CALL_WRITE, /* process_vm_writev */
-	[520] = CALL_OWN,	      /* execve */
-	[545] = CALL_OWN,	      /* execveat */
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl */
@@ -87,10 +79,4 @@ static const u8 compat_calls[CALLS] = {
 	[347] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[348] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
-	[2] = CALL_OWN,		      /* fork */
-	[120] = CALL_OWN,	      /* clone */
-	[190] = CALL_OWN,	      /* vfork */
-	[435] = CALL_OWN,	      /* clone3 */
-	[11] = CALL_OWN,	      /* execve */
-	[358] = CALL_OWN,	      /* execveat */
 };

@@ -91,13 +91,10 @@ struct kernfs_node {
 	u64 id;
 };
 
-struct cgroup_subsys_state {
-	struct cgroup_subsys_state *parent;
-};
-
 struct cgroup {
-	struct cgroup_subsys_state self;
+	int level;
 	struct kernfs_node *kn;
+	struct cgroup *ancestors[1]; /* [0] is the root, [level] itself */
 };
 
 struct css_set {

@@ -84,24 +84,29 @@ __noinline bool in_container(u64 address)
 	return BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev) != node.root_device;
 }
 
-/* Returns the id of the enrolled cgroup that the task is in, or in a descendant of; 0: none. */
+/* Returns the id of the enrolled cgroup that the task is in, or in a descendant of;
+ * 0: none. It looks from the root down: a container is near it, and can make
+ * cgroups below its own as deep as it likes.
+ */
 __noinline u64 enrolled_cgroup(u64 address)
 {
 	struct task_struct *task = (struct task_struct *)address;
-	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
-	struct cgroup_subsys_state *parent;
+	struct cgroup *cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp), *ancestor;
+	u64 ancestors = (u64)cgroup + bpf_core_field_offset(struct cgroup, ancestors);
+	int level = BPF_CORE_READ(cgroup, level);
+	u64 found = 0;
 
-	for (int i = 0; i < CGROUP_DEPTH && cgroup; i++) {
-		u64 id = BPF_CORE_READ(cgroup, kn, id);
+	for (int i = 0; i < CGROUP_DEPTH && i <= level; i++) {
+		u64 id;
 
-		if (bpf_map_lookup_elem(&containers, &id))
-			return id;
-		parent = BPF_CORE_READ(cgroup, self.parent);
-		if (!parent)
+		if (bpf_probe_read_kernel(&ancestor, sizeof(ancestor),
+					  (void *)(ancestors + i * sizeof(ancestor))))
 			break;
-		cgroup = container_of_core(parent, struct cgroup, self);
+		id = BPF_CORE_READ(ancestor, kn, id);
+		if (bpf_map_lookup_elem(&containers, &id))
+			found = id;
 	}
-	return 0;
+	return found;
 }
 
 /* Set when a guard could not be passed on: see guard_fork. */

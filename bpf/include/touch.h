@@ -87,37 +87,43 @@ static __always_inline int caught_in_mem(void *ctx, u32 kind)
 	return find_mem(&trace);
 }
 
-/* Names the vector and the operation; false: this is no access to report. */
+/* Names the vector and the operation; false: this is no access to report. The
+ * stack comes first: it tells what is done, the call only what was asked for.
+ */
 static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_struct *task,
 				      struct pt_regs *regs, u32 kind)
 {
+	deed->vector = VECTOR_PROC_MEM;
+	deed->operation = caught_in_mem(ctx, kind);
+	/* io_uring's, in the course of a call that is not to blame? */
+	if (deed->operation && (!(kind & CALL_RING) || kind & CALL_VM))
+		return true;
 	deed->call = call_number(task, regs);
 	if (kind & CALL_COMPAT)
 		deed->flags |= FLAG_COMPAT;
+	if (deed->operation)
+		return true;
 	if (kind & CALL_VM) {
 		deed->vector =
 			kind & CALL_WRITE ? VECTOR_PROCESS_VM_WRITEV : VECTOR_PROCESS_VM_READV;
 		deed->operation = kind & CALL_WRITE ? OPERATION_WRITE : OPERATION_READ;
 		return true;
 	}
-	if (kind & CALL_PTRACE) {
-		deed->vector = VECTOR_PTRACE;
-		deed->request = arch_arg0(task, regs);
-		switch (deed->request) {
-		case PTRACE_PEEKTEXT:
-		case PTRACE_PEEKDATA:
-			deed->operation = OPERATION_READ;
-			return true;
-		case PTRACE_POKETEXT:
-		case PTRACE_POKEDATA:
-			deed->operation = OPERATION_WRITE;
-			return true;
-		}
+	if (!(kind & CALL_PTRACE))
 		return false;
+	deed->vector = VECTOR_PTRACE;
+	deed->request = arch_arg0(task, regs);
+	switch (deed->request) {
+	case PTRACE_PEEKTEXT:
+	case PTRACE_PEEKDATA:
+		deed->operation = OPERATION_READ;
+		return true;
+	case PTRACE_POKETEXT:
+	case PTRACE_POKEDATA:
+		deed->operation = OPERATION_WRITE;
+		return true;
 	}
-	deed->vector = VECTOR_PROC_MEM;
-	deed->operation = caught_in_mem(ctx, kind);
-	return deed->operation;
+	return false;
 }
 
 /* Carries the decision out, before anything is told. The signal is pending before
@@ -136,16 +142,20 @@ static __always_inline void settle(struct deed *deed, struct guard *keeper)
 	report(deed, repeats(deed, keeper));
 }
 
-/* Somebody takes the lock of a memory that is not its own. */
+/* Somebody takes the lock of a memory that is not its own. In fork and exec that is
+ * the memory they are making: its owner is the caller, or a copy of it that has
+ * the caller's group leader still.
+ */
 static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struct task_struct *task,
 					  struct pt_regs *regs, u32 kind)
 {
-	struct guard *mine = bpf_task_storage_get(&guards, task, NULL, 0), *theirs = NULL;
 	struct deed deed = {.actor = bpf_get_current_task()};
+	struct guard *mine, *theirs = NULL;
 	struct task_struct *owner = mm->owner;
 
-	if (!mine && !(kind & CALL_ANY))
+	if (owner && owner->group_leader == task->group_leader)
 		return;
+	mine = bpf_task_storage_get(&guards, task, NULL, 0);
 	if (mine)
 		deed.actor_cgroup = mine->cgroup;
 	else if (may_stray())
@@ -157,8 +167,6 @@ static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struc
 			deed.target_cgroup = theirs->cgroup;
 		else if (may_stray())
 			deed.target_cgroup = stray_cgroup(deed.target);
-		if (owner->group_leader == task->group_leader)
-			return;
 	}
 	if (!deed.actor_cgroup && !deed.target_cgroup)
 		return;
@@ -204,7 +212,7 @@ int BPF_PROG(touch, struct mm_struct *mm)
 	if (own == mm) {
 		if (kind & CALL_WRITE && !(kind & CALL_VM))
 			touch_self(ctx, task, regs, kind);
-	} else if (!(kind & CALL_OWN)) {
+	} else {
 		touch_foreign(ctx, mm, task, regs, kind);
 	}
 	return 0;
