@@ -139,6 +139,7 @@ func guard(ctx context.Context, spec *specFile, view *specView, plan *policy.Pla
 	if err != nil {
 		return nil, err
 	}
+	c.prepareRing(undo)
 	c.rootfs = view.rootfs(plan.Identity.Bundle)
 	c.announce("", view.Process.Args)
 	if merged.ListenerPath != "" {

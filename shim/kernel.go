@@ -43,6 +43,25 @@ func openKernel(options bpf.NodeOptions, key string) (*enrolled, *bpf.Reader, er
 	return &enrolled{key: key, node: node}, reader, nil
 }
 
+// prepareRing makes the container's ring buffer while the runtime makes the rest:
+// the kernel takes some milliseconds for it. Where it cannot be made, or nothing
+// is loaded yet, the createRuntime hook makes it, and its error is the one that counts.
+func (c *container) prepareRing(undo *cleanup) {
+	done := make(chan struct{})
+	undo.add(func() { <-done })
+	c.running.Go(func() {
+		defer close(done)
+		node, err := bpf.Open(bpf.NodeOptions{Paths: c.plan.Paths})
+		if err != nil {
+			return
+		}
+		err = errors.Join(node.Prepare(c.plan.Identity.Key), node.Close())
+		if err != nil {
+			c.logger(c.context).WithError(err).Debug("shimward: make the ring buffer ahead of the hook")
+		}
+	})
+}
+
 func (e *enrolled) Tier() access.Tier { return e.node.Tier() }
 
 func (e *enrolled) Armed() (bool, error) {
