@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -151,12 +152,14 @@ func (c *container) close() {
 // of the same bundle left there, whose shim was killed, goes.
 func writePlan(plan *policy.Plan) error {
 	key := plan.Identity.Key
-	if err := bpf.Release(plan.Paths, key); err != nil {
-		return fmt.Errorf("release what an earlier container left: %w", err)
-	}
 	folder := plan.Paths.Container(key)
-	if err := os.RemoveAll(folder); err != nil {
-		return fmt.Errorf("remove what an earlier container left: %w", err)
+	if exists(folder) || exists(plan.Paths.Pins(key)) {
+		if err := bpf.Release(plan.Paths, key); err != nil {
+			return fmt.Errorf("release what an earlier container left: %w", err)
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			return fmt.Errorf("remove what an earlier container left: %w", err)
+		}
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("make the container's folder: %w", err)
@@ -169,6 +172,12 @@ func writePlan(plan *policy.Plan) error {
 		return errors.Join(fmt.Errorf("write the container's plan: %w", err), os.RemoveAll(folder))
 	}
 	return nil
+}
+
+// exists says that there is something at path, or that it cannot be ruled out.
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // removeState releases everything of a container but its events.
