@@ -153,7 +153,7 @@ func (c *container) close() {
 func writePlan(plan *policy.Plan) error {
 	key := plan.Identity.Key
 	folder := plan.Paths.Container(key)
-	if exists(folder) || exists(plan.Paths.Pins(key)) {
+	if present(folder) || present(plan.Paths.Pins(key)) {
 		if err := bpf.Release(plan.Paths, key); err != nil {
 			return fmt.Errorf("release what an earlier container left: %w", err)
 		}
@@ -174,8 +174,8 @@ func writePlan(plan *policy.Plan) error {
 	return nil
 }
 
-// exists says that there is something at path, or that it cannot be ruled out.
-func exists(path string) bool {
+// present says that there is something at path, or that it cannot be ruled out.
+func present(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
