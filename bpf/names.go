@@ -12,6 +12,7 @@ const (
 	mapRings      = "rings"
 	mapGrants     = "grants"
 	mapKeys       = "keys"
+	mapGuards     = "guards"
 	mapTraffics   = "traffics"
 
 	programTouch        = "touch"

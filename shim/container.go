@@ -25,7 +25,6 @@ type container struct {
 	plan    *policy.Plan
 	rootfs  string // absolute path of its root file system
 	proc    procfs
-	cgroup  func(pid int) (string, error) // absolute path of a process's cgroup v2 directory
 	members *members
 	origins origins
 	traced  traced
@@ -65,7 +64,6 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 	c := &container{
 		plan:         plan,
 		proc:         "/proc",
-		cgroup:       bpf.CgroupPath,
 		members:      &members{paths: plan.Paths},
 		store:        store,
 		observations: make(chan pending, maxPending),

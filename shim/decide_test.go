@@ -2,10 +2,10 @@ package shim
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -18,18 +18,20 @@ import (
 
 // fakeKernel is a node of some tier.
 type fakeKernel struct {
-	tier  access.Tier
-	armed bool
+	tier   access.Tier
+	armed  bool
+	guards map[int]uint64
 
 	mu     sync.Mutex
 	counts map[access.Verdict]int // guarded by mu
 }
 
-func (k *fakeKernel) Tier() access.Tier            { return k.tier }
-func (k *fakeKernel) Armed() (bool, error)         { return k.armed, nil }
-func (k *fakeKernel) Flows() ([]event.Flow, error) { return nil, nil }
-func (k *fakeKernel) Dropped() (uint64, error)     { return 0, nil }
-func (k *fakeKernel) Close() error                 { return nil }
+func (k *fakeKernel) Tier() access.Tier               { return k.tier }
+func (k *fakeKernel) Armed() (bool, error)            { return k.armed, nil }
+func (k *fakeKernel) Flows() ([]event.Flow, error)    { return nil, nil }
+func (k *fakeKernel) Dropped() (uint64, error)        { return 0, nil }
+func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
+func (k *fakeKernel) Close() error                    { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -60,6 +62,7 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *container {
 		storeMember(t, p, filepath.Join(cgroups, cgroup))
 		return p
 	}
+	kernel := &fakeKernel{tier: access.TierTracepoint}
 	c := &container{
 		plan: plan("mine", "pod", "mine"),
 		proc: fakeProc(t, map[int]map[string]string{
@@ -72,7 +75,7 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *container {
 			400: {"stat": statLine("host", 1, 16)},
 		}),
 		members:      &members{paths: config.Paths},
-		kernel:       &fakeKernel{tier: access.TierTracepoint},
+		kernel:       kernel,
 		observations: make(chan pending, maxPending),
 		processes:    map[string]*process{},
 		ready:        make(chan struct{}),
@@ -82,14 +85,21 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *container {
 	c.origins.begin("e1")(110)
 	plan("sibling", "pod", "sibling")
 	plan("stranger", "", "stranger")
-	in := map[int]string{100: "mine", 101: "mine/nested", 110: "mine", 111: "elsewhere", 200: "sibling", 300: "stranger", 400: "host"}
-	c.cgroup = func(pid int) (string, error) {
-		if cgroup, ok := in[pid]; ok {
-			return filepath.Join(cgroups, cgroup), nil
-		}
-		return "", errors.New("no such process")
+	kernel.guards = map[int]uint64{}
+	for pid, cgroup := range map[int]string{100: "mine", 101: "mine", 110: "mine", 200: "sibling", 300: "stranger"} {
+		kernel.guards[pid] = inode(t, filepath.Join(cgroups, cgroup))
 	}
 	return c
+}
+
+// inode is the number of a folder, as a cgroup's number is that of its.
+func inode(t *testing.T, folder string) uint64 {
+	t.Helper()
+	info, err := os.Stat(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Sys().(*syscall.Stat_t).Ino
 }
 
 // storeMember stores what the hook and the shim keep of a container.
@@ -118,7 +128,7 @@ func TestRelate(t *testing.T) {
 		{101, 100, access.RelationSameContainer},
 		{110, 100, access.RelationSameContainer},
 		{100, 110, access.RelationSameContainer},
-		{110, 111, access.RelationChild},         // it moved to another cgroup
+		{110, 111, access.RelationChild},         // it has no guard
 		{100, 111, access.RelationSameContainer}, // the same
 		{100, 200, access.RelationSamePod},
 		{200, 100, access.RelationSamePod}, // inbound
@@ -132,6 +142,21 @@ func TestRelate(t *testing.T) {
 	} {
 		if got := c.relate(c.sideOf(test.actor), c.sideOf(test.target)); got != test.want {
 			t.Errorf("%d at %d: %v, want %v", test.actor, test.target, got, test.want)
+		}
+	}
+}
+
+// A process of a container that is gone is nobody's, and one whose guard cannot
+// be read is whose its ancestors are.
+func TestRelateWithoutGuard(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	kernel := &fakeKernel{guards: map[int]uint64{100: c.kernel.(*fakeKernel).guards[100], 200: 1}}
+	c.kernel = kernel
+	for target, want := range map[int]access.Relation{
+		101: access.RelationChild, 110: access.RelationSameContainer, 200: access.RelationHost, 300: access.RelationHost,
+	} {
+		if got := c.relate(c.sideOf(100), c.sideOf(target)); got != want {
+			t.Errorf("100 at %d: %v, want %v", target, got, want)
 		}
 	}
 }
@@ -159,26 +184,26 @@ func TestDecide(t *testing.T) {
 		call    seccomp.Call
 		refused bool
 	}{
-		"itself":                             {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 100), false},
-		"a child, baseline":                  {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 101), false},
-		"a child, strict":                    {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 101), true},
-		"a child, strict, audit":             {policy.ModeAudit, policy.ProfileStrict, access.TierTracepoint, read(100, 101), false},
-		"the pod's":                          {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 200), true},
-		"a stranger's":                       {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, read(100, 300), true},
-		"the host's":                         {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), true},
-		"the host's, audit":                  {policy.ModeAudit, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), false},
-		"nobody that can be told":            {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 0), true},
-		"one that is gone":                   {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 500), true},
-		"traced by its parent":               {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, traceme(100, 101), false},
-		"traced by its parent, strict":       {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(100, 101), true},
-		"traced by the runtime":              {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(400, 100), false},
-		"a pidfd that can change":            {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 101)), true},
-		"a pidfd that can change, lsm tier":  {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, swappable(read(100, 101)), false},
-		"a pidfd that can change, one's own": {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 100)), true},
+		"itself":                       {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 100), false},
+		"a child, baseline":            {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 101), false},
+		"a child, strict":              {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, read(100, 101), true},
+		"a child, strict, audit":       {policy.ModeAudit, policy.ProfileStrict, access.TierTracepoint, read(100, 101), false},
+		"the pod's":                    {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 200), true},
+		"a stranger's":                 {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, read(100, 300), true},
+		"the host's":                   {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), true},
+		"the host's, audit":            {policy.ModeAudit, policy.ProfileBaseline, access.TierTracepoint, read(100, 400), false},
+		"nobody that can be told":      {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 0), true},
+		"one that is gone":             {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, read(100, 500), true},
+		"traced by its parent":         {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, traceme(100, 101), false},
+		"traced by its parent, strict": {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(100, 101), true},
+		"traced by the runtime":        {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(400, 100), false},
+		"a changing pidfd":             {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 101)), true},
+		"a changing pidfd, lsm tier":   {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, swappable(read(100, 101)), false},
+		"a changing pidfd, one's own":  {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 100)), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, test.mode, test.profile)
-			c.kernel = &fakeKernel{tier: test.tier}
+			c.kernel.(*fakeKernel).tier = test.tier
 			answer := c.Decide(t.Context(), test.call)
 			if answer.Continue == test.refused {
 				t.Errorf("answered %+v", answer)
@@ -240,8 +265,7 @@ func TestExcepted(t *testing.T) {
 
 func TestCountsEachDecision(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
-	kernel := &fakeKernel{tier: access.TierTracepoint}
-	c.kernel = kernel
+	kernel := c.kernel.(*fakeKernel)
 	call := seccomp.Call{Vector: access.VectorKcmp, Operation: access.OperationInspect, Actor: seccomp.Task{PID: 100}, Target: seccomp.Task{PID: 400}}
 	for range 5 {
 		c.Decide(t.Context(), call)

@@ -20,6 +20,8 @@ type kernel interface {
 	Dropped() (uint64, error)
 	// Count counts an attempt that seccomp's listener decided.
 	Count(access.Vector, access.Verdict)
+	// GuardOf is the number of the cgroup that a process is guarded with, 0 if none.
+	GuardOf(pid int) (uint64, error)
 	Close() error
 }
 
@@ -87,6 +89,12 @@ func (e *enrolled) Count(vector access.Vector, verdict access.Verdict) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.node.AddSeccompCount(e.key, vector, verdict)
+}
+
+func (e *enrolled) GuardOf(pid int) (uint64, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.GuardOf(pid)
 }
 
 func (e *enrolled) Close() error {

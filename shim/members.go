@@ -3,7 +3,6 @@ package shim
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -15,7 +14,6 @@ import (
 // member is a guarded container of this node, of whichever shim.
 type member struct {
 	plan     *policy.Plan
-	cgroup   string // absolute path of its cgroup v2 directory
 	cgroupID uint64 // the kernel's number of that directory
 }
 
@@ -40,15 +38,6 @@ func (m *members) byID(cgroupID uint64) (member, bool) {
 		return member{}, false
 	}
 	return m.find(func(one member) bool { return one.cgroupID == cgroupID })
-}
-
-// byPath finds a container by a cgroup that is its own or below that.
-func (m *members) byPath(cgroup string) (member, bool) {
-	return m.find(func(one member) bool { return within(cgroup, one.cgroup) })
-}
-
-func within(path, folder string) bool {
-	return path == folder || strings.HasPrefix(path, folder+"/")
 }
 
 func (m *members) find(match func(member) bool) (member, bool) {
@@ -112,5 +101,5 @@ func readMember(paths policy.Paths, key string) (member, bool) {
 	if !ok {
 		return member{}, false
 	}
-	return member{plan: plan, cgroup: enrolment.Cgroup, cgroupID: stat.Ino}, true
+	return member{plan: plan, cgroupID: stat.Ino}, true
 }

@@ -15,22 +15,22 @@ type side struct {
 	own   bool    // that container is this one
 }
 
-// sideOf finds whose a process is. A process that moved itself to another
-// cgroup is still its container's while its ancestors tell so.
+// sideOf finds whose a process is. Its guard tells, and not the cgroup that it is
+// in: a privileged container moves others' processes into its own, and its own out
+// of it. One without a guard is this container's if its ancestors tell so, and
+// otherwise nobody's.
 func (c *container) sideOf(pid int) side {
 	s := side{pid: pid}
 	if pid <= 0 {
 		return s
 	}
-	cgroup, err := c.cgroup(pid)
-	if err == nil {
-		if one, ok := c.members.byPath(cgroup); ok {
-			s.owner, s.own = &one, one.plan.Identity.Key == c.plan.Identity.Key
-			return s
-		}
+	guard, err := c.kernel.GuardOf(pid)
+	if err != nil || guard == 0 {
+		s.own = c.origins.above(c.proc.lineage(pid)) != 0
+		return s
 	}
-	if c.origins.above(c.proc.lineage(pid)) != 0 {
-		s.own = true
+	if one, ok := c.members.byID(guard); ok {
+		s.owner, s.own = &one, one.plan.Identity.Key == c.plan.Identity.Key
 	}
 	return s
 }

@@ -1,0 +1,33 @@
+package bpf
+
+import (
+	"os"
+	"testing"
+
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+// The guard tells whose a process is where its cgroup does not.
+func TestGuardOf(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("whose", policy.ModeEnforce, allRefused()))
+	init := c.run("sleep")
+	init.expect("asleep")
+	id, err := cgroupID(c.cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	left := c.join("escape", testenv.Cgroup2(t), "sleep")
+	left.expect("asleep")
+	moved := start(t, nil, nil, "escape", c.cgroup, "sleep")
+	moved.expect("asleep")
+	for pid, want := range map[int]uint64{init.cmd.Process.Pid: id, left.cmd.Process.Pid: id, moved.cmd.Process.Pid: 0, os.Getpid(): 0} {
+		if got, err := node.GuardOf(pid); got != want || err != nil {
+			t.Errorf("%d: %d, %v, want %d", pid, got, err, want)
+		}
+	}
+	if _, err := node.GuardOf(1 << 30); err == nil {
+		t.Error("found the guard of no process")
+	}
+}
