@@ -63,6 +63,8 @@ func TestListenerProcessEnds(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	// Before 6.11 it is a task until somebody has waited for it.
+	_ = p.cmd.Wait()
 	for deadline := time.Now().Add(5 * time.Second); ; {
 		s.Listener.mu.Lock()
 		n := len(s.closers)

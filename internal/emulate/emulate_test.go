@@ -20,9 +20,9 @@ func TestMain(m *testing.M) {
 		if err := stage(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			if errno := Errno(err); errno != 0 {
-				os.Exit(errno) //nolint:forbidigo // this is a main
+				os.Exit(errno)
 			}
-			os.Exit(2) //nolint:forbidigo // this is a main
+			os.Exit(2)
 		}
 		return
 	}
