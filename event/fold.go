@@ -10,8 +10,8 @@ import (
 
 // How long a Folder waits for more of the same, and how much it keeps meanwhile.
 const (
-	foldQuiet   = 200 * time.Millisecond // after the last observation
-	foldLongest = time.Second            // after the first
+	foldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node sensors are that far apart
+	foldLongest = 2 * time.Second        // after the first
 	foldPending = 256                    // accesses
 )
 

@@ -125,14 +125,14 @@ func TestFoldWaits(t *testing.T) {
 			at, counts = append(at, time.Since(begin)), append(counts, e.Access.Count)
 		}})
 		defer folder.Close()
-		// Every 150 ms there is more of it, so it is never quiet: after a second it is told all the same.
+		// There is always more of it, so it is never quiet: it is told all the same.
 		for range 10 {
 			folder.Add(observe(1, 2, access.SensorLSM, access.VerdictRefused))
-			pass(150 * time.Millisecond)
+			pass(300 * time.Millisecond)
 		}
-		pass(time.Second)
+		pass(foldLongest)
 		synctest.Wait()
-		if want := []time.Duration{time.Second, 1350*time.Millisecond + foldQuiet}; !slices.Equal(at, want) {
+		if want := []time.Duration{foldLongest, 2700*time.Millisecond + foldQuiet}; !slices.Equal(at, want) {
 			t.Errorf("emitted at %v, want %v", at, want)
 		}
 		if want := []uint64{7, 3}; !slices.Equal(counts, want) {
