@@ -1,0 +1,73 @@
+package bpf
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cilium/ebpf/link"
+)
+
+// Hold keeps what guards the container in the kernel until Close, also if
+// somebody removes its pins, unmounts the BPF file system, or both. It opens
+// every link and map that there is for it.
+func (n *Node) Hold(key string) error {
+	if _, err := pinnedKey(key); err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range []string{mapKeys, mapStates, mapGuards, mapTraffics} {
+		_, err := n.pinned(name)
+		errs = append(errs, err)
+	}
+	_, err := n.program(programCountSeccomp)
+	errs = append(errs, err)
+	for _, dir := range []string{n.dir, n.paths.Pins(key)} {
+		held, err := openLinks(dir)
+		errs = append(errs, err)
+		n.mu.Lock()
+		n.held = append(n.held, held...)
+		n.mu.Unlock()
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("hold what guards %s: %w", key, err)
+	}
+	return nil
+}
+
+// openLinks opens the links that are pinned in a folder.
+func openLinks(dir string) ([]io.Closer, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var (
+		held []io.Closer
+		errs []error
+	)
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), pinLink("")) {
+			continue
+		}
+		opened, err := link.LoadPinnedLink(filepath.Join(dir, entry.Name()), nil)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("open the link %s: %w", entry.Name(), err))
+			continue
+		}
+		held = append(held, opened)
+	}
+	return held, errors.Join(errs...)
+}
+
+// Pinned is an error that says what is missing of the pins of the node and of the container.
+func (n *Node) Pinned(key string) error {
+	for _, pin := range []string{filepath.Join(n.dir, pinComplete), filepath.Join(n.paths.Pins(key), pinLink(flowPrograms[0].name))} {
+		if _, err := os.Stat(pin); err != nil {
+			return err
+		}
+	}
+	return nil
+}
