@@ -45,6 +45,7 @@ type Node struct {
 	mu       sync.Mutex
 	maps     map[string]*ebpf.Map     // guarded by mu; by name
 	programs map[string]*ebpf.Program // guarded by mu; by name
+	held     []io.Closer              // guarded by mu; see Hold
 }
 
 // Open opens what a former Ensure pinned. The error wraps fs.ErrNotExist where there is nothing.
@@ -85,6 +86,10 @@ func (n *Node) Close() error {
 		errs = append(errs, opened.Close())
 		delete(n.programs, name)
 	}
+	for _, opened := range n.held {
+		errs = append(errs, opened.Close())
+	}
+	n.held = nil
 	return errors.Join(errs...)
 }
 

@@ -2,8 +2,10 @@ package bpf
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -92,4 +94,51 @@ func cgroupID(path string) (uint64, error) {
 			"give the container a cgroup of its own", path)
 	}
 	return stat.Ino, nil
+}
+
+// fileidKernfs is the type of a cgroup's file handle, whose content is its id (include/linux/exportfs.h).
+const fileidKernfs = 0xfe
+
+// populated tells whether the cgroup of that id is there and has processes, in it
+// or below. What cannot be told counts as not: whoever asks has other evidence too.
+func populated(id uint64) bool {
+	if id == 0 {
+		return false
+	}
+	mount, err := openCgroupRoot()
+	if err != nil {
+		return false
+	}
+	defer shut(mount)
+	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
+	dir, err := unix.OpenByHandleAt(int(mount.Fd()), handle, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return false // removed, so it is empty
+	}
+	defer func() { _ = unix.Close(dir) }()
+	fd, err := unix.Openat(dir, "cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	file := os.NewFile(uintptr(fd), "cgroup.events")
+	defer shut(file)
+	raw, err := io.ReadAll(io.LimitReader(file, 4096))
+	return err == nil && strings.Contains("\n"+string(raw), "\npopulated 1\n")
+}
+
+// openCgroupRoot opens a mount of cgroup v2, whichever part of it that shows.
+func openCgroupRoot() (*os.File, error) {
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer shut(mounts)
+	lines := bufio.NewScanner(mounts)
+	for lines.Scan() {
+		before, after, _ := strings.Cut(lines.Text(), " - ")
+		if fields := strings.Fields(before); len(fields) >= 5 && strings.HasPrefix(after, "cgroup2 ") {
+			return os.Open(unescape(fields[4]))
+		}
+	}
+	return nil, errors.Join(ErrNoCgroup2, lines.Err())
 }

@@ -99,7 +99,7 @@ func TestEnrolRefuses(t *testing.T) {
 		})
 	}
 	keys, err := keysOf(node.dir)
-	if err != nil || len(keys) != 1 || keys[0] != "first" {
+	if err != nil || len(keys) != 1 || keys["first"] == 0 {
 		t.Errorf("refused containers left something: %v, %v", keys, err)
 	}
 	pins, err := os.ReadDir(filepath.Dir(node.paths.Pins("x")))
@@ -110,8 +110,18 @@ func TestEnrolRefuses(t *testing.T) {
 
 func TestReconcile(t *testing.T) {
 	node := newNode(t)
-	for _, key := range []string{"alive", "dead"} {
-		newContainer(t, node, plan(key, policy.ModeEnforce, allObserved())).run("sleep")
+	// What "lost" has is that a process of it runs: the files that say who is alive were removed.
+	for _, key := range []string{"alive", "dead", "lost"} {
+		c := newContainer(t, node, plan(key, policy.ModeEnforce, allObserved()))
+		c.run("sleep")
+		if key == "dead" {
+			if err := removeCgroup(c.cgroup); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Mkdir(c.cgroup, 0o700); err != nil { // for newContainer to remove
+				t.Fatal(err)
+			}
+		}
 	}
 	if err := node.Prepare("prepared-and-dead"); err != nil {
 		t.Fatal(err)
@@ -120,11 +130,43 @@ func TestReconcile(t *testing.T) {
 		t.Fatal(err)
 	}
 	keys, err := keysOf(node.dir)
-	if err != nil || len(keys) != 1 || keys[0] != "alive" {
+	if err != nil || len(keys) != 2 || keys["alive"] == 0 || keys["lost"] == 0 {
 		t.Errorf("%v, %v", keys, err)
 	}
 	pins, err := os.ReadDir(filepath.Dir(node.paths.Pins("x")))
-	if err != nil || len(pins) != 1 {
+	if err != nil || len(pins) != 2 {
 		t.Errorf("pins of the dead: %v, %v", pins, err)
+	}
+}
+
+// What is held guards on when all pins are gone.
+func TestHold(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("held", policy.ModeEnforce, allObserved()))
+	c.run("sleep").expect("asleep")
+	if err := node.Hold("held"); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Pinned("held"); err != nil {
+		t.Error(err)
+	}
+	reader, err := node.Reader("held")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shut(reader)
+	if err := os.RemoveAll(node.paths.BPF); err != nil {
+		t.Fatal(err)
+	}
+	if err := node.Pinned("held"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the pins are gone: %v", err)
+	}
+	if armed, err := node.Armed("held"); err != nil || !armed {
+		t.Errorf("armed: %v, %v", armed, err)
+	}
+	c.join("self-write").end()
+	counts, err := node.Counters("held")
+	if err != nil || len(counts) == 0 {
+		t.Errorf("counted %v, %v", counts, err)
 	}
 }

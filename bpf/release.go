@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -60,8 +61,9 @@ func Retire(paths policy.Paths, key string) error {
 	return nil
 }
 
-// Reconcile releases every container that is not alive, and removes the programs
-// of other versions that guard nobody any more.
+// Reconcile releases every container that is not alive and has no process, and
+// removes the programs of other versions that guard nobody any more. Whatever
+// became of the files that say who is alive, a process never loses its guard.
 func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	unlock, err := lock(paths)
 	if err != nil {
@@ -72,24 +74,22 @@ func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	if err != nil {
 		return fmt.Errorf("reconcile: %w", err)
 	}
-	known := make(map[string]bool)
+	known := make(map[string]uint64) // the cgroup's id, 0 where only pins are left
 	pinned, err := os.ReadDir(filepath.Dir(paths.Pins("x")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reconcile: %w", err)
 	}
 	for _, entry := range pinned {
-		known[entry.Name()] = true
+		known[entry.Name()] = 0
 	}
 	var errs []error
 	for _, dir := range nodes {
 		enrolled, err := keysOf(dir)
 		errs = append(errs, err)
-		for _, key := range enrolled {
-			known[key] = true
-		}
+		maps.Copy(known, enrolled)
 	}
-	for key := range known {
-		if !alive(key) {
+	for key, id := range known {
+		if !alive(key) && !populated(id) {
 			errs = append(errs, Release(paths, key))
 		}
 	}
@@ -107,8 +107,8 @@ func nodeDirs(paths policy.Paths) ([]string, error) {
 	return filepath.Glob(filepath.Join(paths.BPF, nodePrefix+"*"))
 }
 
-// keysOf lists the containers that are enrolled with the programs of that folder.
-func keysOf(dir string) ([]string, error) {
+// keysOf lists the containers that are enrolled with the programs of that folder, with their cgroups' ids.
+func keysOf(dir string) (map[string]uint64, error) {
 	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
 	if err != nil {
 		return nil, fmt.Errorf("open the map %s: %w", mapKeys, err)
@@ -117,11 +117,11 @@ func keysOf(dir string) ([]string, error) {
 	var (
 		key   [keyLength]byte
 		id    uint64
-		found []string
+		found = make(map[string]uint64)
 	)
 	entries := keys.Iterate()
 	for entries.Next(&key, &id) {
-		found = append(found, unpadded(key))
+		found[unpadded(key)] = id
 	}
 	return found, entries.Err()
 }
