@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/integration/internal/node"
 	"github.com/shimward/shimward/internal/emulate"
 )
@@ -68,8 +69,22 @@ func TestCrowd(t *testing.T) {
 				}
 				return
 			}
-			if len(events) != 1 || !strings.Contains(events[0].Access.Target.Cmdline, m.report.Victim.SHA256) {
-				t.Errorf("want one event, at the victim with secret %s:\n%s", m.report.Victim.SHA256, describe(events))
+			// On a machine this busy two sensors may be further apart than what is
+			// folded into one event, but none sees an access twice.
+			seen := map[access.Sensor]bool{}
+			for _, e := range events {
+				if !strings.Contains(e.Access.Target.Cmdline, m.report.Victim.SHA256) {
+					t.Errorf("not at this container's victim, with secret %s:\n%s", m.report.Victim.SHA256, describe(events))
+				}
+				for _, sensor := range e.Access.Sensors {
+					if seen[sensor] {
+						t.Errorf("%s saw it twice:\n%s", sensor, describe(events))
+					}
+					seen[sensor] = true
+				}
+			}
+			if len(events) == 0 {
+				t.Error("no event")
 			}
 		})
 	}
