@@ -152,6 +152,11 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 		return 0;
 	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
+	/* `runc exec` takes the seccomp listener from its own child, which is in the
+	 * container already and has not execed: it has no guard, and is no workload.
+	 */
+	if (!deed.actor_cgroup && !deed.target_guard && child->flags & PF_FORKNOEXEC)
+		return 0;
 	name_gate(&deed, task);
 	refusal = gate(&deed, -EPERM);
 	if (!refusal && deed.vector == VECTOR_PTRACE)

@@ -28,6 +28,7 @@ typedef __s64 s64;
 
 /* include/linux/sched.h, include/linux/fs.h, include/linux/ptrace.h */
 #define PF_IO_WORKER	      0x10
+#define PF_FORKNOEXEC	      0x40
 #define FMODE_READ	      0x1
 #define FMODE_WRITE	      0x2
 #define PTRACE_MODE_ATTACH    0x02
