@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -17,6 +18,7 @@ import (
 // TestMain lets the test binary be the attempts and the victims, as cmd/shimward is.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "emulate" {
+		runtime.LockOSThread() // as in cmd/shimward
 		if err := stage(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			if errno := Errno(err); errno != 0 {
