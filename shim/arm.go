@@ -13,8 +13,9 @@ const (
 	// armPoll is how often a container's guard is looked for after its start.
 	armPoll = 10 * time.Millisecond
 	// armGrace is how long a process may be seen to run the container's program
-	// before its guard is: the kernel sets the one a moment before the other.
-	armGrace = 500 * time.Millisecond
+	// before its guard is: the kernel sets the one a moment before the other, and
+	// under a CPU limit as small as they come that moment can be long.
+	armGrace = 2 * time.Second
 	// armDeadline is when to stop looking: startContainer hooks, which run
 	// before the container's program does, take no longer than that.
 	armDeadline = 2 * time.Minute
@@ -31,13 +32,14 @@ func (c *container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 	for begin := time.Now(); ; {
 		// In this order: what is armed was armed before init's program ran.
 		now, err := c.proc.exeID(pid)
+		stat, statErr := c.proc.stat(pid)
 		armed, armedErr := c.kernel.Armed()
 		switch {
 		case armed:
 			return
-		case err != nil || !c.proc.alive(pid):
+		case err != nil || statErr != nil:
 			return // it ended
-		case before == nil || !os.SameFile(before, now):
+		case stat.code != 0 && (before == nil || !os.SameFile(before, now)):
 			if running.IsZero() {
 				running = time.Now()
 			}

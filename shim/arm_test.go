@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -30,21 +31,26 @@ func TestWatchArmed(t *testing.T) {
 	program, _ := executable(t)
 	for name, test := range map[string]struct {
 		exe     string // of init; "" where it has ended
+		code    int    // where its code begins
 		armed   bool
 		killErr error
 		killed  bool
 		says    string
 	}{
-		"armed":                          {program, true, nil, false, ""},
-		"ended":                          {"", false, nil, false, ""},
-		"unguarded":                      {program, false, nil, true, "ran without its guard, and was killed"},
-		"unguarded and not to be killed": {program, false, errors.New("no"), true, "could not be killed (no)"},
-		"still the runtime":              {runtime, false, nil, false, "did not start its program"},
+		"armed":                          {program, 4096, true, nil, false, ""},
+		"ended":                          {"", 0, false, nil, false, ""},
+		"unguarded":                      {program, 4096, false, nil, true, "ran without its guard, and was killed"},
+		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "could not be killed (no)"},
+		"still the runtime":              {runtime, 4096, false, nil, false, "did not start its program"},
+		"in the middle of its execve":    {program, 0, false, nil, false, "did not start its program"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 			c.kernel = &fakeKernel{armed: test.armed}
 			withStore(t, c)
+			c.proc = fakeProc(t, map[int]map[string]string{
+				100: {"stat": strings.Replace(statLine("init", 1, 10), " 4096", " "+strconv.Itoa(test.code), 1)},
+			})
 			if test.exe != "" {
 				if err := os.Symlink(test.exe, c.proc.path(100, "exe")); err != nil {
 					t.Fatal(err)

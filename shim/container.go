@@ -24,6 +24,7 @@ import (
 type container struct {
 	plan    *policy.Plan
 	rootfs  string // absolute path of its root file system
+	listens bool   // it has a seccomp listener
 	proc    procfs
 	members *members
 	origins origins
@@ -33,6 +34,7 @@ type container struct {
 	folder       *event.Folder
 	observations chan pending  // of Decide's, on their way to folder
 	missed       atomic.Uint64 // observations that found no room there
+	unstored     atomic.Uint64 // events that the store did not take, since one that it did
 
 	ready           chan struct{} // closed once the following are set: nothing is decided before
 	kernel          kernel
@@ -87,6 +89,7 @@ func (c *container) listen(residue *seccomp.Residue) error {
 	if err != nil {
 		return err
 	}
+	c.listens = true
 	c.running.Go(func() {
 		if err := listener.Serve(c.context, c); err != nil {
 			// Callers get ENOSYS from here on: closed, not open.
@@ -102,6 +105,12 @@ func (c *container) attach(initPID int) error {
 	if err != nil {
 		return err
 	}
+	self, ok := readMember(c.plan.Paths, c.plan.Identity.Key)
+	if !ok {
+		return errors.Join(fmt.Errorf("the createRuntime hook left no record of the container's cgroup in %s", c.plan.Paths.Container(c.plan.Identity.Key)),
+			reader.Close(), opened.Close())
+	}
+	c.members.self = self
 	c.kernel = opened
 	c.allow, c.allowPod = findGrants(c.rootfs, c.plan.Allow), findGrants(c.rootfs, c.plan.AllowPod)
 	c.origins.created(initPID)
@@ -217,10 +226,16 @@ func (c *container) logger(ctx context.Context) *log.Entry {
 	return log.G(ctx).WithField("container", c.plan.Identity.ID)
 }
 
-// emit stores an event. One that cannot be stored is said in the shim's log, which containerd keeps.
+// emit stores an event. One that cannot be stored is said in the shim's log,
+// which containerd keeps, and in the store when it takes events again.
 func (c *container) emit(e event.Event) {
 	if err := c.store.Append(e); err != nil {
+		c.unstored.Add(1)
 		c.logger(c.context).WithError(err).WithField("event", event.Describe(e)).Error("shimward: an event could not be stored")
+		return
+	}
+	if lost := c.unstored.Swap(0); lost > 0 {
+		c.notice(event.SeverityCritical, fmt.Sprintf("%d events could not be stored before this one, their disk was full or broken: containerd's log has them", lost))
 	}
 }
 

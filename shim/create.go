@@ -27,6 +27,10 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	}
 	r.Options = options
 
+	if s.get(r.GetID()) != nil {
+		// What follows would take the running one's guard for a leftover.
+		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
+	}
 	// Afterwards, so that no container waits for it.
 	defer s.reconciled.Do(func() { go reconcileNode(context.WithoutCancel(ctx), s.configFile) })
 	undo := &cleanup{}

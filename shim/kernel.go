@@ -22,6 +22,10 @@ type kernel interface {
 	Count(access.Vector, access.Verdict)
 	// GuardOf is the number of the cgroup that a process is guarded with, 0 if none.
 	GuardOf(pid int) (uint64, error)
+	// Hold keeps the guard in the kernel until Close, whatever becomes of its pins.
+	Hold() error
+	// Pinned is an error that says which of the pins are gone.
+	Pinned() error
 	Close() error
 }
 
@@ -95,6 +99,18 @@ func (e *enrolled) GuardOf(pid int) (uint64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.node.GuardOf(pid)
+}
+
+func (e *enrolled) Hold() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.Hold(e.key)
+}
+
+func (e *enrolled) Pinned() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.Pinned(e.key)
 }
 
 func (e *enrolled) Close() error {

@@ -21,6 +21,7 @@ type member struct {
 // state that all shims of the node keep in one folder.
 type members struct {
 	paths policy.Paths
+	self  member // the one that asks: known also where its files were taken away
 
 	mu     sync.Mutex
 	known  map[string]member // guarded by mu; by key
@@ -36,6 +37,9 @@ const settle = 50 * time.Millisecond
 func (m *members) byID(cgroupID uint64) (member, bool) {
 	if cgroupID == 0 {
 		return member{}, false
+	}
+	if cgroupID == m.self.cgroupID {
+		return m.self, true
 	}
 	return m.find(func(one member) bool { return one.cgroupID == cgroupID })
 }

@@ -23,6 +23,7 @@ type procStat struct {
 	comm   string
 	parent int
 	start  uint64 // clock ticks after boot: with the pid, names a process for ever
+	code   uint64 // where its executable's code begins; 0 while an execve is under way
 }
 
 // maxCmdline bounds a command line in an event, in bytes.
@@ -66,7 +67,13 @@ func (p procfs) stat(pid int) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	return procStat{comm: string(raw[open+1 : end]), parent: parent, start: start}, nil
+	s := procStat{comm: string(raw[open+1 : end]), parent: parent, start: start}
+	if len(fields) > 23 { // startcode is field 26
+		if s.code, err = strconv.ParseUint(fields[23], 10, 64); err != nil {
+			return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+		}
+	}
+	return s, nil
 }
 
 // exe is the path of a process's executable, in its own root. It is empty where it cannot be told.

@@ -29,7 +29,7 @@ func fakeProc(t *testing.T, processes map[int]map[string]string) procfs {
 
 // statLine is a line of /proc/<pid>/stat.
 func statLine(comm string, parent int, start uint64) string {
-	return "7 (" + comm + ") S " + strconv.Itoa(parent) + strings.Repeat(" 0", 17) + " " + strconv.FormatUint(start, 10) + " 0 0\n"
+	return "7 (" + comm + ") S " + strconv.Itoa(parent) + strings.Repeat(" 0", 17) + " " + strconv.FormatUint(start, 10) + " 0 0 0 4096\n"
 }
 
 func TestStat(t *testing.T) {
@@ -38,9 +38,9 @@ func TestStat(t *testing.T) {
 		want procStat
 		ok   bool
 	}{
-		"plain":               {statLine("sh", 3, 99), procStat{"sh", 3, 99}, true},
-		"a hostile name":      {statLine(") S 1 (", 3, 99), procStat{") S 1 (", 3, 99}, true},
-		"a name of newlines":  {statLine("a\nb\n", 3, 99), procStat{"a\nb\n", 3, 99}, true},
+		"plain":               {statLine("sh", 3, 99), procStat{"sh", 3, 99, 4096}, true},
+		"a hostile name":      {statLine(") S 1 (", 3, 99), procStat{") S 1 (", 3, 99, 4096}, true},
+		"a name of newlines":  {statLine("a\nb\n", 3, 99), procStat{"a\nb\n", 3, 99, 4096}, true},
 		"empty":               {"", procStat{}, false},
 		"no name":             {"7 sh S 3", procStat{}, false},
 		"short":               {"7 (sh) S 3", procStat{}, false},

@@ -56,9 +56,12 @@ func (c *container) recordStart(ctx context.Context, execID string, pid int) {
 
 	c.mu.Lock()
 	p := c.known(execID)
-	if found.Exe == "" || strings.HasPrefix(found.Comm, runtimeInit) {
-		// It is gone, or is still the runtime's own code: what it was told to run is known.
-		found.Exe, found.Cmdline, found.Comm = "", p.Cmdline, p.Comm
+	if strings.HasPrefix(found.Comm, runtimeInit) {
+		found.Exe = "" // still the runtime's own code, under the container's uid already
+	}
+	if p.Cmdline != "" {
+		// What it was told to run: by now it may be about to, be gone, or be on to something else.
+		found.Cmdline, found.Comm = p.Cmdline, p.Comm
 	}
 	p.Process = found
 	c.mu.Unlock()

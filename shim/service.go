@@ -100,10 +100,12 @@ func (s *service) closeAll() {
 
 // Exec makes a process that Start then starts in a container.
 func (s *service) Exec(ctx context.Context, r *task.ExecProcessRequest) (*emptypb.Empty, error) {
-	if c := s.get(r.GetID()); c != nil && r.GetExecID() != "" {
+	response, err := s.TTRPCTaskService.Exec(ctx, r)
+	// One that is refused, for its ID is taken, leaves no trace.
+	if c := s.get(r.GetID()); err == nil && c != nil && r.GetExecID() != "" {
 		c.announce(r.GetExecID(), processArgs(r.GetSpec().GetValue()))
 	}
-	return s.TTRPCTaskService.Exec(ctx, r)
+	return response, err
 }
 
 // Start starts a container's init, or an exec.
@@ -137,6 +139,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	c.running.Go(func() {
 		c.watchArmed(c.context, before, kill)
 		giveBack(c.context)
+		c.watchState(c.context)
 	})
 	return response, nil
 }
