@@ -1,7 +1,6 @@
 package bpf
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,22 +17,22 @@ func (n *Node) Hold(key string) error {
 	if _, err := pinnedKey(key); err != nil {
 		return err
 	}
-	var errs []error
 	for _, name := range []string{mapKeys, mapStates, mapGuards, mapTraffics} {
-		_, err := n.pinned(name)
-		errs = append(errs, err)
+		if _, err := n.pinned(name); err != nil {
+			return err
+		}
 	}
-	_, err := n.program(programCountSeccomp)
-	errs = append(errs, err)
+	if _, err := n.program(programCountSeccomp); err != nil {
+		return err
+	}
 	for _, dir := range []string{n.dir, n.paths.Pins(key)} {
 		held, err := openLinks(dir)
-		errs = append(errs, err)
 		n.mu.Lock()
 		n.held = append(n.held, held...)
 		n.mu.Unlock()
-	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("hold what guards %s: %w", key, err)
+		if err != nil {
+			return fmt.Errorf("open the links in %s: %w", dir, err)
+		}
 	}
 	return nil
 }
@@ -44,22 +43,18 @@ func openLinks(dir string) ([]io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	var (
-		held []io.Closer
-		errs []error
-	)
+	var held []io.Closer
 	for _, entry := range entries {
 		if !strings.HasPrefix(entry.Name(), pinLink("")) {
 			continue
 		}
 		opened, err := link.LoadPinnedLink(filepath.Join(dir, entry.Name()), nil)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("open the link %s: %w", entry.Name(), err))
-			continue
+			return held, err
 		}
 		held = append(held, opened)
 	}
-	return held, errors.Join(errs...)
+	return held, nil
 }
 
 // Pinned is an error that says what is missing of the pins of the node and of the container.
