@@ -101,7 +101,7 @@ func (n *Node) processes() ([]int, error) {
 			continue
 		}
 		cgroup, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cgroup"))
-		if strings.Contains(string(cgroup), "/"+n.Namespace+"/") || strings.Contains(cmdline(pid), "-address "+n.Socket()+" ") {
+		if strings.Contains(string(cgroup), "/"+n.Namespace+"/") || strings.Contains(cmdline(pid)+" ", "-address "+n.Socket()+" ") {
 			pids = append(pids, pid)
 		}
 	}

@@ -1,0 +1,284 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+func auditStrict() map[string]string {
+	return map[string]string{annotationMode: "audit", annotationProfile: "strict"}
+}
+
+func enforceStrict() map[string]string {
+	return map[string]string{annotationMode: "enforce", annotationProfile: "strict"}
+}
+
+// wantGuarded attacks from within a container, and wants it stopped or seen as the mode says.
+func wantGuarded(t *testing.T, n *node.Node, c *node.Container, execID string, stopped bool) {
+	t.Helper()
+	ctx := testContext(t)
+	result, err := c.Exec(ctx, execID, "/bin/shimward", "emulate", "--json", "--spawn", "--timeout=3m", "proc-mem-read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report(t, result).Results[0]
+	if r.Through() == stopped {
+		t.Errorf("the attack, where stopped should be %v: %s", stopped, tell(r))
+	}
+	e, err := n.WaitEvent(ctx, c.ID, func(e event.Event) bool {
+		return e.Kind == event.KindAccess && e.Access.Actor.PIDInside == r.Attacker
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if origin := e.Access.Actor.Origin; origin == nil || origin.Kind != "exec" || origin.ExecID != execID {
+		t.Errorf("the event does not name the exec %s:\n%s", execID, describe([]event.Event{e}))
+	}
+	if e.Access.Actor.Container != c.ID {
+		t.Errorf("the event does not say that its actor is of %s:\n%s", c.ID, describe([]event.Event{e}))
+	}
+}
+
+// waitForgotten waits until containerd has cleaned up after a shim that was killed: it does so on the side.
+func waitForgotten(ctx context.Context, t *testing.T, n *node.Node, id string) {
+	t.Helper()
+	for {
+		shims, err := n.Shims()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = os.Stat(filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", n.Namespace, id))
+		if _, alive := shims[id]; !alive && os.IsNotExist(err) {
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("containerd keeps what is left of %s: %v", id, ctx.Err())
+		}
+	}
+}
+
+func wantSettled(t *testing.T, n *node.Node) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := n.Settled(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// containerd is killed and started again while guarded containers run: they
+// stay guarded, can be entered, killed and deleted.
+func TestContainerdKilled(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	ctx := testContext(t)
+	c, err := n.RunDetached(ctx, node.Spec{ID: "survivor", Runtime: node.Shimward, Annotations: enforceStrict()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends, err := n.RunDetached(ctx, node.Spec{ID: "ends-meanwhile", Runtime: node.Shimward, Annotations: enforceStrict()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantGuarded(t, n, c, "before", true)
+	if err := n.KillContainerd(); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(ends.PID, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, one := range []*node.Container{c, ends} {
+		if err := n.Adopt(ctx, one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantGuarded(t, n, c, "after", true)
+	for _, one := range []*node.Container{c, ends} {
+		if err := one.Delete(ctx); err != nil {
+			t.Error(err)
+		}
+		wantLife(t, n, one.ID, event.KindCreated, event.KindStarted, event.KindExited, event.KindDeleted)
+	}
+	wantSettled(t, n)
+}
+
+// A shim is killed while its container runs: the container ends with it, the
+// loss is on record, and nothing is left.
+func TestShimKilledRunning(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	ctx := testContext(t)
+	for i := range 3 {
+		spec := node.Spec{ID: fmt.Sprintf("bereft-%d", i), Runtime: node.Shimward, Annotations: enforceStrict()}
+		c, err := n.RunDetached(ctx, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := n.KillShim(c.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Gone(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Delete(ctx); err != nil {
+			t.Error(err)
+		}
+		wantSettled(t, n)
+		e, err := n.WaitEvent(ctx, c.ID, func(e event.Event) bool { return e.Kind == event.KindDeleted })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(e.Message, "shim") {
+			t.Errorf("the record does not say that the shim died: %s", describe([]event.Event{e}))
+		}
+	}
+}
+
+// A shim is killed while it creates or deletes a container, at whatever moment:
+// nothing is left, and the next container of that name works.
+func TestShimKilledHalfway(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	ctx := testContext(t)
+	// The first container of a node loads the programs.
+	mustRun(t, n, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}})
+	for i := range 12 {
+		delay := time.Duration(i) * 15 * time.Millisecond
+		t.Run(delay.String(), func(t *testing.T) {
+			id := fmt.Sprintf("halfway-%d", i)
+			made := make(chan error)
+			var c *node.Container
+			go func() {
+				var err error
+				c, err = n.RunDetached(ctx, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict()})
+				if err == nil {
+					err = c.Delete(ctx)
+				}
+				made <- err
+			}()
+			for {
+				shims, err := n.Shims()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, ok := shims[id]; ok {
+					break
+				}
+			}
+			<-time.After(delay)
+			if err := n.KillShim(id); err != nil {
+				t.Log(err) // it was faster
+			}
+			t.Log(<-made)
+			if c != nil {
+				if err := c.Delete(ctx); err != nil {
+					t.Log(err)
+				}
+			}
+			waitForgotten(ctx, t, n, id)
+			// What nobody could take back goes with the next container that is made.
+			result := mustRun(t, n, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}})
+			if result.Code != 0 {
+				t.Errorf("the next of that name: %s", result)
+			}
+			wantSettled(t, n)
+		})
+	}
+}
+
+// runc, or the shim, is killed while runc waits for the hook: the hook goes on
+// alone, and what it then leaves goes at the latest with the next container.
+func TestKilledInHook(t *testing.T) {
+	bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
+	slow := t.TempDir()
+	const shim = "containerd-shim-shimward-v1"
+	content, err := os.ReadFile(filepath.Join(bin, shim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(slow, shim), content, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf("#!/bin/sh\n[ \"$2\" = poststop ] || sleep 0.5\nexec %s/shimward \"$@\"\n", bin)
+	if err := os.WriteFile(filepath.Join(slow, "shimward"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	n := startNode(t, node.Options{Bin: slow})
+	ctx := testContext(t)
+	for _, who := range []string{"runc", "shim"} {
+		t.Run(who, func(t *testing.T) {
+			id := "hooked-" + who
+			spec := node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}}
+			stop := make(chan struct{})
+			done := make(chan bool)
+			go func() {
+				done <- killInHook(n.Namespace, stop, func(runc int) error {
+					if who == "shim" {
+						return n.KillShim(id)
+					}
+					return unix.Kill(runc, unix.SIGKILL)
+				})
+			}()
+			_, err := n.Run(ctx, spec)
+			close(stop)
+			if killed := <-done; !killed || err == nil {
+				t.Errorf("killed in the hook: %v, error: %v", killed, err)
+			}
+			t.Log(err)
+			// The hook that goes on alone ends within its second.
+			<-time.After(time.Second)
+			spec.ID += "-next"
+			if result := mustRun(t, n, spec); result.Code != 0 {
+				t.Errorf("the next of that name: %s", result)
+			}
+			wantSettled(t, n)
+		})
+	}
+}
+
+// killInHook waits for a create-runtime hook of the namespace's and gives its runc to kill.
+func killInHook(namespace string, stop <-chan struct{}, kill func(runc int) error) bool {
+	for {
+		select {
+		case <-stop:
+			return false
+		case <-time.After(time.Millisecond):
+		}
+		lines, err := filepath.Glob("/proc/[0-9]*/cmdline")
+		if err != nil {
+			return false
+		}
+		for _, path := range lines {
+			raw, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(raw), "hook\x00create-runtime") {
+				continue
+			}
+			stat, err := os.ReadFile(filepath.Join(filepath.Dir(path), "stat"))
+			if err != nil {
+				continue
+			}
+			_, after, _ := strings.Cut(string(stat), ") ")
+			var state string
+			var parent int
+			if _, err := fmt.Sscan(after, &state, &parent); err != nil {
+				continue
+			}
+			its, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent))
+			if err == nil && strings.Contains(string(its), namespace) {
+				return kill(parent) == nil
+			}
+		}
+	}
+}

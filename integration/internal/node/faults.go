@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	containerd "github.com/containerd/containerd/v2/client"
+	"github.com/containerd/containerd/v2/pkg/cio"
+	"golang.org/x/sys/unix"
+)
+
+// KillContainerd ends containerd as the kernel's OOM killer would. Restart starts it anew.
+func (n *Node) KillContainerd() error {
+	if err := n.process.Process.Kill(); err != nil {
+		return fmt.Errorf("kill containerd: %w", err)
+	}
+	<-n.exited
+	return nil
+}
+
+// Restart starts containerd on what a killed one left.
+func (n *Node) Restart(ctx context.Context) error {
+	n.exited = make(chan struct{})
+	return n.startContainerd(ctx)
+}
+
+// Adopt takes up a running container again after containerd was restarted. Its
+// output is lost, as it is for everybody who was attached.
+func (n *Node) Adopt(ctx context.Context, c *Container) error {
+	ctx = n.in(ctx)
+	container, err := n.Client.LoadContainer(ctx, c.ID)
+	if err != nil {
+		return fmt.Errorf("find container %s again: %w", c.ID, err)
+	}
+	task, err := container.Task(ctx, cio.Load)
+	if err != nil {
+		return fmt.Errorf("find the task of container %s again: %w", c.ID, err)
+	}
+	c.container, c.task = container, task
+	c.exit, err = task.Wait(context.WithoutCancel(ctx))
+	return err
+}
+
+// Status is what containerd says of the container's task.
+func (c *Container) Status(ctx context.Context) (containerd.Status, error) {
+	return c.task.Status(c.node.in(ctx))
+}
+
+// Gone waits until the container's init is gone, whoever reaps it.
+func (c *Container) Gone(ctx context.Context) error {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		if err := unix.Kill(c.PID, 0); errors.Is(err, unix.ESRCH) {
+			return nil
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the end of container %s: %w", c.ID, ctx.Err())
+		}
+	}
+}
+
+// Shims are the processes of this node's shims, by the ID of the container, or
+// of the pod's first one, that each was started for.
+func (n *Node) Shims() (map[string]int, error) {
+	pids, err := n.processes()
+	if err != nil {
+		return nil, err
+	}
+	shims := map[string]int{}
+	for _, pid := range pids {
+		words := strings.Fields(cmdline(pid))
+		for i, word := range words {
+			if word == "-id" && i+1 < len(words) && strings.Contains(words[0], "containerd-shim-") {
+				shims[words[i+1]] = pid
+			}
+		}
+	}
+	return shims, nil
+}
+
+// KillShim kills the shim of a container, as the kernel's OOM killer would.
+func (n *Node) KillShim(id string) error {
+	shims, err := n.Shims()
+	if err != nil {
+		return err
+	}
+	pid, ok := shims[id]
+	if !ok {
+		return fmt.Errorf("container %s has no shim among %v", id, shims)
+	}
+	if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill shim %d: %w", pid, err)
+	}
+	return nil
+}
+
+// Settled waits until the node has no leaks; what is left when ctx is done is its error.
+func (n *Node) Settled(ctx context.Context) error {
+	for {
+		leaks, err := n.Leaks()
+		if err != nil || len(leaks) == 0 {
+			return err
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("left behind: %s", strings.Join(leaks, "; "))
+		}
+	}
+}
+
+// OpenFiles is how many descriptors a process has.
+func OpenFiles(pid int) (int, error) {
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
+	return len(entries), err
+}
