@@ -1,0 +1,160 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// churn is how often containers are made and deleted; a VM's emulated CPUs get fewer.
+func churn(t *testing.T) int {
+	t.Helper()
+	if os.Getenv("SHIMWARD_TEST_BPF") != "" {
+		return 20
+	}
+	return 60
+}
+
+// Containers come and go in one pod, and by themselves: neither the pod's shim
+// nor the node grows, and nothing is left.
+func TestChurn(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	ctx := testContext(t)
+	pod := map[string]string{"io.kubernetes.cri.sandbox-id": "pod", "io.kubernetes.cri.container-type": "container"}
+	first := node.Spec{ID: "pod", Runtime: node.Shimward, Annotations: with(pod, auditStrict())}
+	sandbox, err := n.RunDetached(ctx, first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cycle := func(round int, annotations map[string]string) {
+		t.Helper()
+		c, err := n.RunDetached(ctx, node.Spec{ID: fmt.Sprintf("churn-%d", round), Runtime: node.Shimward, Annotations: annotations})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round%10 == 0 {
+			if _, err := c.Exec(ctx, "again", "/bin/true"); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := c.Delete(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	both := func(from, to int) {
+		for i := from; i < to; i++ {
+			var wait sync.WaitGroup
+			wait.Go(func() { cycle(2*i, with(pod, auditStrict())) })
+			wait.Go(func() { cycle(2*i+1, enforceStrict()) })
+			wait.Wait()
+		}
+	}
+	both(0, 10)
+	before := take(ctx, t, n, sandbox)
+	rounds := churn(t)
+	both(10, 10+rounds)
+	after := take(ctx, t, n, sandbox)
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		grown, most := after[name]-before[name], 2
+		if name == "shim's memory, KiB" {
+			most = 4096
+		}
+		if name == "node's maps" || name == "node's links" || name == "node's programs" {
+			most = 40 // others use this kernel too
+		}
+		t.Logf("%s: %d, then %d", name, before[name], after[name])
+		if grown > most {
+			t.Errorf("%s grew by %d in %d rounds", name, grown, rounds)
+		}
+	}
+	if err := sandbox.Delete(ctx); err != nil {
+		t.Error(err)
+	}
+	wantSettled(t, n)
+}
+
+func with(all ...map[string]string) map[string]string {
+	sum := map[string]string{}
+	for _, one := range all {
+		maps.Copy(sum, one)
+	}
+	return sum
+}
+
+// take measures what could grow.
+func take(ctx context.Context, t *testing.T, n *node.Node, sandbox *node.Container) map[string]int {
+	t.Helper()
+	shims, err := n.Shims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	shim := shims[sandbox.ID]
+	files, err := node.OpenFiles(shim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", shim))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pins := 0
+	err = filepath.WalkDir(n.Paths.BPF, func(string, os.DirEntry, error) error { pins++; return ctx.Err() })
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]int{
+		"shim's descriptors": files, "shim's memory, KiB": pss(t, shim), "shim's threads / 4": len(threads) / 4, "pins": pins,
+		"state": len(state), "mounts of the node": strings.Count(string(mounts), n.Dir),
+		"node's programs": count(unix.BPF_PROG_GET_NEXT_ID), "node's maps": count(unix.BPF_MAP_GET_NEXT_ID), "node's links": count(unix.BPF_LINK_GET_NEXT_ID),
+	}
+}
+
+// count counts the kernel's BPF objects of one kind (bpf(2)).
+func count(next uintptr) int {
+	for found, attr := 0, struct{ start, next, flags uint32 }{}; ; found++ {
+		if _, _, errno := unix.Syscall(unix.SYS_BPF, next, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr)); errno != 0 {
+			return found
+		}
+		attr.start = attr.next
+	}
+}
+
+// pss is a process's proportional set size, in KiB.
+func pss(t *testing.T, pid int) int {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "Pss:" {
+			size, err := strconv.Atoi(fields[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return size
+		}
+	}
+	t.Fatalf("process %d has no Pss", pid)
+	return 0
+}
