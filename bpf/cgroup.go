@@ -96,7 +96,7 @@ func cgroupID(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// fileidKernfs is the type of a cgroup's file handle, whose content is its id (include/linux/exportfs.h).
+// fileidKernfs is the type of a cgroup's file handle, whose content is its id (enum fid_type).
 const fileidKernfs = 0xfe
 
 // populated tells whether the cgroup of that id is there and has processes, in it

@@ -130,12 +130,6 @@ func (p procfs) status(pid int) (procStatus, error) {
 	return s, lines.Err()
 }
 
-// alive tells whether there is such a process.
-func (p procfs) alive(pid int) bool {
-	_, err := os.Stat(filepath.Join(string(p), strconv.Itoa(pid)))
-	return err == nil
-}
-
 // maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
 const maxAncestry = 64
 
