@@ -14,6 +14,7 @@ import (
 
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // Whom a container talked to, over TCP and UDP, IPv4 and IPv6, in and out, is beside an access.
@@ -26,7 +27,7 @@ func TestNetwork(t *testing.T) {
 			at := net.JoinHostPort(family.host, "0")
 			stream, err := (&net.ListenConfig{}).Listen(ctx, "tcp", at)
 			if err != nil {
-				t.Skipf("needs %s: %v", family.name, err)
+				testenv.Missing(t, family.name+" on the loopback device: "+err.Error())
 			}
 			defer stream.Close()
 			packets, err := (&net.ListenConfig{}).ListenPacket(ctx, "udp", at)

@@ -12,6 +12,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // What shimward cannot understand or cannot guarantee is an error that the user
@@ -111,7 +112,7 @@ func TestRefusedByNode(t *testing.T) {
 	t.Run("no cgroup v2", func(t *testing.T) {
 		const unified = "/sys/fs/cgroup/unified"
 		if _, err := os.Stat(unified); err != nil {
-			t.Skip("runc itself needs cgroup v2 here: there is no v1 beside it")
+			testenv.Elsewhere(t, "runc itself needs cgroup v2 here: there is no v1 beside it")
 		}
 		n := startGuardedNode(t, node.Options{Wrapper: []string{
 			"unshare", "--mount", "--propagation=slave", "/bin/sh", "-c", "umount " + unified + ` && exec "$0" "$@"`,

@@ -18,6 +18,8 @@ import (
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // callerEnv names where TestMain puts the program that testdata/caller.c compiles to.
@@ -52,12 +54,7 @@ func buildCaller(t *testing.T) string {
 // needRoot skips what only root can do: reading other processes' state, and answering as the runtime would.
 func needRoot(t *testing.T) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		if os.Getenv("CI") != "" {
-			t.Fatal("must be root")
-		}
-		t.Skip("must be root")
-	}
+	testenv.Root(t)
 }
 
 // process is a container's process: testdata/caller.c.

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // only is the one Call that was asked; with a Continue it is asked once, too.
@@ -149,7 +150,7 @@ func TestListenerTraceme(t *testing.T) {
 // TestListenerInt80 goes through the i386 entry, where numbers and widths differ.
 func TestListenerInt80(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
-		t.Skip("int 0x80 is x86's")
+		testenv.Elsewhere(t, "int 0x80 is x86's")
 	}
 	s := serve(t, ListenOptions{}, Answer{Errno: unix.EPERM})
 	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})

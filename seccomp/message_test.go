@@ -185,7 +185,7 @@ func FuzzControlMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, control []byte) {
 		// No SCM_RIGHTS: only the kernel can make ones whose numbers are descriptors.
 		if bytes.Contains(control, []byte{1, 0, 0, 0, 1, 0, 0, 0}) {
-			t.Skip()
+			return
 		}
 		if files, _ := receivedFiles(control); len(files) != 0 {
 			t.Errorf("%d files", len(files))
