@@ -64,7 +64,8 @@ static void int80(struct call *c)
 
 	__asm__ volatile("push %%rbp\n\tmov %%r12, %%rbp\n\tint $0x80\n\tpop %%rbp"
 			 : "=a"(result)
-			 : "a"(c->nr), "b"(c->a[0]), "c"(c->a[1]), "d"(c->a[2]), "S"(c->a[3]), "D"(c->a[4]), "r"(bp)
+			 : "a"(c->nr), "b"(c->a[0]), "c"(c->a[1]), "d"(c->a[2]), "S"(c->a[3]),
+			   "D"(c->a[4]), "r"(bp)
 			 : "memory", "cc", "r8", "r9", "r10", "r11");
 	result = (int)result;
 	c->error = result < 0 && result > -4096 ? -result : 0;
@@ -92,11 +93,14 @@ static void *waiting(void *tid)
 static void load(const char *filter, const char *path, const char *message)
 {
 	static struct sock_filter program[4096];
-	struct sock_fprog prog = { .filter = program };
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec iov = { .iov_base = (char *)message, .iov_len = strlen(message) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct sock_fprog prog = {.filter = program};
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec iov = {.iov_base = (char *)message, .iov_len = strlen(message)};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control,
+			     .msg_controllen = sizeof(control)};
 	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 	int fd = open(filter, O_RDONLY | O_CLOEXEC), s, notify;
 	ssize_t n = read(fd, program, sizeof(program));
@@ -111,7 +115,8 @@ static void load(const char *filter, const char *path, const char *message)
 		fail("connect");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		fail("no_new_privs");
-	notify = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &prog);
+	notify = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			 &prog);
 	if (notify < 0)
 		fail("seccomp");
 	cmsg->cmsg_level = SOL_SOCKET;
@@ -140,7 +145,8 @@ int main(int argc, char **argv)
 		char how[16] = "";
 
 		sscanf(line, "%15s", how);
-		sscanf(line, "%*s %li %lu %lu %lu %lu %lu %lu", &c->nr, &c->a[0], &c->a[1], &c->a[2], &c->a[3], &c->a[4], &c->a[5]);
+		sscanf(line, "%*s %li %lu %lu %lu %lu %lu %lu", &c->nr, &c->a[0], &c->a[1],
+		       &c->a[2], &c->a[3], &c->a[4], &c->a[5]);
 		if (!strcmp(how, "n")) {
 			native(c);
 		} else if (!strcmp(how, "i")) {
@@ -168,7 +174,8 @@ int main(int argc, char **argv)
 				c->result = -2;
 			close(fds[0]);
 			wait(NULL);
-		} else if (!strcmp(how, "fork") || !strcmp(how, "unshare") || !strcmp(how, "share")) {
+		} else if (!strcmp(how, "fork") || !strcmp(how, "unshare") ||
+			   !strcmp(how, "share")) {
 			int flags = !strcmp(how, "share") ? CLONE_FILES : 0;
 			int alive[2];
 			char byte;
