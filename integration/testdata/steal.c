@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A privileged container's way to make another's process its own: it moves that
- *into its own cgroup, attaches to it, and lets it hand out its memory by
- *itself, so that nobody else's memory is touched.
+ * into its own cgroup, attaches to it, and lets it hand out its memory by
+ * itself, so that nobody else's memory is touched.
  *
  *	steal keep		keeps a secret, and prints where
  *	steal take PID ADDRESS	prints the secret
