@@ -151,6 +151,8 @@ func guard(ctx context.Context, spec *specFile, view *specView, plan *policy.Pla
 			return nil, err
 		}
 	}
+	// A runtime that is killed in the middle of its create leaves them.
+	undo.add(func() { cleanCgroups(context.WithoutCancel(ctx), spec) })
 	if err := spec.write(text); err != nil {
 		return nil, err
 	}
