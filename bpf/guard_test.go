@@ -182,3 +182,21 @@ func TestReleaseLeavesNothing(t *testing.T) {
 		t.Errorf("counters of a released container: %v", err)
 	}
 }
+
+// A target that left its cgroup is still its container's, and named though it may be gone when the record is read.
+func TestGuardTellsWhoseMemory(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("whose-memory", policy.ModeEnforce, allRefused()))
+	init := c.run("sleep")
+	init.expect("asleep")
+	victim := meet(c.join("escape", testenv.Cgroup2(t), "victim"))
+	for _, attack := range []string{"mem-read", "vm-read"} {
+		if said, status := c.join(attack, victim.pid, victim.address).end(); said == secret || status.ExitStatus() == 0 {
+			t.Errorf("%s got the secret: %v", attack, status)
+		}
+		r := c.expect(want{verdict: node.stopVerdict(), target: victim.number(), relation: access.RelationSameContainer})
+		if args := r.Target.Args; len(args) == 0 || args[len(args)-1] != "victim" || r.Target.Exe == "" {
+			t.Errorf("%s: the target is %q, %q", attack, r.Target.Exe, args)
+		}
+	}
+}

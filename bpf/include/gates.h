@@ -28,15 +28,9 @@ static __always_inline int gate(struct deed *deed, int refusal)
 	return refuse ? refusal : 0;
 }
 
-/* Returns the cgroup that the task is guarded with, and where its guard is. */
-static __always_inline u64 guard_of(struct task_struct *task, u64 address, u64 *at)
+static __always_inline u64 guard_of(struct task_struct *task, u64 address, u64 *guard)
 {
-	struct guard *guard = bpf_task_storage_get(&guards, task, NULL, 0);
-
-	if (!guard)
-		return stray_cgroup(address);
-	*at = address_of(guard);
-	return guard->cgroup;
+	return cgroup_under(bpf_task_storage_get(&guards, task, NULL, 0), address, guard);
 }
 
 static __always_inline void current_acts(struct deed *deed, struct task_struct *task)
@@ -52,7 +46,7 @@ static __always_inline void current_acts(struct deed *deed, struct task_struct *
 
 /* A procfs mem file comes into the hands of the current task. The target comes
  * from an inode or a file's private data, which the verifier does not trust as
- * it does a hook's argument: its guard is looked for by its cgroup.
+ * it does a hook's argument.
  */
 static __always_inline int take_mem(struct file *file, struct task_struct *target)
 {
@@ -71,7 +65,7 @@ static __always_inline int take_mem(struct file *file, struct task_struct *targe
 		deed.target_cgroup = deed.actor_cgroup;
 	} else {
 		deed.vector = VECTOR_PROC_MEM;
-		deed.target_cgroup = target ? stray_cgroup((u64)target) : 0;
+		deed.target_cgroup = target ? cgroup_of((u64)target, &deed.target_guard) : 0;
 	}
 	deed.operation = writes ? OPERATION_WRITE : OPERATION_READ;
 	return gate(&deed, -EACCES);

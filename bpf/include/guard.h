@@ -80,15 +80,15 @@ int BPF_PROG(guard_fork, struct task_struct *child)
 	struct task_struct *parent = bpf_get_current_task_btf();
 	struct guard *guard = bpf_task_storage_get(&guards, parent, NULL, 0);
 
-	if (!guard)
+	if (guard && bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE))
 		return 0;
-	if (!bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE)) {
-		/* A child without a guard is still known by its cgroup; its parent, which
-		 * could go on making children until one is not, ends here.
-		 */
-		guards_lost = 1;
-		bpf_send_signal(SIGKILL);
-	}
+	if (!guard && !find_guard(bpf_get_current_task()))
+		return 0;
+	/* A child without a guard is still known by its cgroup; its parent, which could
+	 * go on making children until one is not, ends here.
+	 */
+	guards_lost = 1;
+	bpf_send_signal(SIGKILL);
 	return 0;
 }
 

@@ -129,6 +129,20 @@ struct inode___before_6_11 {
 	struct timespec64 __i_ctime;
 };
 
+struct bpf_local_storage {
+	struct hlist_head list;
+};
+
+struct bpf_local_storage_data {
+	void *smap;
+	u8 data[];
+};
+
+struct bpf_local_storage_elem {
+	struct hlist_node snode;
+	struct bpf_local_storage_data sdata;
+};
+
 struct proc_inode {
 	struct pid *pid;
 	struct inode vfs_inode;
@@ -200,6 +214,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
+	struct bpf_local_storage *bpf_storage;
 };
 
 #pragma clang attribute pop

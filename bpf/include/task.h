@@ -13,6 +13,7 @@
 
 #define CGROUP_DEPTH 24
 #define FAMILY_DEPTH 16
+#define STORAGES     64 /* of one task: each tracer on the node may have some */
 
 /* Returns a pointer's plain address: a function that is verified by itself takes
  * nothing that the verifier knows as a pointer.
@@ -109,19 +110,10 @@ __noinline u64 enrolled_cgroup(u64 address)
 	return found;
 }
 
-/* Set when a guard could not be passed on: see guard_fork. */
-u32 guards_lost;
-
-extern int LINUX_KERNEL_VERSION __kconfig;
-
-/* Tells whether a task without a guard may be one that ought to have one: a guard
- * was lost, or the lookup failed. Before 6.2 (commit e8b02296a6b8) it does when it
- * preempts another one on the same CPU.
+/* Set when a guard could not be passed on: see guard_fork. From then on a task
+ * without a guard may be one that ought to have one.
  */
-static __always_inline bool may_stray(void)
-{
-	return LINUX_KERNEL_VERSION < KERNEL_VERSION(6, 2, 0) || guards_lost;
-}
+u32 guards_lost;
 
 /* Returns the container that a task without a guard is in all the same: the
  * workload is still known by where it is.
@@ -137,6 +129,53 @@ __noinline u64 stray_cgroup(u64 task)
 	if (!state || !state->started || mnt_ns_of((struct task_struct *)task) != state->mnt_ns)
 		return 0;
 	return id;
+}
+
+/* Finds a task's guard by reading what bpf_task_storage_get reads, for a task that
+ * the verifier does not trust. Returns its address; 0: none.
+ */
+__noinline u64 find_guard(u64 address)
+{
+	struct hlist_node *link =
+		BPF_CORE_READ((struct task_struct *)address, bpf_storage, list.first);
+	u64 map = address_of(&guards);
+
+	for (int i = 0; i < STORAGES && link; i++) {
+		struct bpf_local_storage_elem *elem =
+			container_of_core(link, struct bpf_local_storage_elem, snode);
+
+		/* A storage map begins with its struct bpf_map. */
+		if ((u64)BPF_CORE_READ(elem, sdata.smap) == map)
+			return (u64)elem +
+			       bpf_core_field_offset(struct bpf_local_storage_elem, sdata.data);
+		link = BPF_CORE_READ(link, next);
+	}
+	return 0;
+}
+
+/* Returns the cgroup that a task is guarded with, and where its guard is; 0: none. */
+static __always_inline u64 cgroup_of(u64 task, u64 *guard)
+{
+	*guard = find_guard(task);
+	if (*guard)
+		return BPF_PROBE_READ((struct guard *)*guard, cgroup);
+	return guards_lost ? stray_cgroup(task) : 0;
+}
+
+extern int LINUX_KERNEL_VERSION __kconfig;
+
+/* The same, of a task that bpf_task_storage_get was asked about. Before 6.2 (commit
+ * e8b02296a6b8) it fails when it preempts another one on the same CPU.
+ */
+static __always_inline u64 cgroup_under(struct guard *found, u64 task, u64 *guard)
+{
+	if (found) {
+		*guard = address_of(found);
+		return found->cgroup;
+	}
+	if (LINUX_KERNEL_VERSION < KERNEL_VERSION(6, 2, 0) || guards_lost)
+		return cgroup_of(task, guard);
+	return 0;
 }
 
 /* Tells whether the target is a descendant of the actor. */

@@ -156,24 +156,16 @@ static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struc
 	if (owner && owner->group_leader == task->group_leader)
 		return;
 	mine = bpf_task_storage_get(&guards, task, NULL, 0);
-	if (mine)
-		deed.actor_cgroup = mine->cgroup;
-	else if (may_stray())
-		deed.actor_cgroup = stray_cgroup(deed.actor);
+	deed.actor_cgroup = cgroup_under(mine, deed.actor, &deed.actor_guard);
 	if (owner) {
 		deed.target = address_of(owner);
 		theirs = bpf_task_storage_get(&guards, owner, NULL, 0);
-		if (theirs)
-			deed.target_cgroup = theirs->cgroup;
-		else if (may_stray())
-			deed.target_cgroup = stray_cgroup(deed.target);
+		deed.target_cgroup = cgroup_under(theirs, deed.target, &deed.target_guard);
 	}
 	if (!deed.actor_cgroup && !deed.target_cgroup)
 		return;
 	if (!name_deed(ctx, &deed, task, regs, kind))
 		return;
-	deed.actor_guard = address_of(mine);
-	deed.target_guard = address_of(theirs);
 	settle(&deed, mine ?: theirs);
 }
 
