@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -116,8 +117,23 @@ func (n *Node) Settled(ctx context.Context) error {
 	}
 }
 
-// OpenFiles is how many descriptors a process has.
-func OpenFiles(pid int) (int, error) {
-	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	return len(entries), err
+// OpenFiles counts a process's descriptors, by what each is: a path, or the kind that proc_pid_fd(5) names.
+func OpenFiles(pid int) (map[string]int, error) {
+	folder := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	found := make(map[string]int)
+	for _, entry := range entries {
+		target, err := os.Readlink(filepath.Join(folder, entry.Name()))
+		if err != nil {
+			continue // closed meanwhile
+		}
+		if kind, inode, ok := strings.Cut(target, ":["); ok && strings.Trim(inode, "0123456789]") == "" {
+			target = kind // socket:[12345], but anon_inode:[pidfd]
+		}
+		found[target]++
+	}
+	return found, nil
 }
