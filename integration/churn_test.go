@@ -34,16 +34,10 @@ func TestChurn(t *testing.T) {
 	ctx := testContext(t)
 	pod := map[string]string{"io.kubernetes.cri.sandbox-id": "pod", "io.kubernetes.cri.container-type": "container"}
 	first := node.Spec{ID: "pod", Runtime: node.Shimward, Annotations: with(pod, auditStrict())}
-	sandbox, err := n.RunDetached(ctx, first)
-	if err != nil {
-		t.Fatal(err)
-	}
+	sandbox := mustDetach(t, n, first)
 	cycle := func(round int, annotations map[string]string) {
 		t.Helper()
-		c, err := n.RunDetached(ctx, node.Spec{ID: fmt.Sprintf("churn-%d", round), Runtime: node.Shimward, Annotations: annotations})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := mustDetach(t, n, node.Spec{ID: fmt.Sprintf("churn-%d", round), Runtime: node.Shimward, Annotations: annotations})
 		if round%10 == 0 {
 			if _, err := c.Exec(ctx, "again", "/bin/true"); err != nil {
 				t.Error(err)

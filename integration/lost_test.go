@@ -67,10 +67,7 @@ func TestStateLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := startGuardedNode(t, node.Options{})
 			ctx := testContext(t)
-			c, err := n.RunDetached(ctx, node.Spec{ID: "loser", Runtime: node.Shimward, Annotations: enforceStrict()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := mustDetach(t, n, node.Spec{ID: "loser", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, c, "before", true)
 			waitHeld(ctx, t, n, c.ID)
 			test.lose(t, n)
@@ -90,10 +87,7 @@ func TestStateLost(t *testing.T) {
 				t.Fatal(err)
 			}
 			// The next shim reconciles, and that must not take the first one's guard.
-			other, err := n.RunDetached(ctx, node.Spec{ID: "other", Runtime: node.Shimward, Annotations: enforceStrict()})
-			if err != nil {
-				t.Fatal(err)
-			}
+			other := mustDetach(t, n, node.Spec{ID: "other", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, other, "other", true)
 			again("reconciled")
 			for _, one := range []*node.Container{c, other} {
@@ -111,10 +105,7 @@ func TestConfigLostAtEnd(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
 	for _, killed := range []bool{false, true} {
-		c, err := n.RunDetached(ctx, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := mustDetach(t, n, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict()})
 		if err := n.SetRawConfig([]byte("this is [not TOML")); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +117,7 @@ func TestConfigLostAtEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		err = c.Delete(ctx)
+		err := c.Delete(ctx)
 		// For a moment containerd may still speak to the shim that is dead, and the
 		// container may be gone by the next try.
 		for killed && err != nil && ctx.Err() == nil && !errdefs.IsNotFound(err) {
@@ -158,10 +149,7 @@ func TestLogLost(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	c, err := n.RunDetached(ctx, node.Spec{ID: "logged", Runtime: node.Shimward, Annotations: enforceStrict()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := mustDetach(t, n, node.Spec{ID: "logged", Runtime: node.Shimward, Annotations: enforceStrict()})
 	filler := filepath.Join(n.Paths.Log, "filler")
 	if err := os.WriteFile(filler, make([]byte, 1<<20), 0o600); err == nil {
 		t.Fatal("the disk took more than it has")
@@ -229,10 +217,7 @@ func TestRunReadOnly(t *testing.T) {
 	if err := unix.Mount("run", n.Paths.Run, "tmpfs", 0, "size=1m,mode=700"); err != nil {
 		t.Fatal(err)
 	}
-	c, err := n.RunDetached(ctx, node.Spec{ID: "there", Runtime: node.Shimward, Annotations: enforceStrict()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := mustDetach(t, n, node.Spec{ID: "there", Runtime: node.Shimward, Annotations: enforceStrict()})
 	// A bind mount of itself can be read-only while what was opened stays writable.
 	remount := func(flags uintptr) {
 		if err := unix.Mount("", n.Paths.Run, "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
@@ -240,7 +225,7 @@ func TestRunReadOnly(t *testing.T) {
 		}
 	}
 	remount(unix.MS_RDONLY)
-	_, err = n.Run(ctx, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}})
+	_, err := n.Run(ctx, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}})
 	t.Logf("on a read-only disk: %v", err)
 	if err == nil || !strings.Contains(err.Error(), n.Paths.Run) || !strings.Contains(err.Error(), "read-only") {
 		t.Errorf("the error does not say that the state cannot be written: %v", err)
@@ -286,10 +271,7 @@ func TestTwoContainerds(t *testing.T) {
 	ctx := testContext(t)
 	var all []*node.Container
 	for _, n := range []*node.Node{first, second, first, second} {
-		c, err := n.RunDetached(ctx, node.Spec{ID: "same-name-" + n.Namespace + string(rune('a'+len(all))), Runtime: node.Shimward, Annotations: enforceStrict()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := mustDetach(t, n, node.Spec{ID: "same-name-" + n.Namespace + string(rune('a'+len(all))), Runtime: node.Shimward, Annotations: enforceStrict()})
 		all = append(all, c)
 	}
 	for i, c := range all {

@@ -91,16 +91,22 @@ func mustRun(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	return result
 }
 
-// mustStart starts a container that is deleted at the test's end.
-func mustStart(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
+// mustDetach starts a container that the test deletes.
+func mustDetach(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 	t.Helper()
-	ctx := testContext(t)
-	c, err := n.RunDetached(ctx, spec)
+	c, err := n.RunDetached(testContext(t), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// mustStart starts a container that is deleted at the test's end.
+func mustStart(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
+	t.Helper()
+	c := mustDetach(t, n, spec)
 	t.Cleanup(func() {
-		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
+		if err := c.Delete(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
