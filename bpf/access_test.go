@@ -31,6 +31,10 @@ var attacks = []struct {
 
 func TestAccess(t *testing.T) {
 	node := newNode(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, attack := range attacks {
 		t.Run("audit/"+attack.part, func(t *testing.T) {
 			victim := newVictim(t, nil)
@@ -55,7 +59,7 @@ func TestAccess(t *testing.T) {
 				w.operation, w.sensor = access.OperationAttach, access.SensorLSM
 			}
 			r := c.expect(w)
-			if len(r.Actor.Args) == 0 || r.Actor.Exe != "/proc/self/exe" || r.Actor.Origin != p.cmd.Process.Pid ||
+			if len(r.Actor.Args) == 0 || r.Actor.Exe != self || r.Actor.Origin != p.cmd.Process.Pid ||
 				r.Actor.PID != p.cmd.Process.Pid || r.Actor.Start == 0 || len(r.Actor.Ancestors) == 0 {
 				t.Errorf("an incomplete actor: %+v", r.Actor)
 			}

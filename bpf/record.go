@@ -50,7 +50,7 @@ type Process struct {
 	UID       int // effective, in the initial user namespace
 	Origin    int // the process through which it came into its container
 	Comm      string
-	Exe       string   // as it was given to execve; of guarded tasks alone, as Args is
+	Exe       string   // the executed file's path, of which 16 components and 127 bytes are kept; of guarded tasks alone, as Args is
 	Args      []string // at exec, the first 256 bytes
 	Ancestors []Ancestor
 }

@@ -120,8 +120,9 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	if a.Actor.Origin == nil || a.Actor.Origin.Kind != "entrypoint" {
 		t.Errorf("origin %+v, want entrypoint", a.Actor.Origin)
 	}
-	if !strings.Contains(a.Actor.Cmdline, "emulate strike") && !sentAhead(a.Actor) || a.Actor.UID != 0 || len(a.Actor.Ancestry) == 0 {
-		t.Errorf("actor %q of uid %d below %v, want a strike of uid 0 below its judge", a.Actor.Cmdline, a.Actor.UID, a.Actor.Ancestry)
+	if !strings.Contains(a.Actor.Cmdline, "emulate strike") && !sentAhead(a.Actor) ||
+		a.Actor.Exe != "/bin/shimward" || a.Actor.UID != 0 || len(a.Actor.Ancestry) == 0 {
+		t.Errorf("actor %s, %q, of uid %d below %v, want a strike of uid 0 below its judge", a.Actor.Exe, a.Actor.Cmdline, a.Actor.UID, a.Actor.Ancestry)
 	}
 	verdict := access.VerdictObserved
 	switch r.Outcome {

@@ -5,15 +5,61 @@
 
 #include "task.h"
 
+#define PATH_DEPTH 16 /* components, from the file up; a power of two */
+#define NAME_LEN   64 /* what of a component is kept */
+
+/* Writes the path of the file that the task executes. What execve was given may be
+ * /proc/self/exe, /dev/fd/3 or a link with a harmless name.
+ */
+__noinline int name_exe(struct guard *guard, u64 address)
+{
+	struct file *file = BPF_CORE_READ((struct task_struct *)address, mm, exe_file);
+	struct mount *mount = container_of_core(BPF_CORE_READ(file, f_path.mnt), struct mount, mnt);
+	struct dentry *dentry = BPF_CORE_READ(file, f_path.dentry);
+	u64 names[PATH_DEPTH];
+	u32 depth = 0, at = 0;
+
+	if (!guard)
+		return 0;
+	for (int i = 0; i < PATH_DEPTH; i++) {
+		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
+
+		if (dentry == BPF_CORE_READ(mount, mnt.mnt_root)) {
+			struct mount *below = BPF_CORE_READ(mount, mnt_parent);
+
+			if (below == mount)
+				break;
+			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+			mount = below;
+			continue;
+		}
+		if (!dentry || dentry == parent)
+			break;
+		names[depth++ & (PATH_DEPTH - 1)] = (u64)BPF_CORE_READ(dentry, d_name.name);
+		dentry = parent;
+	}
+	for (u32 i = 1; i <= PATH_DEPTH && i <= depth && at < EXE_LEN; i++) {
+		long len;
+
+		guard->exe[at++] = '/';
+		/* A long one runs over into the arguments, which are written later. */
+		len = bpf_probe_read_kernel_str(guard->exe + at, NAME_LEN,
+						(void *)names[(depth - i) & (PATH_DEPTH - 1)]);
+		if (len <= 0 || len > NAME_LEN)
+			break;
+		at += len - 1;
+	}
+	guard->exe[EXE_LEN - 1] = 0;
+	return at;
+}
+
 /* Notes what the task runs from here on. */
-static __always_inline void note_exec(struct guard *guard, struct task_struct *task,
-				      struct linux_binprm *bprm)
+static __always_inline void note_exec(struct guard *guard, struct task_struct *task)
 {
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
 	u64 len = BPF_CORE_READ(task, mm, arg_end) - start;
 
-	if (bpf_probe_read_kernel_str(guard->exe, sizeof(guard->exe),
-				      BPF_CORE_READ(bprm, filename)) < 0)
+	if (!name_exe(guard, address_of(task)))
 		guard->exe[0] = 0;
 	if (len > ARGS_LEN)
 		len = ARGS_LEN;
@@ -43,7 +89,7 @@ static __always_inline bool arms(struct task_struct *task, struct container *con
 }
 
 SEC("tp_btf/sched_process_exec")
-int BPF_PROG(guard_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
+int BPF_PROG(guard_exec, struct task_struct *task)
 {
 	struct guard *guard = bpf_task_storage_get(&guards, task, NULL, 0);
 	struct container *container;
@@ -51,7 +97,7 @@ int BPF_PROG(guard_exec, struct task_struct *task, int old_pid, struct linux_bin
 	u64 id;
 
 	if (guard) {
-		note_exec(guard, task, bprm);
+		note_exec(guard, task);
 		return 0;
 	}
 	id = enrolled_cgroup(bpf_get_current_task());
@@ -70,7 +116,7 @@ int BPF_PROG(guard_exec, struct task_struct *task, int old_pid, struct linux_bin
 	guard->cgroup = id;
 	guard->origin = tgid_of(task);
 	guard->enforce = container->enforce;
-	note_exec(guard, task, bprm);
+	note_exec(guard, task);
 	return 0;
 }
 

@@ -148,11 +148,28 @@ struct proc_inode {
 	struct inode vfs_inode;
 };
 
+struct qstr {
+	const unsigned char *name;
+};
+
 struct dentry {
+	struct dentry *d_parent;
+	struct qstr d_name;
 	struct super_block *d_sb;
 };
 
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
 struct path {
+	struct vfsmount *mnt;
 	struct dentry *dentry;
 };
 
@@ -164,6 +181,7 @@ struct file_operations {
 struct file {
 	unsigned int f_mode;
 	const struct file_operations *f_op;
+	struct path f_path;
 	void *private_data;
 	struct inode *f_inode;
 };
@@ -186,10 +204,6 @@ struct mm_struct {
 	struct file *exe_file;
 	unsigned long arg_start;
 	unsigned long arg_end;
-};
-
-struct linux_binprm {
-	const char *filename;
 };
 
 struct thread_info {
