@@ -7,9 +7,7 @@ GO      ?= go
 
 # The version is the tag that is checked out, or the commit.
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-# Nothing is inlined: a shim runs for each pod, most of its memory is its own
-# code, and nothing that it does is bound by the CPU.
-STATIC  := -trimpath -tags netgo,osusergo,static_build -gcflags=all=-l \
+STATIC  := -trimpath -tags netgo,osusergo,static_build \
 	-ldflags '-s -w -linkmode external -extldflags -static -X main.stamped=$(VERSION)'
 SCRIPTS := $(wildcard scripts/*) .ci/run
 

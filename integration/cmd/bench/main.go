@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -21,7 +22,7 @@ import (
 // arguments is what the command line says.
 type arguments struct {
 	engines, bin, micro string
-	json                string
+	json, only          string
 	rounds              int
 }
 
@@ -47,8 +48,14 @@ func run(out, progress io.Writer, args []string) (err error) {
 
 	b := &bench{node: n, arguments: a, progress: progress}
 	var results []table
-	for _, measure := range []func(context.Context) (table, error){b.lifecycle, b.memory, b.inside} {
-		result, err := measure(ctx)
+	for _, one := range []struct {
+		name    string
+		measure func(context.Context) (table, error)
+	}{{"lifecycle", b.lifecycle}, {"memory", b.memory}, {"inside", b.inside}} {
+		if a.only != "" && a.only != one.name {
+			continue
+		}
+		result, err := one.measure(ctx)
 		if err != nil {
 			return err
 		}
@@ -67,9 +74,13 @@ func parse(args []string) (arguments, error) {
 	flags.StringVar(&a.bin, "bin", "", "the `folder` with shimward's binaries")
 	flags.StringVar(&a.micro, "micro", "", "the `program` that is timed inside containers")
 	flags.StringVar(&a.json, "json", "bench.json", "the `file` for the results")
+	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory and inside")
 	flags.IntVar(&a.rounds, "rounds", 15, "how often each arrangement is measured")
 	if err := flags.Parse(args[1:]); err != nil {
 		return a, err
+	}
+	if !slices.Contains([]string{"", "lifecycle", "memory", "inside"}, a.only) {
+		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory or inside", a.only)
 	}
 	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 {
 		return a, errors.New("run this through `make bench`: it says where everything is")
