@@ -9,6 +9,8 @@ package access
 import (
 	"encoding"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 // Vector is a way into memory.
@@ -193,5 +195,6 @@ func parse[T ~uint8](names []string, what string, text []byte, into *T) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown %s %.64q", what, text)
+	known := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
+	return fmt.Errorf("unknown %s %.64q: there is %s", what, text, strings.Join(known, ", "))
 }

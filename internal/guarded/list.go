@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/policy"
@@ -69,10 +70,8 @@ func (c *Container) Total(verdict access.Verdict) uint64 {
 	return total
 }
 
-// List returns the node's guarded containers, by pod and name, then by ID.
-// kernel is nil where nothing of shimward's is in the kernel. A container that
-// ends meanwhile is left out; one whose state cannot be read is an error.
-func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
+// Plans returns what was decided about each of the node's guarded containers.
+func Plans(paths policy.Paths) ([]*policy.Plan, error) {
 	folders, err := os.ReadDir(filepath.Dir(paths.Container("any")))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -80,7 +79,7 @@ func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the guarded containers: %w", err)
 	}
-	var containers []Container
+	var plans []*policy.Plan
 	for _, folder := range folders {
 		plan, err := readPlan(paths.Plan(folder.Name()))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -89,6 +88,45 @@ func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
 		if err != nil {
 			return nil, err
 		}
+		plans = append(plans, plan)
+	}
+	return plans, nil
+}
+
+// Find returns the plan of the one container that name is of: the start of its
+// ID, its name, its pod's name, or NAMESPACE/POD.
+func Find(paths policy.Paths, name string) (*policy.Plan, error) {
+	plans, err := Plans(paths)
+	if err != nil {
+		return nil, err
+	}
+	var found []*policy.Plan
+	for _, plan := range plans {
+		i := &plan.Identity
+		if strings.HasPrefix(i.ID, name) || i.Name == name || i.Pod != "" && (i.Pod == name || i.PodNamespace+"/"+i.Pod == name) {
+			found = append(found, plan)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("no guarded container is called %q (see \"shimward ps\")", name)
+	case 1:
+		return found[0], nil
+	default:
+		return nil, fmt.Errorf("%d guarded containers are called %q: write more of an ID, such as %s", len(found), name, found[0].Identity.ID)
+	}
+}
+
+// List returns the node's guarded containers, by pod and name, then by ID.
+// kernel is nil where nothing of shimward's is in the kernel. A container that
+// ends meanwhile is left out; one whose state cannot be read is an error.
+func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
+	plans, err := Plans(paths)
+	if err != nil {
+		return nil, err
+	}
+	var containers []Container
+	for _, plan := range plans {
 		container := Container{
 			Identity: plan.Identity, Mode: plan.Mode, Profile: plan.Profile, Policy: plan.Digest,
 			State: StateGone, Counts: []Count{},

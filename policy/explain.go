@@ -1,0 +1,185 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+)
+
+// Question is an access that somebody asks about before, or after, it happens.
+type Question struct {
+	Vector    access.Vector    `json:"vector"`
+	Operation access.Operation `json:"operation"` // 0: the one that the vector is for
+	Relation  access.Relation  `json:"relation"`
+	Inbound   bool             `json:"inbound"`   // the plan is the target's, and the actor is not guarded by it
+	Traceme   bool             `json:"traceme"`   // the target asked for it with PTRACE_TRACEME
+	Exception bool             `json:"exception"` // the actor runs an executable that the plan allows
+	Tier      access.Tier      `json:"tier"`
+}
+
+// Explanation is a Question with the Plan's answer.
+type Explanation struct {
+	Question
+	Verdict  access.Verdict `json:"verdict"`
+	Action   Action         `json:"action"`
+	Rule     string         `json:"rule,omitempty"` // none of a process's use of its own memory
+	Mode     Mode           `json:"mode"`
+	Severity string         `json:"severity"`
+	Policy   string         `json:"policy"` // the Plan's digest, as events cite it
+	Why      []string       `json:"why"`    // sentences
+}
+
+// Explain answers with the functions that decide: Decide, Except and Traceme.
+// The verdict is that of the sensor that acts in the Question's tier.
+func (p *Plan) Explain(q Question) (Explanation, error) {
+	if q.Operation == 0 {
+		q.Operation = Purpose(q.Vector)
+	}
+	if err := q.check(); err != nil {
+		return Explanation{}, err
+	}
+	e := Explanation{Question: q, Mode: p.Mode, Policy: p.Digest}
+	decision := p.Decide(q.Vector, q.Operation, q.Relation, q.Inbound, q.Tier)
+	switch except, reaches := p.Except(q.Relation); {
+	case decision.Quiet:
+		e.because(p.quiet())
+	case q.Exception && !reaches:
+		return Explanation{}, fmt.Errorf("no executable is allowed at a process of relation %s by the profile %s and this container's annotations", q.Relation, p.Profile)
+	case q.Exception && decision.Action == ActionRefuse:
+		e.because(fmt.Sprintf("The rule %s says %q, but the executable is allowed: %s.", decision.Rule, decision.Action, listNames(p.exceptions(q.Relation))))
+		decision = except
+	default:
+		e.because(p.ruleSentence(q, decision))
+		if q.Traceme {
+			decision = decision.Traceme()
+			e.because("The target asked for it with PTRACE_TRACEME, as under a debugger: where the rule observes, that is info.")
+		}
+	}
+	e.Action, e.Rule, e.Severity, e.Verdict = decision.Action, decision.Rule, decision.Severity, decision.Verdict
+	switch {
+	case decision.Unenforced != "":
+		e.because(fmt.Sprintf("It is let through and recorded all the same: %s.", decision.Unenforced))
+	case decision.Verdict == access.VerdictRefused:
+		if q.Tier == access.TierTracepoint && !syscallVector(q.Vector) {
+			e.Verdict = access.VerdictKilled
+		}
+		e.because(means(q))
+	}
+	if allowed := p.exceptions(q.Relation); decision.Action == ActionRefuse && !q.Inbound && len(allowed) > 0 {
+		e.because("Allowed to do it all the same: " + listNames(allowed) + ".")
+	}
+	if !q.Inbound && decision.Action == ActionObserve && (q.Relation == access.RelationSamePod || q.Relation == access.RelationOtherContainer) {
+		e.because("If the target is guarded, its own rule inbound may still refuse it: ask with --inbound of that container.")
+	}
+	return e, nil
+}
+
+func (e *Explanation) because(sentence string) { e.Why = append(e.Why, sentence) }
+
+func (p *Plan) quiet() string {
+	if p.Mode == ModeOff {
+		return "The container's mode is off: shimward is not there, as under runc."
+	}
+	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
+}
+
+func (p *Plan) ruleSentence(q Question, d Decision) string {
+	who := "The target is "
+	if q.Inbound {
+		who = "The actor is "
+	}
+	who += inWords(q.Relation)
+	if q.Inbound && q.Relation == access.RelationHost {
+		return who + ", and those are only ever observed: the runtime and the node's agents are among them."
+	}
+	return fmt.Sprintf("%s: the rule %s counts, which says %q.", who, d.Rule, d.Action)
+}
+
+// exceptions are the executables that the plan allows at a process of that relation.
+func (p *Plan) exceptions(relation access.Relation) []string {
+	switch except, ok := p.Except(relation); {
+	case !ok:
+		return nil
+	case strings.HasSuffix(except.Rule, ".allow_pod"):
+		return p.AllowPod
+	default:
+		return p.Allow
+	}
+}
+
+// Purpose is the operation that a vector is for.
+func Purpose(vector access.Vector) access.Operation {
+	switch vector {
+	case access.VectorSelfMem, access.VectorProcessVMWritev:
+		return access.OperationWrite
+	case access.VectorPtrace, access.VectorPidfdGetfd:
+		return access.OperationAttach
+	case access.VectorProcessMadvise, access.VectorKcmp:
+		return access.OperationInspect
+	default:
+		return access.OperationRead
+	}
+}
+
+// syscallVector says that seccomp sees the vector's target in a system call's arguments.
+func syscallVector(vector access.Vector) bool {
+	switch vector {
+	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem:
+		return false
+	default:
+		return true
+	}
+}
+
+func (q *Question) check() error {
+	switch {
+	case q.Tier != access.TierLSM && q.Tier != access.TierTracepoint:
+		return fmt.Errorf("a tier is missing: write %q or %q", access.TierLSM, access.TierTracepoint)
+	case q.Relation == 0 || int(q.Relation) >= access.Relations:
+		return fmt.Errorf("a relation is missing: write one from %q to %q", access.RelationSelf, access.RelationHost)
+	case q.Vector == access.VectorSelfMem && q.Relation != access.RelationSelf:
+		return fmt.Errorf("%s is a process's own memory: its relation is %q", q.Vector, access.RelationSelf)
+	case q.Inbound && (q.Relation == access.RelationSelf || q.Relation == access.RelationChild || q.Relation == access.RelationSameContainer):
+		return fmt.Errorf("an inbound access comes from outside of the container: its relation is %q, %q or %q",
+			access.RelationSamePod, access.RelationOtherContainer, access.RelationHost)
+	case q.Inbound && q.Exception:
+		return errors.New("exceptions are of the actor's container: ask it, without inbound")
+	case q.Traceme && q.Vector != access.VectorPtrace:
+		return fmt.Errorf("PTRACE_TRACEME is a request of %s", access.VectorPtrace)
+	default:
+		return nil
+	}
+}
+
+// means says how a refusal is carried out.
+func means(q Question) string {
+	switch {
+	case q.Tier == access.TierTracepoint && syscallVector(q.Vector):
+		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
+	case q.Tier == access.TierTracepoint:
+		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
+	case q.Vector == access.VectorProcMem || q.Vector == access.VectorSelfMem:
+		return "The open fails with EACCES; a file that was opened before, or elsewhere, costs its user's life at the first use."
+	default:
+		return "The system call fails with EPERM."
+	}
+}
+
+func inWords(relation access.Relation) string {
+	switch relation {
+	case access.RelationSelf:
+		return "the actor itself"
+	case access.RelationChild:
+		return "a descendant of the actor's, in the same container"
+	case access.RelationSameContainer:
+		return "another process of the same container"
+	case access.RelationSamePod:
+		return "a process of another container of the same pod"
+	case access.RelationOtherContainer:
+		return "a process of another container"
+	default:
+		return "a process in no container"
+	}
+}
