@@ -9,6 +9,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 STATIC  := -trimpath -tags netgo,osusergo,static_build \
 	-ldflags '-s -w -linkmode external -extldflags -static -X main.stamped=$(VERSION)'
+FUZZTIME ?= 30s
 SCRIPTS := $(wildcard scripts/*) .ci/run
 
 .PHONY: help
@@ -59,6 +60,10 @@ demo-vm: deps-vm build ## the same on a kernel with BPF LSM (KERNEL=6.1)
 .PHONY: bench
 bench: deps-demo build ## what shimward costs, side by side with stock runc
 	scripts/bench
+
+.PHONY: fuzz
+fuzz: ## search for input that breaks a parser: make fuzz FUZZTIME=5m
+	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: vm
 vm: deps-vm ## run a command on another kernel: make vm CMD='uname -a' KERNEL=6.12
