@@ -1,6 +1,7 @@
 package event
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -105,6 +106,29 @@ func (f *Folder) Add(o Observation) {
 		// Nothing that comes later is due earlier, so the one timer is enough.
 		f.timer = time.AfterFunc(foldQuiet, f.expire)
 	}
+}
+
+// More counts one more of an access that is pending. It is false, and nothing is
+// counted, where the observation would add more than its number. Whoever makes a
+// million attempts is not worth a million descriptions: of o's processes, More
+// looks at their pids and ActorStart alone.
+func (f *Folder) More(o Observation) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	into := f.pending[foldKey{o.Access.Actor.PID, o.Access.Target.PID, o.Access.Vector, o.Access.Inbound}]
+	if into == nil || int(o.Sensor) >= access.Sensors || into.counts[o.Sensor] == 0 || into.start != o.ActorStart ||
+		into.verdicts[o.Sensor] != o.Access.Verdict || into.event.Access.Request != o.Access.Request ||
+		into.event.Access.Operation < o.Access.Operation {
+		return false
+	}
+	if into.counts[o.Sensor] < math.MaxUint64 {
+		into.counts[o.Sensor]++
+	}
+	into.last = time.Now()
+	if o.At.After(into.event.Access.Last) {
+		into.event.Access.Last = o.At
+	}
+	return true
 }
 
 // Close emits what is pending. What is added afterwards is emitted at once.

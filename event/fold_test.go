@@ -83,6 +83,51 @@ func TestFold(t *testing.T) {
 }
 
 // What each sensor knows comes together; what is decided comes from the one with the strongest verdict.
+// More counts what is pending already, and nothing else.
+func TestFoldMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		f := NewFolder(FolderOptions{Emit: func(e Event) { got = append(got, summary(e)) }})
+		seccomp, refused := access.SensorSeccomp, access.VerdictRefused
+		o := observe(1, 2, seccomp, refused)
+		o.ActorStart = 7
+		if f.More(o) {
+			t.Error("there was nothing")
+		}
+		f.Add(o)
+		for range 3 {
+			if !f.More(o) {
+				t.Error("not counted")
+			}
+		}
+		for name, change := range map[string]func(o *Observation){
+			"another sensor":     func(o *Observation) { o.Sensor = access.SensorLSM },
+			"another verdict":    func(o *Observation) { o.Access.Verdict = access.VerdictObserved },
+			"another process":    func(o *Observation) { o.ActorStart = 8 },
+			"another target":     func(o *Observation) { o.Access.Target.PID = 3 },
+			"another request":    func(o *Observation) { o.Access.Request = "PTRACE_SEIZE" },
+			"a stronger one":     func(o *Observation) { o.Access.Operation = access.OperationWrite },
+			"inbound":            func(o *Observation) { o.Access.Inbound = true },
+			"a sensor of nobody": func(o *Observation) { o.Sensor = 200 },
+		} {
+			other := o
+			change(&other)
+			if f.More(other) {
+				t.Errorf("%s: counted", name)
+			}
+		}
+		pass(foldQuiet)
+		synctest.Wait()
+		if f.More(o) {
+			t.Error("it was told already")
+		}
+		if want := []string{"1>2 refused [seccomp] x4"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		f.Close()
+	})
+}
+
 func TestFoldMergesWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []Event

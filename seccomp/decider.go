@@ -51,6 +51,10 @@ func (c Call) Valid() bool { return c.valid != nil && c.valid() }
 type Answer struct {
 	Continue bool          // the kernel carries the call out, if it agrees
 	Errno    syscall.Errno // otherwise: what the call fails with; EPERM if 0
+	// Delivered, if any, is called once the caller has the answer. It never gets one
+	// that was killed, and one that a signal interrupted asks again: an attempt is
+	// answered many times, and delivered an answer once.
+	Delivered func()
 }
 
 // Decider answers Calls. It is asked by many goroutines at once, and again about

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -263,11 +264,31 @@ func TestListenerCallerGone(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{})
 	child := p.must("fork")
+	var delivered atomic.Int64
+	count := func() { delivered.Add(1) }
+	s.set(func(context.Context, Call) Answer { return Answer{Errno: unix.EPERM, Delivered: count} })
+	for i := range int64(3) {
+		if _, errno := p.say("n %d 16 %d", unix.SYS_PTRACE, child); errno != unix.EPERM {
+			t.Fatal(errno)
+		}
+		// The caller goes on a moment before it is counted.
+		for delivered.Load() != i+1 {
+			if t.Context().Err() != nil {
+				t.Fatalf("%d answers were delivered, want %d", delivered.Load(), i+1)
+			}
+			runtime.Gosched()
+		}
+	}
 	s.set(func(context.Context, Call) Answer {
 		_ = p.cmd.Process.Kill()
 		waitZombie(t, p.pid())
-		return Answer{Continue: true}
+		return Answer{Continue: true, Delivered: count}
 	})
+	defer func() {
+		if got := delivered.Load(); got != 3 {
+			t.Errorf("%d answers were delivered, and the last one's caller was dead", got)
+		}
+	}()
 	if _, errno := p.say("n %d 16 %d", unix.SYS_PTRACE, child); errno != unix.EPIPE {
 		t.Errorf("%v, want the caller dead", errno)
 	}

@@ -31,6 +31,8 @@ type resolver struct {
 	// slow is held while all of proc is looked through, so that a container
 	// which makes that happen over and over costs the node one core and no more.
 	slow sync.Locker
+	// delivered is what is to be called once the caller has its answer: see Answer.
+	delivered []func()
 }
 
 // caller is what is known of the thread that waits.

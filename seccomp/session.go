@@ -102,6 +102,11 @@ func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notificati
 	if controlErr != nil || errors.Is(err, unix.ENOENT) {
 		return // closed, and the kernel has answered ENOSYS; or the caller was killed
 	}
+	if err == nil {
+		for _, delivered := range r.delivered {
+			delivered()
+		}
+	}
 	if err != nil {
 		s.listener.options.Report(fmt.Errorf("answer %s of process %d: %w", n.Syscall, n.TID, err))
 	}
@@ -138,7 +143,11 @@ func (s *session) ask(ctx context.Context, r *resolver, n *notification, w watch
 			return response{carryOn: true}, nil
 		}
 		for _, call := range calls {
-			if answer := s.decider.Decide(ctx, call); !answer.Continue {
+			answer := s.decider.Decide(ctx, call)
+			if answer.Delivered != nil {
+				r.delivered = append(r.delivered, answer.Delivered)
+			}
+			if !answer.Continue {
 				return answer.response(), nil
 			}
 		}

@@ -31,12 +31,41 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	if decision.Quiet {
 		return seccomp.Answer{Continue: true}
 	}
-	c.kernel.Count(call.Vector, decision.Verdict)
-	c.observeCall(ctx, call, actor, target, relation, inbound, decision)
+	answer := seccomp.Answer{Continue: true}
 	if decision.Verdict == access.VerdictRefused {
-		return seccomp.Answer{Errno: unix.EPERM}
+		answer = seccomp.Answer{Errno: unix.EPERM}
 	}
-	return seccomp.Answer{Continue: true}
+	o := observationOf(call, decision, relation, inbound)
+	o.Access.Policy = c.plan.Digest
+	if !c.folder.More(o) {
+		c.observeCall(ctx, call, actor, target, o)
+	}
+	answer.Delivered = func() { c.kernel.Count(call.Vector, decision.Verdict) }
+	return answer
+}
+
+// observationOf is what is known of a call without asking proc.
+func observationOf(call seccomp.Call, decision policy.Decision, relation access.Relation, inbound bool) event.Observation {
+	return event.Observation{
+		Severity:   event.Severity(decision.Severity),
+		Sensor:     access.SensorSeccomp,
+		At:         time.Now(),
+		ActorStart: call.Actor.Start,
+		Access: event.Access{
+			Vector:     call.Vector,
+			Operation:  call.Operation,
+			Syscall:    call.Syscall,
+			Request:    call.Request,
+			Relation:   relation,
+			Inbound:    inbound,
+			Verdict:    decision.Verdict,
+			Rule:       decision.Rule,
+			Unenforced: decision.Unenforced,
+			Technique:  call.Vector.Technique(),
+			Actor:      event.Process{PID: call.Actor.PID, TID: call.Actor.TID},
+			Target:     event.Process{PID: call.Target.PID, TID: call.Target.TID},
+		},
+	}
 }
 
 // judge is the plan's decision on a call, with those of the target's plan and
@@ -78,28 +107,8 @@ func (c *container) strictest(call seccomp.Call, decision policy.Decision) polic
 
 // observeCall tells of a call that was decided. What is known of the processes
 // is read now, while the caller waits and so lives.
-func (c *container) observeCall(ctx context.Context, call seccomp.Call, actor, target side, relation access.Relation, inbound bool, decision policy.Decision) {
-	o := event.Observation{
-		Severity:   event.Severity(decision.Severity),
-		Sensor:     access.SensorSeccomp,
-		At:         time.Now(),
-		ActorStart: call.Actor.Start,
-		Access: event.Access{
-			Vector:     call.Vector,
-			Operation:  call.Operation,
-			Syscall:    call.Syscall,
-			Request:    call.Request,
-			Relation:   relation,
-			Inbound:    inbound,
-			Verdict:    decision.Verdict,
-			Rule:       decision.Rule,
-			Unenforced: decision.Unenforced,
-			Policy:     c.plan.Digest,
-			Technique:  call.Vector.Technique(),
-			Actor:      c.describe(actor, call.Actor.TID),
-			Target:     c.describe(target, call.Target.TID),
-		},
-	}
+func (c *container) observeCall(ctx context.Context, call seccomp.Call, actor, target side, o event.Observation) {
+	o.Access.Actor, o.Access.Target = c.describe(actor, call.Actor.TID), c.describe(target, call.Target.TID)
 	if !call.Valid() {
 		return // the caller was killed meanwhile: nothing became of its call, and what proc said may be of others
 	}

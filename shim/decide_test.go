@@ -67,7 +67,8 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *container {
 	}
 	kernel := &fakeKernel{tier: access.TierTracepoint}
 	c := &container{
-		plan: plan("mine", "pod", "mine"),
+		plan:   plan("mine", "pod", "mine"),
+		folder: event.NewFolder(event.FolderOptions{Emit: func(event.Event) {}}),
 		proc: fakeProc(t, map[int]map[string]string{
 			100: {"stat": statLine("init", 1, 10)},
 			101: {"stat": statLine("child", 100, 11)},
@@ -288,12 +289,18 @@ func tick(t *testing.T, path string) {
 	}
 }
 
-func TestCountsEachDecision(t *testing.T) {
+// A caller that a signal interrupts asks again: what counts is what it was told.
+func TestCountsEachAnswer(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	kernel := c.kernel.(*fakeKernel)
 	call := seccomp.Call{Vector: access.VectorKcmp, Operation: access.OperationInspect, Actor: seccomp.Task{PID: 100}, Target: seccomp.Task{PID: 400}}
-	for range 5 {
+	for i := range 5 {
+		answer := c.Decide(t.Context(), call)
+		if got := kernel.counts[access.VerdictRefused]; got != i {
+			t.Errorf("counted %d before the answer", got)
+		}
 		c.Decide(t.Context(), call)
+		answer.Delivered()
 	}
 	if kernel.counts[access.VerdictRefused] != 5 {
 		t.Errorf("counted %v", kernel.counts)
