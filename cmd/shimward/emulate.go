@@ -54,6 +54,7 @@ func emulateCommand(env environment) *cli.Command {
 			},
 			victimCommand(env),
 			giveCommand(env),
+			floodCommand(env),
 			{
 				Name: "strike", Usage: "make one attempt, as ordered on standard input", Hidden: true,
 				Action: func(context.Context, *cli.Command) error { return emulate.Strike(env.stdin, env.stdout) },

@@ -1,0 +1,63 @@
+package emulate
+
+import (
+	"fmt"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// Flooded is what a flood came to.
+type Flooded struct {
+	Attempts int `json:"attempts"`
+	Refused  int `json:"refused"` // failed with EPERM
+	Through  int `json:"through"` // read the victim's memory
+}
+
+// Flood tries to read the victim's secret again and again, as fast as the
+// kernel lets it, on that many threads at once. Any other error ends it.
+func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
+	var (
+		group sync.WaitGroup
+		mu    sync.Mutex
+		sum   Flooded
+		first error
+	)
+	for thread := range threads {
+		share := attempts / threads
+		if thread < attempts%threads {
+			share++
+		}
+		group.Go(func() {
+			mine, err := flood(victim, share)
+			mu.Lock()
+			defer mu.Unlock()
+			sum.Attempts += mine.Attempts
+			sum.Refused += mine.Refused
+			sum.Through += mine.Through
+			if first == nil {
+				first = err
+			}
+		})
+	}
+	group.Wait()
+	return sum, first
+}
+
+func flood(victim *Victim, attempts int) (sum Flooded, err error) {
+	into := make([]byte, secretLength)
+	local := []unix.Iovec{{Base: &into[0], Len: secretLength}}
+	remote := []unix.RemoteIovec{{Base: uintptr(victim.Address), Len: secretLength}}
+	for range attempts {
+		sum.Attempts++
+		switch _, err := unix.ProcessVMReadv(victim.PID, local, remote, 0); err {
+		case nil:
+			sum.Through++
+		case unix.EPERM:
+			sum.Refused++
+		default:
+			return sum, fmt.Errorf("process_vm_readv: %w", err)
+		}
+	}
+	return sum, nil
+}
