@@ -61,6 +61,10 @@ demo-vm: deps-vm build ## the same on a kernel with BPF LSM (KERNEL=6.1)
 bench: deps-demo build ## what shimward costs, side by side with stock runc
 	scripts/bench
 
+.PHONY: coverage
+coverage: ## write docs/coverage.md from what the last make test saw
+	cd integration && go run ./cmd/coverage write ../docs/coverage.md ../build/test/*integration.json
+
 .PHONY: fuzz
 fuzz: ## search for input that breaks a parser: make fuzz FUZZTIME=5m
 	FUZZTIME=$(FUZZTIME) scripts/fuzz

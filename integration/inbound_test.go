@@ -12,6 +12,13 @@ import (
 func TestInbound(t *testing.T) {
 	vectors := []string{"proc-mem-read", "proc-mem-write", "process-vm-readv", "ptrace-attach"}
 	n := startGuardedNode(t, node.Options{})
+	bare := startVictim(t, n, node.Spec{Runtime: node.Runc})
+	for _, r := range attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: bare}, vectors...).Results {
+		if !r.Through() {
+			t.Errorf("%s did not get through under stock runc: %s", r.Name, tell(r))
+		}
+		proveInbound(t, "runc", r, nil)
+	}
 	for _, mode := range []string{"audit", "enforce"} {
 		t.Run(mode, func(t *testing.T) {
 			victim := startVictim(t, n, node.Spec{
@@ -40,6 +47,7 @@ func TestInbound(t *testing.T) {
 				if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer || a.Target.PID != victim.PID {
 					t.Errorf("not inbound by %s at %d from another container:\n%s", r.Access, victim.PID, describe(found))
 				}
+				proveInbound(t, mode, r, found)
 			}
 		})
 	}

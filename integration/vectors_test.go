@@ -21,6 +21,7 @@ func TestVectors(t *testing.T) {
 		if !r.Through() && r.Outcome != emulate.OutcomeUnsupported {
 			t.Errorf("%s did not get through under stock runc: %s", r.Name, tell(r))
 		}
+		prove(t, "runc", r, nil)
 	}
 
 	for _, profile := range []string{"baseline", "strict"} {
@@ -38,6 +39,9 @@ func TestVectors(t *testing.T) {
 					}
 					if r.Outcome != emulate.OutcomeUnsupported {
 						wantEvent(t, events, r, victim, spec.ID)
+					}
+					if profile == "strict" {
+						prove(t, "audit", r, by(events, r))
 					}
 				})
 			}
@@ -61,6 +65,9 @@ func TestVectors(t *testing.T) {
 					wantStopped(t, r)
 					if r.Outcome != emulate.OutcomeUnsupported {
 						wantEvent(t, events, r, victim, spec.ID)
+					}
+					if profile == "strict" {
+						prove(t, "enforce", r, by(events, r))
 					}
 				})
 			}

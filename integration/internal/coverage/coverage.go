@@ -1,0 +1,192 @@
+// Package coverage makes docs/coverage.md of what the integration tests have
+// seen: a test writes a Proof into its log where nothing of what it checked was
+// wrong, and the page has no other source.
+package coverage
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/emulate"
+)
+
+// Proof is one attack that a test made on one kernel, with what became of it.
+type Proof struct {
+	Vector  string          `json:"vector"` // of shimward emulate
+	About   string          `json:"about"`
+	Inbound bool            `json:"inbound"` // the attacker is not guarded, the victim is
+	Mode    string          `json:"mode"`    // runc, audit or enforce
+	Tier    access.Tier     `json:"tier"`
+	Kernel  string          `json:"kernel"` // its series: 6.1
+	Outcome emulate.Outcome `json:"outcome"`
+	Errno   string          `json:"errno,omitempty"`
+	Sensors []access.Sensor `json:"sensors,omitempty"` // of its one event
+}
+
+// mark begins a Proof in a test's log.
+const mark = "coverage: "
+
+// Line is the Proof as a test logs it.
+func (p Proof) Line() (string, error) {
+	text, err := json.Marshal(p)
+	return mark + string(text), err
+}
+
+// Read returns the Proofs in the output of `go test -json`.
+func Read(in io.Reader) ([]Proof, error) {
+	var proofs []Proof
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var said struct{ Output string }
+		if json.Unmarshal(lines.Bytes(), &said) != nil {
+			continue // a tool speaks between
+		}
+		_, text, ok := strings.Cut(said.Output, mark)
+		if !ok {
+			continue
+		}
+		var p Proof
+		if err := json.Unmarshal([]byte(text), &p); err != nil {
+			return nil, fmt.Errorf("a test's proof: %w in %q", err, text)
+		}
+		proofs = append(proofs, p)
+	}
+	return proofs, lines.Err()
+}
+
+// row is one way into memory, in both directions a row of its own.
+type row struct {
+	vector, about string
+	inbound       bool
+}
+
+const page = `# What is seen, and what is stopped
+
+Each cell is what a test saw happen: the attack of the row (` + "`shimward emulate`" + `) was made from a container at a secret in
+another process's memory, under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `, profile ` + "`strict`" + `. *Got through* means
+that the secret was read, or the memory changed; *seen*, that there was exactly one event, with the right actor, target,
+relation, container, origin and technique. *Refused* is an errno that the attacker lives to see, *killed* a SIGKILL before a
+byte moved. In brackets is the sensor that acted.
+
+This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
+
+`
+
+// Page writes the page. It is an error where a tier has no proofs, or two
+// kernels of a tier differ.
+func Page(out io.Writer, proofs []Proof) error {
+	kernels := map[access.Tier][]string{}
+	var rows []row
+	cells := map[row]map[string]string{}
+	for _, p := range proofs {
+		at := row{p.Vector, p.About, p.Inbound}
+		if cells[at] == nil {
+			cells[at] = map[string]string{}
+			rows = append(rows, at)
+		}
+		if !slices.Contains(kernels[p.Tier], p.Kernel) {
+			kernels[p.Tier] = append(kernels[p.Tier], p.Kernel)
+		}
+		column := p.Mode + " " + p.Tier.String()
+		is := p.cell()
+		if was, ok := cells[at][column]; ok && was != is {
+			return fmt.Errorf("%s, %s: %q on one kernel and %q on another", p.Vector, column, was, is)
+		}
+		cells[at][column] = is
+	}
+	for _, tier := range []access.Tier{access.TierLSM, access.TierTracepoint} {
+		if len(kernels[tier]) == 0 {
+			return fmt.Errorf("no test ran in the %s tier: this machine's kernel and those of the VMs make the page", tier)
+		}
+	}
+	order(rows)
+	text := &strings.Builder{}
+	text.WriteString(page)
+	plain := strings.NewReplacer("<", "&lt;", "|", "\\|") // what Markdown would take for markup
+	for _, inbound := range []bool{false, true} {
+		text.WriteString(map[bool]string{
+			false: "## From a guarded container\n\n",
+			true:  "\n## At a guarded container, from one that is not\n\n",
+		}[inbound])
+		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
+		for _, at := range rows {
+			if at.inbound != inbound {
+				continue
+			}
+			fmt.Fprintf(text, "| `%s`: %s |", at.vector, plain.Replace(at.about))
+			for _, column := range []string{"runc lsm", "audit lsm", "audit tracepoint", "enforce lsm", "enforce tracepoint"} {
+				cell := cells[at][column]
+				if cell == "" {
+					return fmt.Errorf("%s has no proof %s", at.vector, column)
+				}
+				fmt.Fprintf(text, " %s |", cell)
+			}
+			text.WriteString("\n")
+		}
+	}
+	text.WriteString("\n" + kernelsMark)
+	for _, tier := range []access.Tier{access.TierLSM, access.TierTracepoint} {
+		slices.Sort(kernels[tier])
+		fmt.Fprintf(text, " `%s` tier on Linux %s.", tier, strings.Join(kernels[tier], " and "))
+	}
+	text.WriteString("\n\nWhat is not held, and why, is in the [threat model](threat-model.md#where-it-ends).\n")
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+// kernelsMark begins the one line that may differ from one machine to the next.
+const kernelsMark = "Tested:"
+
+// Same tells whether two pages say the same, on whatever kernels.
+func Same(one, other string) error {
+	a, b := strings.Split(one, "\n"), strings.Split(other, "\n")
+	for i := range max(len(a), len(b)) {
+		if i >= len(a) || i >= len(b) {
+			return errors.New("one is longer")
+		}
+		kernels := strings.HasPrefix(a[i], kernelsMark) && strings.HasPrefix(b[i], kernelsMark)
+		if a[i] != b[i] && !kernels {
+			return fmt.Errorf("line %d:\n-%s\n+%s", i+1, a[i], b[i])
+		}
+	}
+	return nil
+}
+
+// order sorts rows as `shimward emulate` lists the vectors.
+func order(rows []row) {
+	place := map[string]int{}
+	for i, vector := range emulate.Vectors() {
+		place[vector.Name] = i
+	}
+	slices.SortFunc(rows, func(a, b row) int { return place[a.vector] - place[b.vector] })
+}
+
+func (p Proof) cell() string {
+	var sensor string
+	if len(p.Sensors) == 1 {
+		sensor = " (" + p.Sensors[0].String() + ")"
+	}
+	switch p.Outcome {
+	case emulate.OutcomeRefused:
+		return "refused, " + p.Errno + sensor
+	case emulate.OutcomeKilled:
+		return "killed" + sensor
+	case emulate.OutcomeUnsupported:
+		return "this kernel has no such call"
+	default:
+		if p.Mode == "runc" {
+			return "got through"
+		}
+		if len(p.Sensors) == 0 {
+			return "got through, not seen"
+		}
+		return "got through, seen"
+	}
+}
