@@ -22,7 +22,9 @@ const (
 
 // attackCapabilities are what the attacks need to get through where nothing
 // stops them: a test of an attack that the kernel refuses anyway shows nothing.
-func attackCapabilities() []string { return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE"} }
+func attackCapabilities() []string {
+	return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN"}
+}
 
 // tier is what this kernel can do, found without shimward.
 func tier(t *testing.T) access.Tier {
@@ -95,7 +97,9 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 }
 
 // own says that a vector aims at the attacker itself or at a child of its.
-func own(name string) bool { return name == "self-mem-write" || name == "ptrace-traceme" }
+func own(r emulate.Result) bool {
+	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme"
+}
 
 func describe(events []event.Event) string {
 	var text strings.Builder

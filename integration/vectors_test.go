@@ -56,7 +56,7 @@ func TestVectors(t *testing.T) {
 			events := accesses(t, n, spec.ID)
 			for _, r := range enforce.Results {
 				t.Run(r.Name, func(t *testing.T) {
-					if profile == "baseline" && own(r.Name) {
+					if profile == "baseline" && own(r) {
 						if !r.Through() {
 							t.Errorf("baseline only watches one's own memory and children, but: %s", tell(r))
 						}
@@ -108,10 +108,10 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 		t.Errorf("technique %s, want %s", a.Technique, r.Access.Technique())
 	}
 	relation, target, inside := access.RelationOtherContainer, victim.PID, r.Target
-	switch r.Name {
-	case "self-mem-write":
+	switch {
+	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID
-	case "ptrace-traceme":
+	case r.Name == "ptrace-traceme":
 		relation, target = access.RelationChild, a.Target.PID
 		if !r.Through() {
 			inside = a.Target.PIDInside // a child that is refused never says who it is

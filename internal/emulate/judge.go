@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
 )
 
 // Outcome is what became of an attempt.
@@ -85,7 +87,7 @@ func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
 			r.Step = line.Step
 		}
 	}
-	if vector.Name == "self-mem-write" {
+	if vector.Access == access.VectorSelfMem {
 		r.Target = r.Attacker
 	}
 	// A tracer that is killed may leave its tracee stopped.

@@ -50,9 +50,11 @@ func procMemWrite(s *striker) error { return s.writeMemFile(memPath(s.Victim.PID
 
 // selfMemWrite aims at the page that it shares with the judge, who sees the
 // change even where this process does not live to tell.
-func selfMemWrite(s *striker) error {
+func selfMemWrite(s *striker) error { return s.writeOwn("/proc/self/mem") }
+
+func (s *striker) writeOwn(path string) error {
 	//nolint:gosec // a file of memory is read and written by address
-	return s.writeMemFile("/proc/self/mem", uint64(uintptr(unsafe.Pointer(&s.proof[proofWord]))))
+	return s.writeMemFile(path, uint64(uintptr(unsafe.Pointer(&s.proof[proofWord]))))
 }
 
 func (s *striker) writeMemFile(path string, address uint64) error {

