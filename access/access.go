@@ -27,6 +27,14 @@ const (
 	VectorPidfdGetfd                    // pidfd_getfd(2)
 	VectorProcessMadvise                // process_madvise(2)
 	VectorKcmp                          // kcmp(2)
+	VectorProcessMrelease               // process_mrelease(2)
+	VectorMovePages                     // move_pages(2), migrate_pages(2)
+	VectorPerfEvent                     // perf_event_open(2) on another task, or on all of them
+	VectorCoreLimit                     // prlimit(2) of another's RLIMIT_CORE: what a provoked crash leaves behind
+	VectorBPF                           // bpf(2): programs, which can read any memory, and what others loaded
+	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
+	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
+	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port
 	vectorEnd
 )
 
@@ -56,6 +64,7 @@ const (
 	RelationSamePod                            // a process of another container of the pod
 	RelationOtherContainer                     // a process of a container of another pod
 	RelationHost                               // a process in no container
+	RelationKernel                             // no process: a window to the memory of the whole node
 	relationEnd
 )
 
@@ -102,10 +111,11 @@ const (
 var (
 	vectorNames = [...]string{
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
-		"ptrace", "pidfd_getfd", "process_madvise", "kcmp",
+		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
+		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
-	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host"}
+	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
 	verdictNames   = [...]string{"", "observed", "refused", "killed"}
 	sensorNames    = [...]string{"", "access", "lsm", "seccomp"}
 	tierNames      = [...]string{"", "tracepoint", "lsm"}
@@ -114,10 +124,26 @@ var (
 // Technique is the MITRE ATT&CK technique that an access through v belongs to.
 func (v Vector) Technique() string {
 	switch v {
-	case VectorPtrace, VectorPidfdGetfd, VectorKcmp:
+	case VectorPtrace, VectorPidfdGetfd, VectorKcmp, VectorPerfEvent:
 		return "T1055.008"
+	case VectorCoreLimit, VectorProcFD, VectorMapFiles:
+		return "T1003.007"
+	case VectorBPF, VectorKernelMem:
+		return "T1611"
 	default:
 		return "T1055.009"
+	}
+}
+
+// SeenIn says whether any sensor of that tier sees v. Memory that is also a file,
+// and the kernel's own windows, are opened by path, and their use takes no lock of
+// the target's: without LSM programs nothing tells of it.
+func (v Vector) SeenIn(tier Tier) bool {
+	switch v {
+	case VectorProcFD, VectorMapFiles, VectorKernelMem:
+		return tier != TierTracepoint
+	default:
+		return true
 	}
 }
 

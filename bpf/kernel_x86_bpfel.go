@@ -103,7 +103,7 @@ type kernelLearnedNode struct {
 	Pad        uint32
 	RootDevice uint64
 	MemFops    uint64
-	Symbols    [7]struct {
+	Symbols    [9]struct {
 		_     structs.HostLayout
 		Start uint64
 		Text  [64]int8
@@ -173,7 +173,8 @@ const (
 	kernelRelationRELATION_SAME_POD        kernelRelation = 4
 	kernelRelationRELATION_OTHER_CONTAINER kernelRelation = 5
 	kernelRelationRELATION_HOST            kernelRelation = 6
-	kernelRelationRELATION_END             kernelRelation = 7
+	kernelRelationRELATION_KERNEL          kernelRelation = 7
+	kernelRelationRELATION_END             kernelRelation = 8
 )
 
 type kernelScope uint32
@@ -194,7 +195,7 @@ const (
 
 type kernelSettings struct {
 	_       structs.HostLayout
-	Symbols [7]struct {
+	Symbols [9]struct {
 		_     structs.HostLayout
 		Start uint64
 		End   uint64
@@ -211,7 +212,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [9][4][4]uint64
+	Counts  [17][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -226,6 +227,8 @@ const (
 	kernelSymbolSYMBOL_ACCESS_REMOTE_INNER kernelSymbol = 4
 	kernelSymbolSYMBOL_IO_READ             kernelSymbol = 5
 	kernelSymbolSYMBOL_IO_WRITE            kernelSymbol = 6
+	kernelSymbolSYMBOL_STATX               kernelSymbol = 7
+	kernelSymbolSYMBOL_ACCESSIBLE          kernelSymbol = 8
 )
 
 type kernelTally struct {
@@ -266,7 +269,15 @@ const (
 	kernelVectorVECTOR_PIDFD_GETFD       kernelVector = 6
 	kernelVectorVECTOR_PROCESS_MADVISE   kernelVector = 7
 	kernelVectorVECTOR_KCMP              kernelVector = 8
-	kernelVectorVECTOR_END               kernelVector = 9
+	kernelVectorVECTOR_PROCESS_MRELEASE  kernelVector = 9
+	kernelVectorVECTOR_MOVE_PAGES        kernelVector = 10
+	kernelVectorVECTOR_PERF_EVENT        kernelVector = 11
+	kernelVectorVECTOR_CORE_LIMIT        kernelVector = 12
+	kernelVectorVECTOR_BPF               kernelVector = 13
+	kernelVectorVECTOR_PROC_FD           kernelVector = 14
+	kernelVectorVECTOR_MAP_FILES         kernelVector = 15
+	kernelVectorVECTOR_KERNEL_MEM        kernelVector = 16
+	kernelVectorVECTOR_END               kernelVector = 17
 )
 
 type kernelVerdict uint32
@@ -302,6 +313,7 @@ const (
 	kernelProgLearnNode            = "learn_node"
 	kernelProgLsmFileOpen          = "lsm_file_open"
 	kernelProgLsmFileReceive       = "lsm_file_receive"
+	kernelProgLsmInodeFollowLink   = "lsm_inode_follow_link"
 	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
 	kernelProgLsmPtraceTraceme     = "lsm_ptrace_traceme"
 	kernelProgTouch                = "touch"
@@ -381,6 +393,7 @@ type kernelProgramSpecs struct {
 	LearnNode            *ebpf.ProgramSpec `ebpf:"learn_node"`
 	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.ProgramSpec `ebpf:"lsm_file_receive"`
+	LsmInodeFollowLink   *ebpf.ProgramSpec `ebpf:"lsm_inode_follow_link"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.ProgramSpec `ebpf:"lsm_ptrace_traceme"`
 	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
@@ -506,6 +519,7 @@ type kernelPrograms struct {
 	LearnNode            *ebpf.Program `ebpf:"learn_node"`
 	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.Program `ebpf:"lsm_file_receive"`
+	LsmInodeFollowLink   *ebpf.Program `ebpf:"lsm_inode_follow_link"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.Program `ebpf:"lsm_ptrace_traceme"`
 	Touch                *ebpf.Program `ebpf:"touch"`
@@ -527,6 +541,7 @@ func (p *kernelPrograms) Close() error {
 		p.LearnNode,
 		p.LsmFileOpen,
 		p.LsmFileReceive,
+		p.LsmInodeFollowLink,
 		p.LsmPtraceAccessCheck,
 		p.LsmPtraceTraceme,
 		p.Touch,

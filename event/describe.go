@@ -59,8 +59,11 @@ func (p *Process) label() string {
 
 func (a *Access) describe() string {
 	whose := "the memory of " + a.Target.label() + " (" + a.Relation.String() + ")"
-	if a.Relation == access.RelationSelf {
+	switch a.Relation {
+	case access.RelationSelf:
 		whose = "its own memory"
+	case access.RelationKernel:
+		whose = "the memory of the whole node"
 	}
 	var what string
 	switch a.Operation {
@@ -96,6 +99,16 @@ func door(vector access.Vector) string {
 		return "/proc/<pid>/mem"
 	case access.VectorSelfMem:
 		return "/proc/self/mem"
+	case access.VectorProcFD:
+		return "/proc/<pid>/fd"
+	case access.VectorMapFiles:
+		return "/proc/<pid>/map_files"
+	case access.VectorKernelMem:
+		return "/proc/kcore or a device of its kind"
+	case access.VectorPerfEvent:
+		return "perf_event_open(2)"
+	case access.VectorCoreLimit:
+		return "prlimit(2) of RLIMIT_CORE"
 	default:
 		return vector.String() + "(2)"
 	}

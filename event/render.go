@@ -74,8 +74,11 @@ func (c *Container) label() string {
 
 func (a *Access) line() string {
 	target := a.Target.label()
-	if a.Relation == access.RelationSelf {
+	switch a.Relation {
+	case access.RelationSelf:
 		target = "itself"
+	case access.RelationKernel:
+		target = "any memory"
 	}
 	line := fmt.Sprintf("%s %s %s (%s) by %s", a.Actor.label(), a.Operation, target, a.Relation, a.Vector)
 	if a.Request != "" {

@@ -63,6 +63,7 @@ func (p *Plan) Table() [access.Relations]Action {
 		access.RelationSamePod:        p.Rules.SamePod,
 		access.RelationOtherContainer: p.Rules.OtherContainer,
 		access.RelationHost:           p.Rules.Host,
+		access.RelationKernel:         p.Rules.Kernel,
 	}
 }
 
@@ -78,6 +79,7 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 		access.RelationSamePod:        p.Rules.Inbound,
 		access.RelationOtherContainer: p.Rules.Inbound,
 		access.RelationHost:           ActionObserve,
+		access.RelationKernel:         ActionObserve,
 	}
 }
 
@@ -153,6 +155,8 @@ func ruleName(relation access.Relation) string {
 		return "same_pod"
 	case access.RelationOtherContainer:
 		return "other_container"
+	case access.RelationKernel:
+		return "kernel"
 	default:
 		return "host"
 	}

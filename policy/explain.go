@@ -61,6 +61,9 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 	switch {
 	case decision.Unenforced != "":
 		e.because(fmt.Sprintf("It is let through and recorded all the same: %s.", decision.Unenforced))
+	case decision.Verdict == access.VerdictRefused && !q.Vector.SeenIn(q.Tier):
+		e.Verdict = access.VerdictObserved
+		e.because("It gets through all the same, and without an event: in the tracepoint tier nothing sees this door.")
 	case decision.Verdict == access.VerdictRefused:
 		if q.Tier == access.TierTracepoint && !syscallVector(q.Vector) {
 			e.Verdict = access.VerdictKilled
@@ -114,9 +117,9 @@ func Purpose(vector access.Vector) access.Operation {
 	switch vector {
 	case access.VectorSelfMem, access.VectorProcessVMWritev:
 		return access.OperationWrite
-	case access.VectorPtrace, access.VectorPidfdGetfd:
+	case access.VectorPtrace, access.VectorPidfdGetfd, access.VectorBPF, access.VectorProcFD, access.VectorMapFiles:
 		return access.OperationAttach
-	case access.VectorProcessMadvise, access.VectorKcmp:
+	case access.VectorProcessMadvise, access.VectorKcmp, access.VectorProcessMrelease, access.VectorMovePages:
 		return access.OperationInspect
 	default:
 		return access.OperationRead
@@ -126,7 +129,8 @@ func Purpose(vector access.Vector) access.Operation {
 // syscallVector says that seccomp sees the vector's target in a system call's arguments.
 func syscallVector(vector access.Vector) bool {
 	switch vector {
-	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem:
+	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem,
+		access.VectorProcFD, access.VectorMapFiles, access.VectorKernelMem:
 		return false
 	default:
 		return true
@@ -138,10 +142,14 @@ func (q *Question) check() error {
 	case q.Tier != access.TierLSM && q.Tier != access.TierTracepoint:
 		return fmt.Errorf("a tier is missing: write %q or %q", access.TierLSM, access.TierTracepoint)
 	case q.Relation == 0 || int(q.Relation) >= access.Relations:
-		return fmt.Errorf("a relation is missing: write one from %q to %q", access.RelationSelf, access.RelationHost)
+		return fmt.Errorf("a relation is missing: write one from %q to %q", access.RelationSelf, access.RelationKernel)
+	case onlyKernel(q.Vector) && q.Relation != access.RelationKernel:
+		return fmt.Errorf("%s is about no process: its relation is %q", q.Vector, access.RelationKernel)
+	case q.Relation == access.RelationKernel && !onlyKernel(q.Vector) && q.Vector != access.VectorPerfEvent:
+		return fmt.Errorf("%s is at one process: its relation is none of %q", q.Vector, access.RelationKernel)
 	case q.Vector == access.VectorSelfMem && q.Relation != access.RelationSelf:
 		return fmt.Errorf("%s is a process's own memory: its relation is %q", q.Vector, access.RelationSelf)
-	case q.Inbound && (q.Relation == access.RelationSelf || q.Relation == access.RelationChild || q.Relation == access.RelationSameContainer):
+	case q.Inbound && (q.Relation < access.RelationSamePod || q.Relation == access.RelationKernel):
 		return fmt.Errorf("an inbound access comes from outside of the container: its relation is %q, %q or %q",
 			access.RelationSamePod, access.RelationOtherContainer, access.RelationHost)
 	case q.Inbound && q.Exception:
@@ -153,6 +161,11 @@ func (q *Question) check() error {
 	}
 }
 
+// onlyKernel says that no process is the target of v.
+func onlyKernel(v access.Vector) bool {
+	return v == access.VectorBPF || v == access.VectorKernelMem
+}
+
 // means says how a refusal is carried out.
 func means(q Question) string {
 	switch {
@@ -160,6 +173,8 @@ func means(q Question) string {
 		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
 	case q.Tier == access.TierTracepoint:
 		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
+	case q.Vector == access.VectorProcFD || q.Vector == access.VectorMapFiles || q.Vector == access.VectorKernelMem:
+		return "The open fails with EACCES."
 	case q.Vector == access.VectorProcMem || q.Vector == access.VectorSelfMem:
 		return "The open fails with EACCES; a file that was opened before, or elsewhere, costs its user's life at the first use."
 	default:
@@ -179,6 +194,8 @@ func inWords(relation access.Relation) string {
 		return "a process of another container of the same pod"
 	case access.RelationOtherContainer:
 		return "a process of another container"
+	case access.RelationKernel:
+		return "no process but a window to the memory of the whole node"
 	default:
 		return "a process in no container"
 	}

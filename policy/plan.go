@@ -39,6 +39,7 @@ type Rules struct {
 	SamePod        Action `json:"same_pod" toml:"same_pod"`               // a process of another container of the pod
 	OtherContainer Action `json:"other_container" toml:"other_container"` // a process of another pod
 	Host           Action `json:"host" toml:"host"`                       // a process in no container
+	Kernel         Action `json:"kernel" toml:"kernel"`                   // no process: bpf(2), /proc/kcore, all of the node's perf events
 	Inbound        Action `json:"inbound" toml:"inbound"`                 // another container's process at one of this one; the host's are only ever observed
 }
 

@@ -40,6 +40,7 @@ func builtin(name string) (Profile, bool) {
 			SamePod:        ActionRefuse,
 			OtherContainer: ActionRefuse,
 			Host:           ActionRefuse,
+			Kernel:         ActionRefuse,
 			Inbound:        ActionObserve,
 		}}, true
 	case ProfileStrict:
@@ -50,6 +51,7 @@ func builtin(name string) (Profile, bool) {
 			SamePod:        ActionRefuse,
 			OtherContainer: ActionRefuse,
 			Host:           ActionRefuse,
+			Kernel:         ActionRefuse,
 			Inbound:        ActionRefuse,
 		}}, true
 	default:
@@ -71,6 +73,7 @@ func (r *Rules) each() []rule {
 		{"same_pod", &r.SamePod},
 		{"other_container", &r.OtherContainer},
 		{"host", &r.Host},
+		{"kernel", &r.Kernel},
 		{"inbound", &r.Inbound},
 	}
 }

@@ -1,15 +1,23 @@
 package seccomp
 
-import "github.com/shimward/shimward/access"
+import (
+	"slices"
+
+	"github.com/shimward/shimward/access"
+)
 
 // argument says how a system call names the process that it is about.
 type argument uint8
 
 const (
-	argumentPID   argument = iota + 1 // arg 0 is a pid or tid in the caller's pid namespace
-	argumentPIDFD                     // arg 0 is a pidfd of the caller
-	argumentTwo                       // args 0 and 1 are pids
-	argumentTrace                     // arg 0 is a request of ptrace(2), arg 1 a pid
+	argumentPID      argument = iota + 1 // arg 0 is a pid or tid in the caller's pid namespace
+	argumentPIDFD                        // arg 0 is a pidfd of the caller
+	argumentTwo                          // args 0 and 1 are pids
+	argumentTrace                        // arg 0 is a request of ptrace(2), arg 1 a pid
+	argumentOwnOrPID                     // arg 0 is a pid or tid, 0 the caller's
+	argumentLimit                        // the same, with the new limit at arg 2, or none
+	argumentPerf                         // arg 1 is a pid or tid, 0 the caller's, -1 everybody's; arg 4 has flags
+	argumentKernel                       // about no process
 )
 
 // watched is a system call that the rules notify of.
@@ -18,16 +26,63 @@ type watched struct {
 	vector    access.Vector
 	operation access.Operation
 	argument  argument
+	selects   selector
+}
+
+// selector says which calls of that name are notified, by the low half of one
+// argument; the zero selector: all of them.
+type selector struct {
+	index  uint
+	values []uint32 // in ascending order
+}
+
+func (s selector) all() bool { return len(s.values) == 0 }
+
+// meets says that the registers are those of a call that is notified.
+func (s selector) meets(args [6]uint64) bool {
+	return s.all() || slices.Contains(s.values, uint32(args[s.index]&requestMask))
+}
+
+// concerns says that a call is about somebody's memory, as far as registers tell.
+func (w watched) concerns(args [6]uint64) bool {
+	if !w.selects.meets(args) {
+		return false
+	}
+	switch w.argument {
+	case argumentOwnOrPID:
+		return descriptor(args[0]) != 0
+	case argumentLimit:
+		return descriptor(args[0]) != 0 && args[2] != 0 // or it only asks
+	case argumentPerf:
+		return descriptor(args[1]) != 0 || args[4]&perfFlagPIDCgroup != 0
+	default:
+		return true
+	}
 }
 
 // calls are the system calls that the rules notify of.
 var calls = [...]watched{
-	{"process_vm_readv", access.VectorProcessVMReadv, access.OperationRead, argumentPID},
-	{"process_vm_writev", access.VectorProcessVMWritev, access.OperationWrite, argumentPID},
-	{"ptrace", access.VectorPtrace, access.OperationAttach, argumentTrace},
-	{"pidfd_getfd", access.VectorPidfdGetfd, access.OperationAttach, argumentPIDFD},
-	{"process_madvise", access.VectorProcessMadvise, access.OperationInspect, argumentPIDFD},
-	{"kcmp", access.VectorKcmp, access.OperationInspect, argumentTwo},
+	{name: "process_vm_readv", vector: access.VectorProcessVMReadv, operation: access.OperationRead, argument: argumentPID},
+	{name: "process_vm_writev", vector: access.VectorProcessVMWritev, operation: access.OperationWrite, argument: argumentPID},
+	{
+		name: "ptrace", vector: access.VectorPtrace, operation: access.OperationAttach, argument: argumentTrace,
+		selects: selector{0, begins[:]},
+	},
+	{name: "pidfd_getfd", vector: access.VectorPidfdGetfd, operation: access.OperationAttach, argument: argumentPIDFD},
+	{name: "process_madvise", vector: access.VectorProcessMadvise, operation: access.OperationInspect, argument: argumentPIDFD},
+	{name: "kcmp", vector: access.VectorKcmp, operation: access.OperationInspect, argument: argumentTwo},
+	{name: "process_mrelease", vector: access.VectorProcessMrelease, operation: access.OperationInspect, argument: argumentPIDFD},
+	{name: "move_pages", vector: access.VectorMovePages, operation: access.OperationInspect, argument: argumentOwnOrPID},
+	{name: "migrate_pages", vector: access.VectorMovePages, operation: access.OperationInspect, argument: argumentOwnOrPID},
+	{name: "perf_event_open", vector: access.VectorPerfEvent, operation: access.OperationRead, argument: argumentPerf},
+	{
+		name: "prlimit64", vector: access.VectorCoreLimit, operation: access.OperationRead, argument: argumentLimit,
+		selects: selector{1, limits[:]},
+	},
+	{
+		name: "bpf", vector: access.VectorBPF, operation: access.OperationAttach, argument: argumentKernel,
+		selects: selector{0, commands[:]},
+	},
 }
 
 func lookup(name string) (watched, bool) {
@@ -38,8 +93,6 @@ func lookup(name string) (watched, bool) {
 	}
 	return watched{}, false
 }
-
-const ptrace = "ptrace"
 
 // The requests of ptrace(2) that begin an access; include/uapi/linux/ptrace.h,
 // the same on all architectures. Those that follow (PEEK, POKE, …) work only on a
@@ -52,6 +105,57 @@ const (
 
 // begins are the requests above, in ascending order.
 var begins = [...]uint32{requestTraceme, requestAttach, requestSeize}
+
+// limits are the resources whose limit is watched: RLIMIT_CORE; include/uapi/asm-generic/resource.h.
+var limits = [...]uint32{4}
+
+// perfFlagPIDCgroup is PERF_FLAG_PID_CGROUP of include/uapi/linux/perf_event.h: arg 1 is a cgroup.
+const perfFlagPIDCgroup = 1 << 2
+
+// The commands of bpf(2) that are watched; include/uapi/linux/bpf.h. A program
+// can read any memory (bpf_probe_read_user). The others get hold of what somebody
+// else loaded or pinned, shimward's own included.
+const (
+	commandProgLoad    uint32 = 5
+	commandObjGet      uint32 = 7
+	commandProgGetFD   uint32 = 13
+	commandMapGetFD    uint32 = 14
+	commandLinkGetFD   uint32 = 30
+	commandTokenCreate uint32 = 36
+)
+
+var commands = [...]uint32{commandProgLoad, commandObjGet, commandProgGetFD, commandMapGetFD, commandLinkGetFD, commandTokenCreate}
+
+// requestOf is the name of what a call asks for, where one call does many things.
+func (w watched) requestOf(args [6]uint64) string {
+	switch w.argument {
+	case argumentTrace:
+		return requestName(uint32(args[0] & requestMask))
+	case argumentKernel:
+		return commandName(uint32(args[0] & requestMask))
+	default:
+		return ""
+	}
+}
+
+func commandName(command uint32) string {
+	switch command {
+	case commandProgLoad:
+		return "BPF_PROG_LOAD"
+	case commandObjGet:
+		return "BPF_OBJ_GET"
+	case commandProgGetFD:
+		return "BPF_PROG_GET_FD_BY_ID"
+	case commandMapGetFD:
+		return "BPF_MAP_GET_FD_BY_ID"
+	case commandLinkGetFD:
+		return "BPF_LINK_GET_FD_BY_ID"
+	case commandTokenCreate:
+		return "BPF_TOKEN_CREATE"
+	default:
+		return ""
+	}
+}
 
 func requestName(request uint32) string {
 	switch request {

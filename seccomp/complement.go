@@ -4,35 +4,40 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// requestMask is the part of ptrace's request that is compared. The kernel takes
-// the request as a long on a 64-bit entry (a value with garbage above bit 31 is
-// no request there) and as 32 bits on a 32-bit one. libseccomp likewise compares
-// 32 bits on x86, x32 and arm. To compare the low half everywhere is right on
-// both: at worst a meaningless call is notified.
+// requestMask is the part of an argument that is compared. The kernel takes
+// ptrace's request as a long on a 64-bit entry (a value with garbage above bit 31
+// is no request there) and as 32 bits on a 32-bit one; a resource of prlimit64 and
+// a command of bpf are 32 bits on all. libseccomp likewise compares 32 bits on x86,
+// x32 and arm. To compare the low half everywhere is right on all of them: at worst
+// a meaningless call is notified.
 const requestMask = 1<<32 - 1
 
-// isRequest is the condition that ptrace's request is this one.
-func isRequest(request uint32) specs.LinuxSeccompArg {
-	return specs.LinuxSeccompArg{Index: 0, Op: specs.OpMaskedEqual, Value: requestMask, ValueTwo: uint64(request)}
+// conditions are that the argument is one of the values.
+func (s selector) conditions() []specs.LinuxSeccompArg {
+	list := make([]specs.LinuxSeccompArg, 0, len(s.values))
+	for _, value := range s.values {
+		list = append(list, specs.LinuxSeccompArg{Index: s.index, Op: specs.OpMaskedEqual, Value: requestMask, ValueTwo: uint64(value)})
+	}
+	return list
 }
 
-// complement covers all 32-bit values but those given with disjoint conditions
-// on ptrace's request: each is a prefix, that is, some high bits with a value.
-// Disjoint, because libseccomp defines no order between rules that overlap.
-func complement(except []uint32) []specs.LinuxSeccompArg {
+// complement covers all other 32-bit values with disjoint conditions: each is a
+// prefix, that is, some high bits with a value. Disjoint, because libseccomp
+// defines no order between rules that overlap.
+func (s selector) complement() []specs.LinuxSeccompArg {
 	var conditions []specs.LinuxSeccompArg
 	// descend into the subtree of the values whose bits above `below` are as in prefix.
 	var descend func(prefix uint32, below int)
 	descend = func(prefix uint32, below int) {
 		mask := uint32(requestMask << below & requestMask)
 		inside := false
-		for _, value := range except {
+		for _, value := range s.values {
 			inside = inside || value&mask == prefix
 		}
 		switch {
 		case !inside:
 			conditions = append(conditions, specs.LinuxSeccompArg{
-				Index: 0, Op: specs.OpMaskedEqual, Value: uint64(mask), ValueTwo: uint64(prefix),
+				Index: s.index, Op: specs.OpMaskedEqual, Value: uint64(mask), ValueTwo: uint64(prefix),
 			})
 		case below > 0:
 			descend(prefix, below-1)

@@ -24,7 +24,7 @@ type Call struct {
 	Vector    access.Vector
 	Operation access.Operation
 	Syscall   string
-	Request   string     // of ptrace, such as "PTRACE_ATTACH"
+	Request   string     // of ptrace and bpf, such as "PTRACE_ATTACH"
 	Arch      specs.Arch // whose system call it was
 	// Actor is the caller. With PTRACE_TRACEME, which hands the caller to its
 	// parent, the parent is the Actor and the caller the Target.
@@ -34,6 +34,8 @@ type Call struct {
 	// Process is the pid of the process that the runtime started and whose filter
 	// this is: the container's init, or that of an exec.
 	Process int
+	// Kernel says that it is about no process: a window to the memory of the node.
+	Kernel bool
 	// Swappable says that somebody other than the waiting caller could put
 	// another file in place of the pidfd before the kernel looks again. What the
 	// sensors in the kernel do not see (pidfd_getfd without the lsm tier) should

@@ -65,19 +65,23 @@ func mustRun(t *testing.T, f *filter, d data) uint32 {
 	return ret
 }
 
-func isBegin(d data) bool {
-	return requestName(uint32(d.Args[0]&requestMask)) != ""
-}
-
 func TestFilterNumbers(t *testing.T) {
 	// The numbers of the kernel's tables, so that a broken libseccomp, or a
 	// mistake in `entries`, cannot make all the other tests vacuous.
 	want := map[specs.Arch]map[string]uint32{
-		specs.ArchX86_64: {"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_getfd": 438, "process_madvise": 440},
-		specs.ArchX86:    {"ptrace": 26, "process_vm_readv": 347, "process_vm_writev": 348, "kcmp": 349, "pidfd_getfd": 438, "process_madvise": 440},
+		specs.ArchX86_64: {
+			"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_getfd": 438, "process_madvise": 440,
+			"process_mrelease": 448, "move_pages": 279, "migrate_pages": 256, "perf_event_open": 298, "prlimit64": 302, "bpf": 321,
+		},
+		specs.ArchX86: {
+			"ptrace": 26, "process_vm_readv": 347, "process_vm_writev": 348, "kcmp": 349, "pidfd_getfd": 438, "process_madvise": 440,
+			"process_mrelease": 448, "move_pages": 317, "migrate_pages": 294, "perf_event_open": 336, "prlimit64": 340, "bpf": 357,
+		},
 		specs.ArchX32: {
 			"ptrace": x32Bit + 521, "process_vm_readv": x32Bit + 539, "process_vm_writev": x32Bit + 540,
 			"kcmp": x32Bit + 312, "pidfd_getfd": x32Bit + 438, "process_madvise": x32Bit + 440,
+			"process_mrelease": x32Bit + 448, "move_pages": x32Bit + 533, "migrate_pages": x32Bit + 256,
+			"perf_event_open": x32Bit + 298, "prlimit64": x32Bit + 302, "bpf": x32Bit + 321,
 		},
 	}
 	for _, e := range entries {

@@ -59,7 +59,7 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 		DefaultAction: profile.DefaultAction, Architectures: merged.Architectures,
 	}}
 	for _, call := range calls {
-		r, err := rulesFor(profile, call.name, fallback)
+		r, err := rulesFor(profile, call, fallback)
 		if err != nil {
 			return nil, nil, err
 		}

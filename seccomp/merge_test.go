@@ -199,7 +199,7 @@ const beginsNothing = "a request that begins nothing is notified"
 // judge says what is wrong with the verdict on a call, if anything is.
 func judge(call watched, d data, was, is uint32, own *residue) string {
 	allowed := was&retActionMask == retAllow || was&retActionMask == retLog
-	begins := call.name != ptrace || isBegin(d)
+	begins := call.selects.meets(d.Args)
 	switch {
 	case is == retNotify:
 		answer, err := own.evaluate(&notification{Syscall: call.name, Data: d})
@@ -232,7 +232,7 @@ func registers(call watched) [][]uint64 {
 		0, 1, 2, 3, 4, 7, 15, 16, 17, 20, 31, 32, 0x4000, 0x4200, 0x4205, 0x4206, 0x4207, 0x7fff, 0x8000,
 		0x7fffffff, 0x80000000, 0xffffffff, 1 << 32, 1<<32 | 16, 1<<32 | 0x4206, 1<<63 | 16, 1<<33 | 4, 1 << 33, ^uint64(0), 0xffffffff00000000 | 0x4206,
 	}
-	if call.name == ptrace {
+	if !call.selects.all() {
 		for n := range uint64(0x4220) {
 			if n < 70 || n > 0x41f0 || n%97 == 0 {
 				values = append(values, n)
@@ -244,7 +244,7 @@ func registers(call watched) [][]uint64 {
 	}
 	list := make([][]uint64, 0, 12*len(values))
 	for _, first := range values {
-		for _, second := range []uint64{0, 2, 1 << 33, 1<<33 | 2} {
+		for _, second := range []uint64{0, 2, 4, 1 << 33, 1<<33 | 2, 1<<33 | 4} {
 			list = append(list, []uint64{first, second, 0, 4, 0, 0}, []uint64{first, second, 7, 20, 0, 0x100}, []uint64{first, second, 2, 0, 0, 1})
 		}
 	}
@@ -340,8 +340,17 @@ func TestMergeFlags(t *testing.T) {
 }
 
 func TestComplementIsOne(t *testing.T) {
+	for _, call := range calls {
+		if !call.selects.all() {
+			t.Run(call.name, func(t *testing.T) { complementIsOne(t, call.selects) })
+		}
+	}
+}
+
+func complementIsOne(t *testing.T, s selector) {
+	t.Helper()
 	covered := uint64(0)
-	conditions := complement(begins[:])
+	conditions := s.complement()
 	for i, a := range conditions {
 		mask := uint32(a.Value)
 		covered += uint64(^mask) + 1
@@ -350,13 +359,13 @@ func TestComplementIsOne(t *testing.T) {
 				t.Errorf("%+v overlaps %+v", a, b)
 			}
 		}
-		for _, request := range begins {
+		for _, request := range s.values {
 			if request&mask == uint32(a.ValueTwo) {
 				t.Errorf("%+v has %#x in it", a, request)
 			}
 		}
 	}
-	if want := uint64(1)<<32 - uint64(len(begins)); covered != want {
+	if want := uint64(1)<<32 - uint64(len(s.values)); covered != want {
 		t.Errorf("%d conditions cover %d values, want %d", len(conditions), covered, want)
 	}
 	if len(conditions) > 64 {

@@ -24,7 +24,12 @@ type status struct {
 	tgid, parent int
 	inside       []int // NSpid: the pid in each namespace, from this proc's inwards
 	threads      int
+	privileged   bool // has a capability that bpf(2) asks for
 }
+
+// bpfCapabilities are those that bpf(2) lets a program read others' memory with,
+// or somebody get at others' programs: CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF.
+const bpfCapabilities = 1<<21 | 1<<38 | 1<<39
 
 func (p procfs) path(pid int, elements ...string) string {
 	return filepath.Join(append([]string{string(p), strconv.Itoa(pid)}, elements...)...)
@@ -50,6 +55,10 @@ func parseStatus(text []byte) (status, error) {
 			s.parent, err = number(value)
 		case "Threads":
 			s.threads, err = number(value)
+		case "CapEff":
+			var effective uint64
+			effective, err = strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			s.privileged = effective&bpfCapabilities != 0
 		case "NSpid":
 			for _, field := range strings.Fields(value) {
 				var pid int

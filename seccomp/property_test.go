@@ -86,7 +86,7 @@ func generate(r *rand.Rand) *specs.LinuxSeccomp {
 	for range r.IntN(7) {
 		entry := specs.LinuxSyscall{Action: pick(r, actions...), ErrnoRet: errno()}
 		for range 1 + r.IntN(3) {
-			entry.Names = append(entry.Names, pick(r, "ptrace", "ptrace", "process_vm_readv", "kcmp", "pidfd_getfd", "process_madvise", "read"))
+			entry.Names = append(entry.Names, pick(r, "ptrace", "ptrace", "process_vm_readv", "kcmp", "pidfd_getfd", "process_madvise", "prlimit64", "bpf", "read"))
 		}
 		if r.IntN(2) == 0 {
 			for range 1 + r.IntN(3) {

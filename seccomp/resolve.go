@@ -42,15 +42,13 @@ type caller struct {
 }
 
 // resolve returns the Calls that a notification stands for. Processes that
-// cannot be told are zero. The error wraps errStale; errGone where there is no
+// cannot be told are zero; without any Call it is about nobody's memory. The error wraps errStale; errGone where there is no
 // target; or errNotPIDFD.
 func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 	call := Call{
 		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process, valid: r.valid,
 	}
-	if w.argument == argumentTrace {
-		call.Request = requestName(uint32(n.Data.Args[0] & requestMask))
-	}
+	call.Request = w.requestOf(n.Data.Args)
 	who, err := r.caller(n.TID)
 	if err != nil {
 		if errors.Is(err, errStale) {
@@ -70,6 +68,17 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 			return r.traceme(call, who)
 		}
 		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
+	case argumentPerf:
+		if call.Kernel = n.Data.Args[4]&perfFlagPIDCgroup != 0 || descriptor(n.Data.Args[1]) == -1; call.Kernel {
+			return []Call{call}, nil
+		}
+		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
+	case argumentKernel:
+		if !who.privileged {
+			return nil, nil // the kernel gives it nothing that reaches further than itself
+		}
+		call.Kernel = true
+		return []Call{call}, nil
 	default:
 		return r.byPIDs(call, who, descriptor(n.Data.Args[0]))
 	}

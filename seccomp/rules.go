@@ -17,6 +17,7 @@ type rule struct {
 // rules is what a profile says of one system call.
 type rules struct {
 	name     string
+	selects  selector
 	fallback verdict // the profile's default
 	// always is the unconditional rule in force. libseccomp keeps the first of
 	// several, and an unconditional rule beats conditional ones in either order.
@@ -24,8 +25,9 @@ type rules struct {
 	when   []rule // the conditional ones, where there is no unconditional one
 }
 
-func rulesFor(profile *specs.LinuxSeccomp, name string, fallback verdict) (rules, error) {
-	r := rules{name: name, fallback: fallback}
+func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rules, error) {
+	name := call.name
+	r := rules{name: name, selects: call.selects, fallback: fallback}
 	for _, entry := range profile.Syscalls {
 		if !slices.Contains(entry.Names, name) {
 			continue
@@ -104,17 +106,17 @@ func (r rules) notify() (entries, residue []specs.LinuxSyscall, err error) {
 
 // notifyAllowed replaces rules that let every such call through.
 func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSyscall {
-	if r.name != ptrace {
+	if r.selects.all() {
 		return []specs.LinuxSyscall{r.entry(specs.ActNotify)}
 	}
 	var entries []specs.LinuxSyscall
-	for _, request := range begins {
-		entries = append(entries, r.entry(specs.ActNotify, isRequest(request)))
+	for _, condition := range r.selects.conditions() {
+		entries = append(entries, r.entry(specs.ActNotify, condition))
 	}
 	if action == r.fallback.action {
 		return entries
 	}
-	for _, condition := range complement(begins[:]) {
+	for _, condition := range r.selects.complement() {
 		entries = append(entries, r.entry(action, condition))
 	}
 	return entries
@@ -128,7 +130,7 @@ func (r rules) relabel() []specs.LinuxSyscall {
 	for _, old := range r.when {
 		entry := r.entry(old.action, old.args...)
 		entry.ErrnoRet = old.errnoRet
-		if old.allows() && (r.name != ptrace || !slices.ContainsFunc(old.args, excludesBegin)) {
+		if old.allows() && !slices.ContainsFunc(old.args, r.selects.excludes) {
 			entry.Action = specs.ActNotify
 			entry.ErrnoRet = nil
 		}
@@ -137,10 +139,10 @@ func (r rules) relabel() []specs.LinuxSyscall {
 	return entries
 }
 
-// excludesBegin says that a call which meets the condition begins no access,
+// excludes says that a call which meets the condition is none to be notified,
 // whether the comparison is one of 64 bits or of 32.
-func excludesBegin(arg specs.LinuxSeccompArg) bool {
-	return arg.Index == 0 && arg.Op == specs.OpEqualTo && !slices.Contains(begins[:], uint32(arg.Value&requestMask))
+func (s selector) excludes(arg specs.LinuxSeccompArg) bool {
+	return !s.all() && arg.Index == s.index && arg.Op == specs.OpEqualTo && !slices.Contains(s.values, uint32(arg.Value&requestMask))
 }
 
 // hand makes the listener evaluate the rules: those of a profile that allows by

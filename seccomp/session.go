@@ -125,8 +125,8 @@ func (s *session) decide(ctx context.Context, r *resolver, n *notification) (res
 		}
 		return *answer, nil
 	}
-	if w.argument == argumentTrace && requestName(uint32(n.Data.Args[0]&requestMask)) == "" {
-		return response{carryOn: true}, nil // only after an access that was decided about
+	if !w.concerns(n.Data.Args) {
+		return response{carryOn: true}, nil // of ptrace: what comes only after an access that was decided about
 	}
 	return s.ask(ctx, r, n, w)
 }
@@ -139,7 +139,7 @@ func (s *session) ask(ctx context.Context, r *resolver, n *notification, w watch
 		if err != nil {
 			return unresolved(err)
 		}
-		if sameTargets(decided, calls) {
+		if len(calls) == 0 || sameTargets(decided, calls) {
 			return response{carryOn: true}, nil
 		}
 		for _, call := range calls {

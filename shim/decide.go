@@ -27,6 +27,9 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	// it is the actor, and may be the runtime.
 	inbound := !actor.own && target.own
 	relation := c.relate(actor, target)
+	if call.Kernel {
+		relation = access.RelationKernel
+	}
 	decision := c.judge(call, actor, target, relation, inbound)
 	if decision.Quiet {
 		return seccomp.Answer{Continue: true}
@@ -97,7 +100,7 @@ func (c *container) judge(call seccomp.Call, actor, target side, relation access
 // strictest is the decision on a call whose target can still be another one when
 // the kernel looks, and where no sensor in the kernel looks again.
 func (c *container) strictest(call seccomp.Call, decision policy.Decision) policy.Decision {
-	for relation := access.RelationChild; int(relation) < access.Relations; relation++ {
+	for relation := access.RelationChild; relation <= access.RelationHost; relation++ {
 		if d := c.plan.Decide(call.Vector, call.Operation, relation, false, c.kernel.Tier()); d.Verdict > decision.Verdict {
 			decision = d
 		}

@@ -35,6 +35,16 @@ typedef __s64 s64;
 #define PTRACE_MODE_REALCREDS 0x10
 #define PIDTYPE_TGID	      1
 
+/* include/uapi/linux/magic.h, include/uapi/linux/stat.h, include/linux/kdev_t.h */
+#define PROC_SUPER_MAGIC 0x9fa0
+#define TMPFS_MAGIC	 0x01021994
+#define HUGETLBFS_MAGIC	 0x958458f6
+#define SECRETMEM_MAGIC	 0x5345434d
+#define S_IFMT		 0170000
+#define S_IFREG		 0100000
+#define S_IFCHR		 0020000
+#define MKDEV(ma, mi)	 ((ma) << 20 | (mi))
+
 #define container_of_core(ptr, type, field)                                                        \
 	((type *)((u64)(ptr)-bpf_core_field_offset(type, field)))
 
@@ -106,6 +116,7 @@ typedef u32 dev_t;
 
 struct super_block {
 	dev_t s_dev;
+	unsigned long s_magic;
 };
 
 struct timespec64 {
@@ -114,6 +125,8 @@ struct timespec64 {
 };
 
 struct inode {
+	unsigned short i_mode;
+	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
 	s64 i_ctime_sec; /* 6.11 and later */

@@ -44,14 +44,7 @@ struct tally {
 
 static __always_inline struct file *file_of(u32 fd)
 {
-	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
-	struct file *file = NULL;
-
-	if (fd < BPF_CORE_READ(table, max_fds))
-		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
-	return file;
+	return file_at((struct task_struct *)bpf_get_current_task(), fd);
 }
 
 #define FIND(ctx, slot, name)                                                                      \
@@ -94,6 +87,8 @@ int learn_node(struct learned_node *ctx)
 	FIND(ctx, SYMBOL_ACCESS_REMOTE_INNER, "__access_remote_vm");
 	FIND(ctx, SYMBOL_IO_READ, "io_read");
 	FIND(ctx, SYMBOL_IO_WRITE, "io_write");
+	FIND(ctx, SYMBOL_STATX, "vfs_statx");
+	FIND(ctx, SYMBOL_ACCESSIBLE, "do_faccessat");
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 #define ANCESTORS 6
 #define KEY_LEN	  64
 #define FLOWS	  32
-#define SYMBOLS	  7
+#define SYMBOLS	  9
 
 enum record_flag {
 	FLAG_INBOUND = 1 << 0,	    /* the actor is unguarded, the target is guarded */
@@ -155,6 +155,8 @@ enum symbol {
 	SYMBOL_ACCESS_REMOTE_INNER,
 	SYMBOL_IO_READ,
 	SYMBOL_IO_WRITE,
+	SYMBOL_STATX,
+	SYMBOL_ACCESSIBLE,
 };
 
 /* What the loader learned of the node: see learn.h. */

@@ -52,6 +52,18 @@ static __always_inline u32 pid_ns_of(struct task_struct *task)
 	return BPF_CORE_READ(number, ns, ns.inum);
 }
 
+/* Returns what a task has under a descriptor; NULL: nothing. */
+static __always_inline struct file *file_at(struct task_struct *task, u32 fd)
+{
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd < BPF_CORE_READ(table, max_fds))
+		bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
 static __always_inline u32 mnt_ns_of(struct task_struct *task)
 {
 	return BPF_CORE_READ(task, nsproxy, mnt_ns, ns.inum);

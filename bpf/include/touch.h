@@ -9,26 +9,13 @@
 
 #include "arch.h"
 #include "judge.h"
-
-#define STACK_DEPTH 24
+#include "stack.h"
 
 /* include/uapi/linux/ptrace.h */
 #define PTRACE_PEEKTEXT 1
 #define PTRACE_PEEKDATA 2
 #define PTRACE_POKETEXT 4
 #define PTRACE_POKEDATA 5
-
-static __always_inline bool within(u64 at, enum symbol symbol)
-{
-	return at >= node.symbols[symbol].start && at < node.symbols[symbol].end;
-}
-
-/* The return addresses on the kernel's stack, innermost first. */
-struct trace {
-	u64 at[STACK_DEPTH];
-	u32 depth;
-	u32 kind; /* enum call */
-};
 
 /* Tells whether the stack is that of the read or the write of a procfs mem file,
  * and which; 0: of neither.
@@ -77,14 +64,9 @@ __noinline int find_mem(struct trace *trace)
  */
 static __always_inline int caught_in_mem(void *ctx, u32 kind)
 {
-	struct trace trace = {};
-	long size = bpf_get_stack(ctx, trace.at, sizeof(trace.at), 0);
+	struct trace trace = {.kind = kind};
 
-	if (size < 0)
-		return 0;
-	trace.depth = size / sizeof(trace.at[0]);
-	trace.kind = kind;
-	return find_mem(&trace);
+	return take_stack(ctx, &trace) ? find_mem(&trace) : 0;
 }
 
 /* Names the vector and the operation; false: this is no access to report. The
