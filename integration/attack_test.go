@@ -3,7 +3,6 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -23,17 +22,12 @@ const (
 // attackCapabilities are what the attacks need to get through where nothing
 // stops them: a test of an attack that the kernel refuses anyway shows nothing.
 func attackCapabilities() []string {
-	return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN"}
+	return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO"}
 }
 
-// tier is what this kernel can do, found without shimward.
 func tier(t *testing.T) access.Tier {
 	t.Helper()
-	active, err := os.ReadFile("/sys/kernel/security/lsm")
-	if err != nil || !slices.Contains(strings.Split(strings.TrimSpace(string(active)), ","), "bpf") {
-		return access.TierTracepoint
-	}
-	return access.TierLSM
+	return node.Tier()
 }
 
 // startVictim starts a container that keeps a secret.

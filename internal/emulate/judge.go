@@ -37,7 +37,7 @@ type Result struct {
 	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
 	Step     string  `json:"step,omitempty"`   // the last thing that it was about to do
 	Attacker int     `json:"attacker"`         // its pid, in this pid namespace; or that of a process it sent ahead, where that one was stopped
-	Target   int     `json:"target"`           // the victim's; 0 where the attempt did not get to start its own
+	Target   int     `json:"target"`           // the victim's; 0 where the attempt did not get to start its own, or aims at no process
 	Note     string  `json:"note,omitempty"`
 }
 
@@ -71,7 +71,7 @@ func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
 	}
 
 	r := Result{Vector: vector, Attacker: state.Pid()}
-	if !vector.own {
+	if !vector.own && !vector.node {
 		r.Target = order.Victim.PID
 	}
 	var last Line

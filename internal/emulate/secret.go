@@ -13,6 +13,7 @@ import (
 )
 
 const (
+	memfdName    = "shimward-secret"
 	secretLength = 32
 	wordOffset   = 64 // of the word that attempts to write aim at, from the secret's address
 	pageLength   = 4096
@@ -54,7 +55,7 @@ func digest(secret []byte) string {
 // secretFile returns a sealed memfd with the secret. It survives an exec: the
 // victim takes the secret from it, and keeps it open to be stolen.
 func secretFile(secret []byte) (int, error) {
-	fd, err := unix.MemfdCreate("shimward-secret", unix.MFD_ALLOW_SEALING)
+	fd, err := unix.MemfdCreate(memfdName, unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return -1, fmt.Errorf("memfd_create: %w", err)
 	}

@@ -20,13 +20,20 @@ func memPath(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid), 
 func procMemRead(s *striker) error { return s.readMemFile(memPath(s.Victim.PID)) }
 
 func taskMemRead(s *striker) error {
-	pid := strconv.Itoa(s.Victim.PID)
-	threads, err := os.ReadDir(filepath.Join("/proc", pid, "task"))
+	thread, err := s.lastThread()
 	if err != nil {
 		return err
 	}
-	// The last thread, so that it is not the one that /proc/<pid>/mem is of.
-	return s.readMemFile(filepath.Join("/proc", pid, "task", threads[len(threads)-1].Name(), "mem"))
+	return s.readMemFile(filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(thread), "mem"))
+}
+
+// lastThread is a thread of the victim's, not its first unless it has no other.
+func (s *striker) lastThread() (int, error) {
+	threads, err := os.ReadDir(filepath.Join(procDir(s.Victim.PID), "task"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(threads[len(threads)-1].Name())
 }
 
 func (s *striker) readMemFile(path string) error {

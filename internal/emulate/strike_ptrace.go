@@ -20,6 +20,41 @@ func ptraceAttach(s *striker) error {
 	return s.peekStopped(unix.SIGSTOP)
 }
 
+// ptraceThread attaches to a thread of the victim's that is not its first.
+func ptraceThread(s *striker) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	thread, err := s.lastThread()
+	if err != nil {
+		return err
+	}
+	s.at("ptrace(PTRACE_ATTACH)")
+	if err := ptrace(unix.PTRACE_ATTACH, thread, 0, 0); err != nil {
+		return named("ptrace(PTRACE_ATTACH)", err)
+	}
+	if err := stopped(thread, unix.SIGSTOP); err != nil {
+		return err
+	}
+	return s.peek(thread)
+}
+
+// ptracePoke attaches and writes.
+func ptracePoke(s *striker) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pid := s.Victim.PID
+	s.at("ptrace(PTRACE_ATTACH)")
+	if err := ptrace(unix.PTRACE_ATTACH, pid, 0, 0); err != nil {
+		return named("ptrace(PTRACE_ATTACH)", err)
+	}
+	if err := stopped(pid, unix.SIGSTOP); err != nil {
+		return err
+	}
+	s.at("ptrace(PTRACE_POKEDATA)")
+	err := ptrace(unix.PTRACE_POKEDATA, pid, uintptr(s.word()), uintptr(s.Nonce))
+	return errors.Join(named("ptrace(PTRACE_POKEDATA)", err), named("ptrace(PTRACE_DETACH)", ptrace(unix.PTRACE_DETACH, pid, 0, 0)))
+}
+
 func ptraceSeize(s *striker) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -68,8 +103,16 @@ func ptraceTraceme(s *striker) error {
 // peekStopped waits for the victim's stop by the signal, takes the secret and
 // lets the victim go.
 func (s *striker) peekStopped(by unix.Signal) error {
+	if err := stopped(s.Victim.PID, by); err != nil {
+		return err
+	}
+	return s.peek(s.Victim.PID)
+}
+
+// stopped waits for a tracee's stop by the signal, and passes on others.
+func stopped(tid int, by unix.Signal) error {
 	for {
-		status, err := waitFor(s.Victim.PID, 0)
+		status, err := waitFor(tid, 0)
 		if err != nil {
 			return err
 		}
@@ -77,22 +120,26 @@ func (s *striker) peekStopped(by unix.Signal) error {
 			return errors.New("the victim ended under ptrace")
 		}
 		if status.StopSignal() == by {
-			break
+			return nil
 		}
-		if err := ptrace(unix.PTRACE_CONT, s.Victim.PID, 0, uintptr(status.StopSignal())); err != nil {
+		if err := ptrace(unix.PTRACE_CONT, tid, 0, uintptr(status.StopSignal())); err != nil {
 			return named("ptrace(PTRACE_CONT)", err)
 		}
 	}
+}
+
+// peek takes the secret from a stopped tracee and lets it go.
+func (s *striker) peek(tid int) error {
 	s.at("ptrace(PTRACE_PEEKDATA)")
 	into := s.secret()
 	const size = unsafe.Sizeof(uintptr(0))
 	for offset := uintptr(0); offset < secretLength; offset += size {
 		//nolint:gosec // what a system call takes are addresses
-		if err := ptrace(unix.PTRACE_PEEKDATA, s.Victim.PID, uintptr(s.Victim.Address)+offset, uintptr(unsafe.Pointer(&into[offset]))); err != nil {
-			return errors.Join(named("ptrace(PTRACE_PEEKDATA)", err), ptrace(unix.PTRACE_DETACH, s.Victim.PID, 0, 0))
+		if err := ptrace(unix.PTRACE_PEEKDATA, tid, uintptr(s.Victim.Address)+offset, uintptr(unsafe.Pointer(&into[offset]))); err != nil {
+			return errors.Join(named("ptrace(PTRACE_PEEKDATA)", err), ptrace(unix.PTRACE_DETACH, tid, 0, 0))
 		}
 	}
-	return named("ptrace(PTRACE_DETACH)", ptrace(unix.PTRACE_DETACH, s.Victim.PID, 0, 0))
+	return named("ptrace(PTRACE_DETACH)", ptrace(unix.PTRACE_DETACH, tid, 0, 0))
 }
 
 // ptrace is the bare system call: PEEKDATA stores through its last argument,

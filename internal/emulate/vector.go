@@ -26,6 +26,7 @@ type Vector struct {
 	Operation access.Operation `json:"operation"` // what shimward calls what it does there
 	About     string           `json:"about"`
 	own       bool             // aims at a process of its own, whichever victim there is
+	node      bool             // aims at no process but at the whole node's memory
 	attack    func(*striker) error
 }
 
@@ -114,6 +115,14 @@ func Vectors() []Vector {
 			About: "PTRACE_SEIZE, PTRACE_INTERRUPT, then PTRACE_PEEKDATA", attack: ptraceSeize,
 		},
 		{
+			Name: "ptrace-thread", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_ATTACH to a thread that is not the first, then PTRACE_PEEKDATA", attack: ptraceThread,
+		},
+		{
+			Name: "ptrace-poke", Goal: GoalChange, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_ATTACH, then PTRACE_POKEDATA", attack: ptracePoke,
+		},
+		{
 			Name: "ptrace-traceme", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "start a child that asks for it with PTRACE_TRACEME, as debuggers do, then PTRACE_PEEKDATA",
 			own:   true, attack: ptraceTraceme,
@@ -129,6 +138,46 @@ func Vectors() []Vector {
 		{
 			Name: "kcmp", Goal: GoalReach, Access: access.VectorKcmp, Operation: access.OperationInspect,
 			About: "kcmp(2): compare its address space with one's own", attack: kcmp,
+		},
+		{
+			Name: "process-mrelease", Goal: GoalReach, Access: access.VectorProcessMrelease, Operation: access.OperationInspect,
+			About: "process_mrelease(2): ask for its memory to be taken from it", attack: processMrelease,
+		},
+		{
+			Name: "move-pages", Goal: GoalReach, Access: access.VectorMovePages, Operation: access.OperationInspect,
+			About: "move_pages(2): ask where its pages are (needs CAP_SYS_NICE)", attack: movePages,
+		},
+		{
+			Name: "perf-event", Goal: GoalReach, Access: access.VectorPerfEvent, Operation: access.OperationRead,
+			About: "perf_event_open(2): sample its registers and stack", attack: perfEvent,
+		},
+		{
+			Name: "perf-event-all", Goal: GoalReach, Access: access.VectorPerfEvent, Operation: access.OperationRead,
+			About: "perf_event_open(2): sample those of everything on the node (needs CAP_PERFMON)", node: true, attack: perfAll,
+		},
+		{
+			Name: "core-limit", Goal: GoalReach, Access: access.VectorCoreLimit, Operation: access.OperationRead,
+			About: "prlimit(2): set how much of it a crash leaves behind", attack: coreLimit,
+		},
+		{
+			Name: "bpf-load", Goal: GoalReach, Access: access.VectorBPF, Operation: access.OperationAttach,
+			About: "bpf(2): load a program of a kind that may read any memory (needs CAP_BPF and CAP_PERFMON)", node: true, attack: bpfLoad,
+		},
+		{
+			Name: "proc-fd", Goal: GoalSecret, Access: access.VectorProcFD, Operation: access.OperationAttach,
+			About: "open /proc/<pid>/fd/<n> of a memfd with the secret", attack: procFD,
+		},
+		{
+			Name: "proc-fd-reopened", Goal: GoalSecret, Access: access.VectorProcFD, Operation: access.OperationAttach,
+			About: "open it with O_PATH below /proc/<pid>/task, then open /proc/self/fd/<n>", attack: procFDReopened,
+		},
+		{
+			Name: "map-files", Goal: GoalSecret, Access: access.VectorMapFiles, Operation: access.OperationAttach,
+			About: "open /proc/<pid>/map_files/<range> of that memfd (needs CAP_SYS_ADMIN)", attack: mapFiles,
+		},
+		{
+			Name: "kcore", Goal: GoalSecret, Access: access.VectorKernelMem, Operation: access.OperationRead,
+			About: "find the page with /proc/<pid>/pagemap, and read it from /proc/kcore (needs CAP_SYS_RAWIO)", node: true, attack: kcore,
 		},
 		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,

@@ -50,6 +50,10 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	if err != nil {
 		return err
 	}
+	// Mapped as well, so that it is found among the victim's mappings.
+	if _, err := unix.Mmap(victim.MemFD, 0, pageLength, unix.PROT_READ, unix.MAP_PRIVATE); err != nil {
+		return fmt.Errorf("mapping the memfd: %w", err)
+	}
 	word := page[wordOffset : wordOffset+4]
 	if err := publish(word); err != nil {
 		return err

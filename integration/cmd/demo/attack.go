@@ -57,7 +57,7 @@ func attack(ctx context.Context, n *node.Node, bin string, set setting) (_ round
 	spec := node.Spec{
 		Runtime:      set.runtime,
 		Args:         []string{"/bin/shimward", "emulate", "victim"},
-		Capabilities: []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE"},
+		Capabilities: []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO"},
 		Options: []oci.SpecOpts{oci.WithMounts([]specs.Mount{{
 			Source: filepath.Join(bin, "shimward"), Destination: "/bin/shimward", Type: "bind", Options: []string{"bind", "ro"},
 		}})},

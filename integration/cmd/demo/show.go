@@ -8,6 +8,7 @@ import (
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
 	"github.com/shimward/shimward/internal/emulate"
 )
 
@@ -47,10 +48,16 @@ func (r round) cell(result emulate.Result) string {
 		return cell
 	}
 	seen := r.seen(result)
-	if len(seen) == 0 {
+	switch {
+	case len(seen) > 0:
+		return cell + ", seen by " + sensors(seen)
+	case result.Outcome == emulate.OutcomeUnsupported:
+		return cell
+	case !result.Access.SeenIn(node.Tier()):
+		return cell + ", which takes BPF LSM to see"
+	default:
 		return cell + ", NOT SEEN"
 	}
-	return cell + ", seen by " + sensors(seen)
 }
 
 // became says what the attempt came to, in words.

@@ -75,6 +75,10 @@ that the secret was read, or the memory changed; *seen*, that there was exactly 
 relation, container, origin and technique. *Refused* is an errno that the attacker lives to see, *killed* a SIGKILL before a
 byte moved. In brackets is the sensor that acted.
 
+*Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
+path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
+anybody's mmap lock being taken. A container needs CAP_SYS_ADMIN or CAP_SYS_RAWIO for all of these but ` + "`proc-fd`" + `.
+
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 
 `
@@ -179,7 +183,7 @@ func (p Proof) cell() string {
 	case emulate.OutcomeKilled:
 		return "killed" + sensor
 	case emulate.OutcomeUnsupported:
-		return "this kernel has no such call"
+		return "not in this kernel"
 	default:
 		if p.Mode == "runc" {
 			return "got through"

@@ -1,0 +1,119 @@
+package emulate
+
+import (
+	"debug/elf"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Memory that is reached through a file which is not the target's mem.
+
+// procFD opens the victim's memfd by the number that it has there.
+func procFD(s *striker) error {
+	if s.Victim.MemFD == 0 {
+		return fmt.Errorf("the victim %d does not say which descriptor its memfd is", s.Victim.PID)
+	}
+	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD)), 0)
+}
+
+// procFDReopened opens it with O_PATH, which opens no file, and then what that is, by a number of its own.
+func procFDReopened(s *striker) error {
+	path := filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD))
+	s.at("open " + path + " with O_PATH")
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return named("open with O_PATH", err)
+	}
+	return errors.Join(s.readFile("/proc/self/fd/"+strconv.Itoa(fd), 0), unix.Close(fd))
+}
+
+// mapFiles opens a mapping of the victim's memfd by its range.
+func mapFiles(s *striker) error {
+	maps, err := os.ReadFile(filepath.Join(procDir(s.Victim.PID), "maps"))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(maps)) {
+		span, rest, _ := strings.Cut(line, " ")
+		if strings.Contains(rest, memfdName) {
+			return s.readFile(filepath.Join(procDir(s.Victim.PID), "map_files", span), 0)
+		}
+	}
+	return fmt.Errorf("the victim %d has no mapping of its memfd", s.Victim.PID)
+}
+
+// kcore finds where the victim's page lies in the node's memory, and reads it
+// there. A container's own /proc/kcore is covered; another procfs has it too.
+func kcore(s *striker) error {
+	return s.inOwnMounts(func(dir string) error {
+		s.at("mount -t proc")
+		if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
+			return named("mount -t proc", err)
+		}
+		physical, err := s.physical()
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(dir, "kcore")
+		s.at("open " + path)
+		file, err := os.Open(path) //nolint:gosec // of this thread's own mount
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("this kernel has no /proc/kcore: %w", unix.ENOSYS)
+		}
+		if err != nil {
+			return err
+		}
+		defer file.Close() //nolint:errcheck // only read from
+		s.at("read")
+		core, err := elf.NewFile(file)
+		if err != nil {
+			return fmt.Errorf("reading %s: %w", path, err)
+		}
+		for _, part := range core.Progs {
+			if part.Type == elf.PT_LOAD && part.Paddr != 0 && physical >= part.Paddr && physical < part.Paddr+part.Memsz {
+				_, err := part.ReadAt(s.secret(), int64(physical-part.Paddr)) //nolint:gosec // within a part of the file
+				return named("read", err)
+			}
+		}
+		return fmt.Errorf("%s has no part with the address %#x: %w", path, physical, unix.ENOSYS)
+	})
+}
+
+// physical is where the secret is in the node's memory; /proc/<pid>/pagemap tells
+// it to CAP_SYS_ADMIN. Documentation/admin-guide/mm/pagemap.rst
+func (s *striker) physical() (uint64, error) {
+	const present, frame = 1 << 63, 1<<55 - 1
+	file, err := os.Open(filepath.Join(procDir(s.Victim.PID), "pagemap"))
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close() //nolint:errcheck // only read from
+	var entry [8]byte
+	if _, err := file.ReadAt(entry[:], int64(s.Victim.Address/pageLength*8)); err != nil { //nolint:gosec // below 4 GiB
+		return 0, fmt.Errorf("pagemap: %w", err)
+	}
+	value := binary.NativeEndian.Uint64(entry[:])
+	if value&present == 0 || value&frame == 0 {
+		return 0, errors.New("pagemap does not tell where the page is (needs CAP_SYS_ADMIN)")
+	}
+	return value&frame*pageLength + s.Victim.Address%pageLength, nil
+}
+
+// readFile reads the secret from a file that holds it.
+func (s *striker) readFile(path string, offset int64) error {
+	s.at("open " + path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return named("open "+path, err)
+	}
+	s.at("read")
+	_, err = unix.Pread(fd, s.secret(), offset)
+	return errors.Join(named("read", err), unix.Close(fd))
+}

@@ -1,0 +1,88 @@
+package emulate
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// processMrelease asks for a process's memory to be taken from it. The kernel
+// does so to one that is being killed, and looks at no credentials.
+func processMrelease(s *striker) error {
+	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
+	if err != nil {
+		return named("pidfd_open", err)
+	}
+	s.at("process_mrelease")
+	_, _, errno := unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(pidfd), 0, 0)
+	if errno == unix.EINVAL {
+		errno = 0 // it looked: the victim is not dying
+	}
+	return errors.Join(result("process_mrelease", errno), unix.Close(pidfd))
+}
+
+// movePages asks which of the victim's pages is where; it moves none.
+func movePages(s *striker) error {
+	page := uintptr(s.Victim.Address)
+	var status int32
+	s.at("move_pages")
+	//nolint:gosec // what a system call takes are addresses
+	_, _, errno := unix.Syscall6(unix.SYS_MOVE_PAGES, uintptr(s.Victim.PID), 1, uintptr(unsafe.Pointer(&page)), 0, uintptr(unsafe.Pointer(&status)), 0)
+	return result("move_pages", errno)
+}
+
+// perfEvent samples the victim's registers and stack as a profiler does.
+func perfEvent(s *striker) error {
+	return s.openPerf(s.Victim.PID, -1)
+}
+
+// perfAll does so to whatever runs on the first CPU, in any container.
+func perfAll(s *striker) error { return s.openPerf(-1, 0) }
+
+func (s *striker) openPerf(pid, cpu int) error {
+	const stackSize = 4096
+	s.at("perf_event_open")
+	fd, err := unix.PerfEventOpen(&unix.PerfEventAttr{
+		Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_CPU_CLOCK, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
+		Sample: 1_000_000, Sample_type: unix.PERF_SAMPLE_REGS_USER | unix.PERF_SAMPLE_STACK_USER,
+		Sample_regs_user: 1, Sample_stack_user: stackSize,
+	}, pid, cpu, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	if err != nil {
+		return named("perf_event_open", err)
+	}
+	return unix.Close(fd)
+}
+
+// coreLimit sets how much of the victim a crash leaves behind, to what it is.
+func coreLimit(s *striker) error {
+	var limit unix.Rlimit
+	_, _, errno := unix.Syscall6(unix.SYS_PRLIMIT64, uintptr(s.Victim.PID), unix.RLIMIT_CORE, 0, uintptr(unsafe.Pointer(&limit)), 0, 0) //nolint:gosec // what a system call takes are addresses
+	if errno != 0 {
+		return named("prlimit", errno)
+	}
+	s.at("prlimit(RLIMIT_CORE)")
+	// Not unix.Prlimit: that tells the scheduler nothing, which then sends signals that interrupt the wait.
+	_, _, errno = unix.Syscall6(unix.SYS_PRLIMIT64, uintptr(s.Victim.PID), unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0) //nolint:gosec // what a system call takes are addresses
+	return result("prlimit", errno)
+}
+
+// bpfLoad loads a program of a kind that may read any process's memory. It is
+// attached to nothing.
+func bpfLoad(s *striker) error {
+	instructions := [...]uint64{0x00000000000000b7, 0x0000000000000095} // r0 = 0; exit
+	license := [...]byte{'G', 'P', 'L', 0}
+	attributes := struct {
+		kind, count           uint32
+		instructions, license uint64
+		rest                  [96]byte
+	}{kind: unix.BPF_PROG_TYPE_KPROBE, count: uint32(len(instructions))}
+	attributes.instructions = uint64(uintptr(unsafe.Pointer(&instructions))) //nolint:gosec // what a system call takes are addresses
+	attributes.license = uint64(uintptr(unsafe.Pointer(&license)))           //nolint:gosec // what a system call takes are addresses
+	s.at("bpf(BPF_PROG_LOAD)")
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes)) //nolint:gosec // the same
+	if errno != 0 {
+		return named("bpf(BPF_PROG_LOAD)", errno)
+	}
+	return unix.Close(int(fd))
+}
