@@ -35,6 +35,7 @@ const (
 	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
 	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
 	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port
+	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/recon.h
 	vectorEnd
 )
 
@@ -112,7 +113,7 @@ var (
 	vectorNames = [...]string{
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
-		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem",
+		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -126,7 +127,7 @@ func (v Vector) Technique() string {
 	switch v {
 	case VectorPtrace, VectorPidfdGetfd, VectorKcmp, VectorPerfEvent:
 		return "T1055.008"
-	case VectorCoreLimit, VectorProcFD, VectorMapFiles:
+	case VectorCoreLimit, VectorProcFD, VectorMapFiles, VectorRecon:
 		return "T1003.007"
 	case VectorBPF, VectorKernelMem:
 		return "T1611"
@@ -140,7 +141,7 @@ func (v Vector) Technique() string {
 // the target's: without LSM programs nothing tells of it.
 func (v Vector) SeenIn(tier Tier) bool {
 	switch v {
-	case VectorProcFD, VectorMapFiles, VectorKernelMem:
+	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon:
 		return tier != TierTracepoint
 	default:
 		return true

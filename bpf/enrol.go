@@ -137,6 +137,11 @@ func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 		return container, fmt.Errorf("the rule inbound: %w", err)
 	}
 	container.Inbound = inbound
+	if plan.Rules.Recon != policy.ReconOff {
+		if container.Recon, err = kernelActionOf(plan.Rules.Recon); err != nil {
+			return container, fmt.Errorf("the rule recon: %w", err)
+		}
+	}
 	if plan.Enforces(n.tier) {
 		container.Enforce = 1
 	}
@@ -150,7 +155,7 @@ func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 
 func kernelActionOf(action policy.Action) (uint8, error) {
 	switch action {
-	case policy.ActionObserve:
+	case policy.ActionObserve, policy.ReconAudit:
 		return uint8(kernelActionACTION_OBSERVE), nil
 	case policy.ActionRefuse:
 		return uint8(kernelActionACTION_REFUSE), nil

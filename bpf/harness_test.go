@@ -51,7 +51,7 @@ func newNode(t *testing.T) *Node {
 func allObserved() policy.Rules {
 	return policy.Rules{
 		SelfMemWrite: policy.ActionObserve, Child: policy.ActionObserve, SameContainer: policy.ActionObserve,
-		SamePod: policy.ActionObserve, OtherContainer: policy.ActionObserve, Host: policy.ActionObserve, Kernel: policy.ActionObserve,
+		SamePod: policy.ActionObserve, OtherContainer: policy.ActionObserve, Host: policy.ActionObserve, Kernel: policy.ActionObserve, Recon: policy.ReconOff,
 		Inbound: policy.ActionObserve,
 	}
 }
@@ -59,7 +59,7 @@ func allObserved() policy.Rules {
 func allRefused() policy.Rules {
 	return policy.Rules{
 		SelfMemWrite: policy.ActionRefuse, Child: policy.ActionRefuse, SameContainer: policy.ActionRefuse,
-		SamePod: policy.ActionRefuse, OtherContainer: policy.ActionRefuse, Host: policy.ActionRefuse, Kernel: policy.ActionRefuse,
+		SamePod: policy.ActionRefuse, OtherContainer: policy.ActionRefuse, Host: policy.ActionRefuse, Kernel: policy.ActionRefuse, Recon: policy.ActionRefuse,
 		Inbound: policy.ActionRefuse,
 	}
 }

@@ -34,7 +34,8 @@ type kernelContainer struct {
 	Actions      [8]uint8
 	Inbound      uint8
 	Enforce      uint8
-	Pad          [6]uint8
+	Recon        uint8
+	Pad          [5]uint8
 }
 
 type kernelDirection uint32
@@ -212,7 +213,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [17][4][4]uint64
+	Counts  [18][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -277,7 +278,8 @@ const (
 	kernelVectorVECTOR_PROC_FD           kernelVector = 14
 	kernelVectorVECTOR_MAP_FILES         kernelVector = 15
 	kernelVectorVECTOR_KERNEL_MEM        kernelVector = 16
-	kernelVectorVECTOR_END               kernelVector = 17
+	kernelVectorVECTOR_RECON             kernelVector = 17
+	kernelVectorVECTOR_END               kernelVector = 18
 )
 
 type kernelVerdict uint32

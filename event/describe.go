@@ -105,6 +105,8 @@ func door(vector access.Vector) string {
 		return "/proc/<pid>/map_files"
 	case access.VectorKernelMem:
 		return "/proc/kcore or a device of its kind"
+	case access.VectorRecon:
+		return "its files in /proc"
 	case access.VectorPerfEvent:
 		return "perf_event_open(2)"
 	case access.VectorCoreLimit:

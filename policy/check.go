@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -86,13 +87,25 @@ func checkWithoutLSM(choice WithoutLSM) error {
 	}
 }
 
-func checkAction(action Action) error {
-	switch action {
-	case ActionObserve, ActionRefuse:
+func (r rule) check() error {
+	if slices.Contains(r.actions, *r.action) {
 		return nil
-	default:
-		return fmt.Errorf(`%s: write "observe" or "refuse"`, quote(string(action)))
 	}
+	words := make([]string, len(r.actions))
+	for i, action := range r.actions {
+		words[i] = string(action)
+	}
+	return fmt.Errorf(`%s: write %s`, quote(string(*r.action)), either(words))
+}
+
+// either lists words of which one is to be written.
+func either(words []string) string {
+	last := len(words) - 1
+	text := quote(words[last])
+	if last > 0 {
+		text = listNames(words[:last]) + " or " + text
+	}
+	return text
 }
 
 // checkException says whether path can name an executable in a container's root.

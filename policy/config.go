@@ -99,7 +99,7 @@ func explainTOML(err error) error {
 
 // knownKeys says what may stand beside an unknown key.
 func knownKeys(key []string) string {
-	const rules = "self_mem_write, child, same_container, same_pod, other_container, host, kernel, inbound"
+	const rules = "self_mem_write, child, same_container, same_pod, other_container, host, kernel, recon, inbound"
 	if len(key) > 1 {
 		switch key[0] {
 		case "paths":

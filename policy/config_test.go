@@ -265,7 +265,7 @@ func FuzzParseConfig(f *testing.F) {
 			return
 		}
 		for _, rule := range plan.Rules.each() {
-			if checkAction(*rule.action) != nil {
+			if rule.check() != nil {
 				t.Errorf("a config was taken that leaves %s = %q", rule.name, *rule.action)
 			}
 		}

@@ -86,6 +86,9 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 // Decide is what becomes of an access on a node of that tier. Outbound
 // (inbound false), the plan is the actor's; inbound, it is the target's.
 func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation access.Relation, inbound bool, tier access.Tier) Decision {
+	if vector == access.VectorRecon && (inbound || p.Rules.Recon == ReconOff) {
+		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
+	}
 	if p.Mode == ModeOff || !inbound && relation == access.RelationSelf && vector != access.VectorSelfMem {
 		// A process and its own memory: libunwind reads it with process_vm_readv all day long.
 		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
@@ -97,8 +100,12 @@ func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation
 	if inbound {
 		table, rule = p.InboundTable(), "inbound"
 	}
+	action := table[relation]
+	if vector == access.VectorRecon {
+		action, rule = p.Rules.Recon, "recon"
+	}
 	decision := Decision{
-		Action:   table[relation],
+		Action:   action,
 		Rule:     p.Profile + "." + rule,
 		Severity: SeverityWarning,
 		Verdict:  access.VerdictObserved,

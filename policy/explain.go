@@ -44,7 +44,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 	decision := p.Decide(q.Vector, q.Operation, q.Relation, q.Inbound, q.Tier)
 	switch except, reaches := p.Except(q.Relation); {
 	case decision.Quiet:
-		e.because(p.quiet())
+		e.because(p.quiet(q.Vector))
 	case q.Exception && !reaches:
 		return Explanation{}, fmt.Errorf("no executable is allowed at a process of relation %s by the profile %s and this container's annotations", q.Relation, p.Profile)
 	case q.Exception && decision.Action == ActionRefuse:
@@ -81,9 +81,12 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 
 func (e *Explanation) because(sentence string) { e.Why = append(e.Why, sentence) }
 
-func (p *Plan) quiet() string {
+func (p *Plan) quiet(vector access.Vector) string {
 	if p.Mode == ModeOff {
 		return "The container's mode is off: shimward is not there, as under runc."
+	}
+	if vector == access.VectorRecon {
+		return "What procfs tells of a process besides its memory's content is no business of shimward's, unless the profile of who asks says recon = \"audit\" or \"refuse\"."
 	}
 	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
 }
@@ -119,7 +122,7 @@ func Purpose(vector access.Vector) access.Operation {
 		return access.OperationWrite
 	case access.VectorPtrace, access.VectorPidfdGetfd, access.VectorBPF, access.VectorProcFD, access.VectorMapFiles:
 		return access.OperationAttach
-	case access.VectorProcessMadvise, access.VectorKcmp, access.VectorProcessMrelease, access.VectorMovePages:
+	case access.VectorProcessMadvise, access.VectorKcmp, access.VectorProcessMrelease, access.VectorMovePages, access.VectorRecon:
 		return access.OperationInspect
 	default:
 		return access.OperationRead
@@ -130,7 +133,7 @@ func Purpose(vector access.Vector) access.Operation {
 func syscallVector(vector access.Vector) bool {
 	switch vector {
 	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem,
-		access.VectorProcFD, access.VectorMapFiles, access.VectorKernelMem:
+		access.VectorProcFD, access.VectorMapFiles, access.VectorKernelMem, access.VectorRecon:
 		return false
 	default:
 		return true
@@ -173,7 +176,7 @@ func means(q Question) string {
 		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
 	case q.Tier == access.TierTracepoint:
 		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
-	case q.Vector == access.VectorProcFD || q.Vector == access.VectorMapFiles || q.Vector == access.VectorKernelMem:
+	case q.Vector == access.VectorProcFD || q.Vector == access.VectorMapFiles || q.Vector == access.VectorKernelMem || q.Vector == access.VectorRecon:
 		return "The open fails with EACCES."
 	case q.Vector == access.VectorProcMem || q.Vector == access.VectorSelfMem:
 		return "The open fails with EACCES; a file that was opened before, or elsewhere, costs its user's life at the first use."

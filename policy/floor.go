@@ -95,7 +95,7 @@ func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 	}
 	asked := profile.each()
 	for i, rule := range least.each() {
-		if *rule.action == ActionRefuse && *asked[i].action != ActionRefuse {
+		if asked[i].weaker(rule) {
 			return rule.name, nil
 		}
 	}

@@ -21,6 +21,12 @@ const (
 	ActionRefuse  Action = "refuse"  // refused under enforce; observed under audit
 )
 
+// What the rule recon says; it has no other actions than these and ActionRefuse.
+const (
+	ReconOff   Action = "off"   // no business of shimward's: ps, top and a debugger's user do it all day
+	ReconAudit Action = "audit" // let through, and recorded
+)
+
 // WithoutLSM is what enforce means on a node whose kernel takes no LSM programs.
 type WithoutLSM string
 
@@ -40,6 +46,7 @@ type Rules struct {
 	OtherContainer Action `json:"other_container" toml:"other_container"` // a process of another pod
 	Host           Action `json:"host" toml:"host"`                       // a process in no container
 	Kernel         Action `json:"kernel" toml:"kernel"`                   // no process: bpf(2), /proc/kcore, all of the node's perf events
+	Recon          Action `json:"recon" toml:"recon"`                     // maps, environ and their like, of another process, whichever; ReconOff, ReconAudit or ActionRefuse
 	Inbound        Action `json:"inbound" toml:"inbound"`                 // another container's process at one of this one; the host's are only ever observed
 }
 

@@ -41,6 +41,7 @@ func builtin(name string) (Profile, bool) {
 			OtherContainer: ActionRefuse,
 			Host:           ActionRefuse,
 			Kernel:         ActionRefuse,
+			Recon:          ReconOff,
 			Inbound:        ActionObserve,
 		}}, true
 	case ProfileStrict:
@@ -52,6 +53,7 @@ func builtin(name string) (Profile, bool) {
 			OtherContainer: ActionRefuse,
 			Host:           ActionRefuse,
 			Kernel:         ActionRefuse,
+			Recon:          ReconOff,
 			Inbound:        ActionRefuse,
 		}}, true
 	default:
@@ -61,20 +63,28 @@ func builtin(name string) (Profile, bool) {
 
 // rule is one field of Rules, by the name that it has in a config.
 type rule struct {
-	name   string
-	action *Action
+	name    string
+	action  *Action
+	actions []Action // that it may have, weakest first
+}
+
+// weaker says that r's action is less than another's of the same name.
+func (r rule) weaker(than rule) bool {
+	return slices.Index(r.actions, *r.action) < slices.Index(r.actions, *than.action)
 }
 
 func (r *Rules) each() []rule {
+	actions := []Action{ActionObserve, ActionRefuse}
 	return []rule{
-		{"self_mem_write", &r.SelfMemWrite},
-		{"child", &r.Child},
-		{"same_container", &r.SameContainer},
-		{"same_pod", &r.SamePod},
-		{"other_container", &r.OtherContainer},
-		{"host", &r.Host},
-		{"kernel", &r.Kernel},
-		{"inbound", &r.Inbound},
+		{"self_mem_write", &r.SelfMemWrite, actions},
+		{"child", &r.Child, actions},
+		{"same_container", &r.SameContainer, actions},
+		{"same_pod", &r.SamePod, actions},
+		{"other_container", &r.OtherContainer, actions},
+		{"host", &r.Host, actions},
+		{"kernel", &r.Kernel, actions},
+		{"recon", &r.Recon, []Action{ReconOff, ReconAudit, ActionRefuse}},
+		{"inbound", &r.Inbound, actions},
 	}
 }
 
@@ -144,7 +154,7 @@ func (c *Config) checkProfile(name string) error {
 		if *rule.action == "" {
 			continue
 		}
-		if err := checkAction(*rule.action); err != nil {
+		if err := rule.check(); err != nil {
 			return fmt.Errorf("%s = %w", rule.name, err)
 		}
 	}

@@ -47,7 +47,7 @@ func (p *Plan) check() error {
 		return fmt.Errorf("profile = %s: is no profile's name", quote(p.Profile))
 	}
 	for _, rule := range p.Rules.each() {
-		if err := checkAction(*rule.action); err != nil {
+		if err := rule.check(); err != nil {
 			return fmt.Errorf("rules.%s = %w", rule.name, err)
 		}
 	}

@@ -71,66 +71,6 @@ static __always_inline int take_mem(struct file *file, struct task_struct *targe
 	return gate(&deed, -EACCES);
 }
 
-/* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
- * /dev/port by their numbers (drivers/char/mem.c), and /proc/kcore by its name, which
- * is that of its dentry wherever it is mounted.
- */
-static __always_inline bool shows_kernel(struct file *file)
-{
-	struct inode *inode = file->f_inode;
-	u32 kind = inode->i_mode & S_IFMT;
-	struct dentry *dentry, *root;
-	char name[6] = {};
-
-	if (kind == S_IFCHR) {
-		dev_t device = inode->i_rdev;
-
-		return device == MKDEV(1, 1) || device == MKDEV(1, 2) || device == MKDEV(1, 4);
-	}
-	if (kind != S_IFREG || inode->i_sb->s_magic != PROC_SUPER_MAGIC)
-		return false;
-	dentry = file->f_path.dentry;
-	root = dentry->d_parent;
-	if (root != root->d_parent)
-		return false;
-	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
-	return !__builtin_memcmp(name, "kcore", sizeof(name));
-}
-
-static __always_inline int open_kernel(struct file *file)
-{
-	struct deed deed = {
-		.vector = VECTOR_KERNEL_MEM,
-		.relation = RELATION_KERNEL,
-		.operation = file->f_mode & FMODE_WRITE ? OPERATION_WRITE : OPERATION_READ,
-	};
-
-	current_acts(&deed, bpf_get_current_task_btf());
-	return deed.actor_cgroup ? gate(&deed, -EACCES) : 0;
-}
-
-SEC("lsm/file_open")
-int BPF_PROG(lsm_file_open, struct file *file, int ret)
-{
-	struct proc_inode *inode;
-	struct hlist_node *first;
-	int refusal;
-
-	if ((u64)file->f_op != node.mem_fops) {
-		if (!ret && shows_kernel(file))
-			return open_kernel(file);
-		return ret;
-	}
-	lsm_called = 1;
-	inode = container_of_core(file->f_inode, struct proc_inode, vfs_inode);
-	first = BPF_CORE_READ(inode, pid, tasks[0].first);
-	/* Without a task the open fails by itself. */
-	if (ret || !first)
-		return ret;
-	refusal = take_mem(file, container_of_core(first, struct task_struct, pid_links));
-	return refusal;
-}
-
 SEC("lsm/file_receive")
 int BPF_PROG(lsm_file_receive, struct file *file, int ret)
 {

@@ -97,11 +97,13 @@ __noinline int judge(struct deed *deed)
 		 * rules that could let anything through.
 		 */
 		return BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
-	if (mine && mine->actions[deed->relation & 7] == ACTION_REFUSE) {
+	if (mine &&
+	    (deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7]) ==
+		    ACTION_REFUSE) {
 		outbound = true;
 		enforce = mine->enforce;
 	}
-	if (theirs && deed->actor_cgroup != deed->target_cgroup &&
+	if (theirs && deed->vector != VECTOR_RECON && deed->actor_cgroup != deed->target_cgroup &&
 	    !(deed->flags & FLAG_HOST_ACTOR) && theirs->inbound == ACTION_REFUSE) {
 		inbound = true;
 		if (theirs->enforce && !enforce) {

@@ -71,7 +71,8 @@ struct container {
 	u8 actions[8]; /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
 	u8 inbound;    /* enum action */
 	u8 enforce;    /* 0: what a rule refuses is observed */
-	u8 pad[6];
+	u8 recon;      /* enum action, of VECTOR_RECON at whomever; 0: no business of ours */
+	u8 pad[5];
 };
 
 /* A container as it goes. The programs write it. */

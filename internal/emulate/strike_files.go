@@ -117,3 +117,23 @@ func (s *striker) readFile(path string, offset int64) error {
 	_, err = unix.Pread(fd, s.secret(), offset)
 	return errors.Join(named("read", err), unix.Close(fd))
 }
+
+// reconFiles tell of a process's memory besides its content.
+var reconFiles = [...]string{
+	"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "auxv", "environ", "wchan", "syscall", "stack", "personality",
+}
+
+func (s *striker) readRecon(file string) error {
+	path := filepath.Join(procDir(s.Victim.PID), file)
+	s.at("open " + path)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("this kernel has no %s: %w", path, unix.ENOSYS)
+	}
+	if err != nil {
+		return named("open "+path, err)
+	}
+	s.at("read")
+	_, err = unix.Read(fd, make([]byte, pageLength))
+	return errors.Join(named("read", err), unix.Close(fd))
+}

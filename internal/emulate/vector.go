@@ -30,8 +30,23 @@ type Vector struct {
 	attack    func(*striker) error
 }
 
-// Vectors lists every vector, in the order in which "all" tries them.
-func Vectors() []Vector {
+// Vectors lists every vector, in the order in which they are tried.
+func Vectors() []Vector { return append(attacks(), recon()...) }
+
+// recon are the vectors that get nothing of a memory's content. A profile lets
+// them pass unseen unless it says otherwise.
+func recon() []Vector {
+	var vectors []Vector
+	for _, file := range reconFiles {
+		vectors = append(vectors, Vector{
+			Name: "recon-" + strings.ReplaceAll(file, "_", "-"), Goal: GoalReach, Access: access.VectorRecon, Operation: access.OperationInspect,
+			About: "read /proc/<pid>/" + file, attack: func(s *striker) error { return s.readRecon(file) },
+		})
+	}
+	return vectors
+}
+
+func attacks() []Vector {
 	return []Vector{
 		{
 			Name: "proc-mem-read", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
@@ -190,25 +205,27 @@ func Vectors() []Vector {
 	}
 }
 
-// Select returns the named vectors, in the order of Vectors; "all" names all.
+// Select returns the named vectors, in the order of Vectors; "recon" names those
+// of access.VectorRecon, "all" names all others.
 func Select(names []string) ([]Vector, error) {
 	all := Vectors()
-	if slices.Contains(names, "all") {
-		return all, nil
-	}
 	var selected []Vector
 	for _, vector := range all {
-		if slices.Contains(names, vector.Name) {
+		group := "all"
+		if vector.Access == access.VectorRecon {
+			group = "recon"
+		}
+		if slices.Contains(names, vector.Name) || slices.Contains(names, group) {
 			selected = append(selected, vector)
 		}
 	}
 	for _, name := range names {
-		if !slices.ContainsFunc(all, func(v Vector) bool { return v.Name == name }) {
-			return nil, fmt.Errorf("no vector is called %q: name some of %s, or all", name, strings.Join(vectorNames(all), ", "))
+		if name != "all" && name != "recon" && !slices.ContainsFunc(all, func(v Vector) bool { return v.Name == name }) {
+			return nil, fmt.Errorf("no vector is called %q: name some of %s, or all, or recon", name, strings.Join(vectorNames(all), ", "))
 		}
 	}
 	if len(selected) == 0 {
-		return nil, fmt.Errorf("no vector named: name some of %s, or all", strings.Join(vectorNames(all), ", "))
+		return nil, fmt.Errorf("no vector named: name some of %s, or all, or recon", strings.Join(vectorNames(all), ", "))
 	}
 	return selected, nil
 }

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Files that are opened by path, and tell of memory without being somebody's mem:
+ * the node's own windows, and what procfs has besides.
+ */
+#ifndef SHIMWARD_WINDOWS_H
+#define SHIMWARD_WINDOWS_H
+
+#include "gates.h"
+
+#define RECON_LEN 16
+
+static __always_inline bool is_procfs(struct inode *inode)
+{
+	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_sb->s_magic == PROC_SUPER_MAGIC;
+}
+
+/* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
+ * /dev/port by their numbers (drivers/char/mem.c), and /proc/kcore by its name, which
+ * is that of its dentry wherever it is mounted.
+ */
+static __always_inline bool shows_kernel(struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	struct dentry *dentry, *root;
+	char name[6] = {};
+
+	if ((inode->i_mode & S_IFMT) == S_IFCHR) {
+		dev_t device = inode->i_rdev;
+
+		return device == MKDEV(1, 1) || device == MKDEV(1, 2) || device == MKDEV(1, 4);
+	}
+	if (!is_procfs(inode))
+		return false;
+	dentry = file->f_path.dentry;
+	root = dentry->d_parent;
+	if (root != root->d_parent)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
+	return !__builtin_memcmp(name, "kcore", sizeof(name));
+}
+
+static __always_inline int open_kernel(struct file *file)
+{
+	struct deed deed = {
+		.vector = VECTOR_KERNEL_MEM,
+		.relation = RELATION_KERNEL,
+		.operation = file->f_mode & FMODE_WRITE ? OPERATION_WRITE : OPERATION_READ,
+	};
+
+	current_acts(&deed, bpf_get_current_task_btf());
+	return deed.actor_cgroup ? gate(&deed, -EACCES) : 0;
+}
+
+/* What tells where a process's memory is, what it was started with, and what it is
+ * doing. The kernel asks for PTRACE_MODE_READ, or for ATTACH (the last three).
+ */
+static const char recon_names[][RECON_LEN] = {
+	"maps",	   "smaps", "smaps_rollup", "numa_maps", "pagemap",	"auxv",
+	"environ", "wchan", "syscall",	    "stack",	 "personality",
+};
+
+static __always_inline bool tells_of_memory(struct file *file)
+{
+	char name[RECON_LEN] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), file->f_path.dentry->d_name.name);
+	for (u32 i = 0; i < sizeof(recon_names) / RECON_LEN; i++)
+		if (!__builtin_memcmp(name, recon_names[i], RECON_LEN))
+			return true;
+	return false;
+}
+
+static __always_inline int open_recon(struct file *file)
+{
+	struct deed deed = {.vector = VECTOR_RECON, .operation = OPERATION_INSPECT};
+	struct task_struct *task = bpf_get_current_task_btf(), *target;
+	struct container *container;
+	struct hlist_node *first;
+
+	current_acts(&deed, task);
+	container = container_of_id(deed.actor_cgroup);
+	if (!container || !container->recon || !tells_of_memory(file))
+		return 0;
+	first = BPF_CORE_READ(container_of_core(file->f_inode, struct proc_inode, vfs_inode), pid,
+			      tasks[0].first);
+	if (!first)
+		return 0;
+	target = container_of_core(first, struct task_struct, pid_links);
+	if (BPF_CORE_READ(target, group_leader) == task->group_leader ||
+	    BPF_CORE_READ(target, mm) == task->mm)
+		return 0;
+	deed.target = (u64)target;
+	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
+	return gate(&deed, -EACCES);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(lsm_file_open, struct file *file, int ret)
+{
+	struct proc_inode *inode;
+	struct hlist_node *first;
+	int refusal;
+
+	if ((u64)file->f_op != node.mem_fops) {
+		if (ret)
+			return ret;
+		if (shows_kernel(file))
+			return open_kernel(file);
+		return is_procfs(file->f_inode) ? open_recon(file) : 0;
+	}
+	lsm_called = 1;
+	inode = container_of_core(file->f_inode, struct proc_inode, vfs_inode);
+	first = BPF_CORE_READ(inode, pid, tasks[0].first);
+	/* Without a task the open fails by itself. */
+	if (ret || !first)
+		return ret;
+	refusal = take_mem(file, container_of_core(first, struct task_struct, pid_links));
+	return refusal;
+}
+
+#endif
