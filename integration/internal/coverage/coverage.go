@@ -70,14 +70,14 @@ type row struct {
 const page = `# What is seen, and what is stopped
 
 Each cell is what a test saw happen: the attack of the row (` + "`shimward emulate`" + `) was made from a container at a secret in
-another process's memory, under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `, profile ` + "`strict`" + `. *Got through* means
-that the secret was read, or the memory changed; *seen*, that there was exactly one event, with the right actor, target,
+another process's memory, under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `, profile ` + "`strict`" + `, which for ` + "`recon-*`" + ` says
+` + "`recon = \"refuse\"`" + `, too. *Got through* means that the secret was read, the memory changed or, of what moves no memory, the call done; *seen*, that there was exactly one event, with the right actor, target,
 relation, container, origin and technique. *Refused* is an errno that the attacker lives to see, *killed* a SIGKILL before a
 byte moved. In brackets is the sensor that acted.
 
 *Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
 path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
-anybody's mmap lock being taken. A container needs CAP_SYS_ADMIN or CAP_SYS_RAWIO for all of these but ` + "`proc-fd`" + `.
+anybody's mmap lock being taken.
 
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 
