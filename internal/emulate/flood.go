@@ -3,6 +3,7 @@ package emulate
 import (
 	"fmt"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,6 +13,8 @@ type Flooded struct {
 	Attempts int `json:"attempts"`
 	Refused  int `json:"refused"` // failed with EPERM
 	Through  int `json:"through"` // read the victim's memory
+	// Took is how long it took, in nanoseconds, on all threads at once.
+	Took time.Duration `json:"took_ns"`
 }
 
 // Flood tries to read the victim's secret again and again, as fast as the
@@ -23,6 +26,7 @@ func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 		sum   Flooded
 		first error
 	)
+	from := time.Now()
 	for thread := range threads {
 		share := attempts / threads
 		if thread < attempts%threads {
@@ -41,6 +45,7 @@ func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 		})
 	}
 	group.Wait()
+	sum.Took = time.Since(from)
 	return sum, first
 }
 

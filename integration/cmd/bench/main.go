@@ -51,7 +51,7 @@ func run(out, progress io.Writer, args []string) (err error) {
 	for _, one := range []struct {
 		name    string
 		measure func(context.Context) (table, error)
-	}{{"lifecycle", b.lifecycle}, {"memory", b.memory}, {"inside", b.inside}} {
+	}{{"lifecycle", b.lifecycle}, {"memory", b.memory}, {"inside", b.inside}, {"access", b.access}, {"latency", b.latency}} {
 		if a.only != "" && a.only != one.name {
 			continue
 		}
@@ -74,13 +74,13 @@ func parse(args []string) (arguments, error) {
 	flags.StringVar(&a.bin, "bin", "", "the `folder` with shimward's binaries")
 	flags.StringVar(&a.micro, "micro", "", "the `program` that is timed inside containers")
 	flags.StringVar(&a.json, "json", "bench.json", "the `file` for the results")
-	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory and inside")
+	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory, inside, access and latency")
 	flags.IntVar(&a.rounds, "rounds", 15, "how often each arrangement is measured")
 	if err := flags.Parse(args[1:]); err != nil {
 		return a, err
 	}
-	if !slices.Contains([]string{"", "lifecycle", "memory", "inside"}, a.only) {
-		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory or inside", a.only)
+	if !slices.Contains([]string{"", "lifecycle", "memory", "inside", "access", "latency"}, a.only) {
+		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory, inside, access or latency", a.only)
 	}
 	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 {
 		return a, errors.New("run this through `make bench`: it says where everything is")

@@ -50,9 +50,11 @@ func newRow(name string, arrangements []string, budgets []float64, values [][]fl
 			RatioQuartiles: [2]float64{
 				quantile(ratios, 0.25), quantile(ratios, 0.75),
 			},
-			Budget: budgets[i],
 			Values: values[i],
 		})
+		if budgets != nil {
+			r.Columns[i].Budget = budgets[i]
+		}
 	}
 	return r
 }
@@ -66,6 +68,13 @@ func quantile(values []float64, q float64) float64 {
 		return sorted[len(sorted)-1]
 	}
 	return sorted[low] + (at-float64(low))*(sorted[low+1]-sorted[low])
+}
+
+func (c column) budget() string {
+	if c.Budget == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; budget %.2f", c.Budget)
 }
 
 func (t table) print(out io.Writer) error {
@@ -85,8 +94,7 @@ func (t table) print(out io.Writer) error {
 				fmt.Fprintf(w, "%.4g\t", c.Median)
 				continue
 			}
-			fmt.Fprintf(w, "%.4g  %.3fx (%.3f-%.3f; budget %.2f)\t",
-				c.Median, c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1], c.Budget)
+			fmt.Fprintf(w, "%.4g  %.3fx (%.3f-%.3f%s)\t", c.Median, c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1], c.budget())
 		}
 		fmt.Fprintln(w)
 	}

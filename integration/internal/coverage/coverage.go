@@ -117,7 +117,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	for _, inbound := range []bool{false, true} {
 		text.WriteString(map[bool]string{
 			false: "## From a guarded container\n\n",
-			true:  "\n## At a guarded container, from one that is not\n\n",
+			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here: what moves no memory is not seen, nor is a handle without LSM.\n\n",
 		}[inbound])
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {
