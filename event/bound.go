@@ -18,6 +18,7 @@ const (
 	maxCmdline  = 2048
 	maxAncestry = 16
 	maxNetwork  = 32
+	maxRisks    = 32
 )
 
 // bounded is the event as it may be stored: complete, with each part within
@@ -44,6 +45,12 @@ func (e Event) bounded() Event {
 	if e.Access != nil {
 		bounded := e.Access.bounded()
 		e.Access = &bounded
+	}
+	if len(e.Risks) > 0 {
+		e.Risks = slices.Clone(e.Risks[:min(len(e.Risks), maxRisks)])
+		for i := range e.Risks {
+			e.Risks[i].Name, e.Risks[i].Where = clip(e.Risks[i].Name, maxShort), clip(e.Risks[i].Where, maxShort)
+		}
 	}
 	if e.Message == "" {
 		e.Message = Describe(e)

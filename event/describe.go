@@ -20,6 +20,8 @@ func Describe(e Event) string {
 		return "the container was started" + e.Process.suffix()
 	case e.Kind == KindExec:
 		return "a process was started in the container from outside" + e.Process.suffix()
+	case e.Kind == KindRisk:
+		return describeRisks(e.Risks)
 	case e.Kind == KindExited:
 		text := "a process of the container ended" + e.Process.suffix()
 		if e.ExitCode != nil {
@@ -29,6 +31,17 @@ func Describe(e Event) string {
 	default:
 		return show(string(e.Kind))
 	}
+}
+
+func describeRisks(risks []Risk) string {
+	names := make([]string, len(risks))
+	for i, risk := range risks {
+		names[i] = show(risk.Name)
+		if risk.WouldRefuse {
+			names[i] += " (which the profile refuses)"
+		}
+	}
+	return "the container's spec leads around what shimward holds: " + strings.Join(names, ", ")
 }
 
 func (p *Process) suffix() string {

@@ -21,6 +21,7 @@ const (
 	KindExec    Kind = "exec"    // a process was started in it from outside (kubectl exec, a probe)
 	KindExited  Kind = "exited"  // its init, or such a process, ended
 	KindDeleted Kind = "deleted" // it is gone
+	KindRisk    Kind = "risk"    // the container's spec has what leads around what shimward holds
 	KindNotice  Kind = "notice"  // shimward has something to say about itself: records lost, a guard gone
 )
 
@@ -53,6 +54,14 @@ type Event struct {
 	Process   *Process  `json:"process,omitempty"` // of KindStarted, KindExec and KindExited
 	ExitCode  *int      `json:"exit_code,omitempty"`
 	Access    *Access   `json:"access,omitempty"` // of KindAccess
+	Risks     []Risk    `json:"risks,omitempty"`  // of KindRisk
+}
+
+// Risk is what a container's spec gives it.
+type Risk struct {
+	Name        string `json:"name"`         // as a profile's refuse_risks has it
+	Where       string `json:"where"`        // the field of the spec
+	WouldRefuse bool   `json:"would_refuse"` // under enforce, the profile would
 }
 
 // Container is whose store the event is in: the actor's, or, for an inbound access, the target's.

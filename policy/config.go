@@ -109,7 +109,7 @@ func knownKeys(key []string) string {
 		case "floor":
 			return "[[floor]] has namespaces, mode, profile and exceptions"
 		case "profiles":
-			return "[profiles.NAME] has extends, allow, allow_pod, " + rules
+			return "[profiles.NAME] has extends, allow, allow_pod, refuse_risks, " + rules
 		}
 	}
 	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [[floor]] and [profiles.NAME]"

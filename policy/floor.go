@@ -99,6 +99,9 @@ func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 			return rule.name, nil
 		}
 	}
+	if !subset(least.RefuseRisks, profile.RefuseRisks) {
+		return "refuse_risks", nil
+	}
 	if floor.Exceptions {
 		return "", nil
 	}
@@ -112,6 +115,6 @@ func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 	return "", nil
 }
 
-func subset(some, all []string) bool {
-	return !slices.ContainsFunc(some, func(path string) bool { return !slices.Contains(all, path) })
+func subset[T comparable](some, all []T) bool {
+	return !slices.ContainsFunc(some, func(one T) bool { return !slices.Contains(all, one) })
 }

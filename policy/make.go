@@ -27,19 +27,21 @@ func (c *Config) Plan(facts Facts) (*Plan, error) {
 		return nil, err
 	}
 	plan := &Plan{
-		Identity:   identity,
-		Mode:       mode,
-		Profile:    name,
-		Rules:      profile.Rules,
-		WithoutLSM: c.WithoutLSM,
-		Allow:      profile.Allow,
-		AllowPod:   profile.AllowPod,
-		Paths:      c.Paths,
+		Identity:    identity,
+		Mode:        mode,
+		Profile:     name,
+		Rules:       profile.Rules,
+		WithoutLSM:  c.WithoutLSM,
+		Allow:       profile.Allow,
+		AllowPod:    profile.AllowPod,
+		RefuseRisks: profile.RefuseRisks,
+		Paths:       c.Paths,
 	}
 	if facts.sandbox() {
-		// The pause container runs one program of its own; a pod's
+		// The pause container runs one program of its own, and has the pod's
+		// namespaces as its containers have; a pod's
 		// executables are not in its root, and could not be found there.
-		plan.Allow, plan.AllowPod = nil, nil
+		plan.Allow, plan.AllowPod, plan.RefuseRisks = nil, nil, nil
 	}
 	plan.Digest = plan.digest()
 	return plan, nil

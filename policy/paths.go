@@ -44,7 +44,9 @@ func (p Paths) check() error {
 	return nil
 }
 
-func within(path, folder string) bool { return path == folder || strings.HasPrefix(path, folder+"/") }
+func within(path, folder string) bool {
+	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
+}
 
 // Lock is the file that is locked around loading, enrolling and reconciling.
 func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }

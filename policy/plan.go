@@ -74,10 +74,15 @@ type Plan struct {
 	WithoutLSM WithoutLSM `json:"without_lsm"`
 	Allow      []string   `json:"allow,omitempty"`     // absolute paths in the container's root; may access the same container
 	AllowPod   []string   `json:"allow_pod,omitempty"` // the same, for other containers of the pod
-	Paths      Paths      `json:"paths"`
+	// RefuseRisks are the risks of its spec with which the container is not created under enforce.
+	RefuseRisks []Risk `json:"refuse_risks,omitempty"`
+	Paths       Paths  `json:"paths"`
 	// Digest is the hex SHA-256 of what decides: mode, profile, rules, exceptions.
 	Digest string `json:"digest"`
 }
+
+// IsSandbox is true of a pod's pause container.
+func (i *Identity) IsSandbox() bool { return i.Sandbox != "" && i.Sandbox == i.ID }
 
 // Decision is what a Plan says to one access, and the name of the rule that said it.
 type Decision struct {

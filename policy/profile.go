@@ -28,6 +28,8 @@ type Profile struct {
 	Rules
 	Allow    []string `toml:"allow"`     // as the annotation shimward.dev/allow
 	AllowPod []string `toml:"allow_pod"` // as the annotation shimward.dev/allow-pod
+	// RefuseRisks are the risks of a spec with which a container is not created under enforce.
+	RefuseRisks []Risk `toml:"refuse_risks"`
 }
 
 func builtin(name string) (Profile, bool) {
@@ -127,6 +129,7 @@ func (c *Config) resolve(name string, depth int) (Profile, error) {
 	}
 	profile.Allow = union(parent.Allow, profile.Allow)
 	profile.AllowPod = union(parent.AllowPod, profile.AllowPod)
+	profile.RefuseRisks = union(parent.RefuseRisks, profile.RefuseRisks)
 	return profile, nil
 }
 
@@ -168,6 +171,9 @@ func (c *Config) checkProfile(name string) error {
 			}
 		}
 	}
+	if err := checkRisks(own.RefuseRisks); err != nil {
+		return fmt.Errorf("refuse_risks: %w", err)
+	}
 	whole, err := c.resolve(name, 0)
 	if err != nil {
 		return fmt.Errorf("extends: %w", err)
@@ -189,7 +195,7 @@ func checkExceptionCount(allow, allowPod []string) error {
 }
 
 // union is both lists, sorted, without repetitions: two configs that mean the same have the same digest.
-func union(a, b []string) []string {
+func union[T ~string](a, b []T) []T {
 	if len(a)+len(b) == 0 {
 		return nil
 	}

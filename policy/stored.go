@@ -64,6 +64,9 @@ func (p *Plan) check() error {
 	if err := checkExceptionCount(p.Allow, p.AllowPod); err != nil {
 		return err
 	}
+	if err := checkRisks(p.RefuseRisks); err != nil {
+		return fmt.Errorf("refuse_risks: %w", err)
+	}
 	if err := p.Paths.check(); err != nil {
 		return err
 	}
@@ -76,13 +79,14 @@ func (p *Plan) check() error {
 // digest covers what decides, and nothing else: containers under one policy share it.
 func (p *Plan) digest() string {
 	decides := struct {
-		Mode       Mode       `json:"mode"`
-		Profile    string     `json:"profile"`
-		Rules      Rules      `json:"rules"`
-		WithoutLSM WithoutLSM `json:"without_lsm"`
-		Allow      []string   `json:"allow,omitempty"`
-		AllowPod   []string   `json:"allow_pod,omitempty"`
-	}{p.Mode, p.Profile, p.Rules, p.WithoutLSM, p.Allow, p.AllowPod}
+		Mode        Mode       `json:"mode"`
+		Profile     string     `json:"profile"`
+		Rules       Rules      `json:"rules"`
+		WithoutLSM  WithoutLSM `json:"without_lsm"`
+		Allow       []string   `json:"allow,omitempty"`
+		AllowPod    []string   `json:"allow_pod,omitempty"`
+		RefuseRisks []Risk     `json:"refuse_risks,omitempty"`
+	}{p.Mode, p.Profile, p.Rules, p.WithoutLSM, p.Allow, p.AllowPod, p.RefuseRisks}
 	text, err := json.Marshal(decides)
 	if err != nil {
 		return "" // strings alone are in it; a Plan with no digest is refused by ParsePlan

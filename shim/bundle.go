@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/policy"
 )
 
 // maxSpec bounds a config.json, in bytes. Kubernetes keeps environments and
@@ -85,6 +86,15 @@ func (s *specFile) view() (*specView, error) {
 		return nil, fmt.Errorf("parse %s: %w", s.path, err)
 	}
 	return &view, nil
+}
+
+// spec parses what risks are found in.
+func (s *specFile) spec() (*policy.Spec, error) {
+	var spec policy.Spec
+	if err := json.Unmarshal(s.text, &spec); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", s.path, err)
+	}
+	return &spec, nil
 }
 
 // rootfs is the absolute path of the container's root file system.

@@ -25,6 +25,7 @@ type container struct {
 	plan    *policy.Plan
 	rootfs  string // absolute path of its root file system
 	listens bool   // it has a seccomp listener
+	risks   []policy.Finding
 	proc    procfs
 	members *members
 	origins origins

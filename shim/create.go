@@ -63,6 +63,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		Kind:    event.KindCreated,
 		Message: fmt.Sprintf("the container was created: mode %s, profile %s", c.plan.Mode, c.plan.Profile),
 	})
+	c.recordRisks()
 	return response, nil
 }
 
@@ -98,6 +99,10 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 	if plan.Mode == policy.ModeOff {
 		return nil, nil //nolint:nilnil // there is nothing to guard
 	}
+	risks, err := findRisks(spec, plan)
+	if err != nil {
+		return nil, refuse(codes.FailedPrecondition, err)
+	}
 	hook, err := s.check(r, plan)
 	if err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
@@ -106,7 +111,19 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 	if err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
 	}
+	c.risks = risks
 	return c, nil
+}
+
+// findRisks finds what of a spec leads around what shimward holds. The error is
+// that the plan does not take it.
+func findRisks(spec *specFile, plan *policy.Plan) ([]policy.Finding, error) {
+	parsed, err := spec.spec()
+	if err != nil {
+		return nil, err
+	}
+	risks := plan.Paths.Risks(parsed)
+	return risks, plan.CheckRisks(risks)
 }
 
 // check refuses what cannot be guaranteed here, and finds the hooks' binary.

@@ -48,6 +48,23 @@ func processArgs(spec []byte) []string {
 	return parsed.Args
 }
 
+// recordRisks records what of the container's spec leads around what shimward
+// holds. A pod's pause container runs nobody's code.
+func (c *container) recordRisks() {
+	if len(c.risks) == 0 || c.plan.Identity.IsSandbox() {
+		return
+	}
+	e := event.Event{Kind: event.KindRisk}
+	for _, risk := range c.risks {
+		refused := c.plan.RefusesRisk(risk.Risk)
+		if refused {
+			e.Severity = event.SeverityWarning // its mode is audit, or it would not be here
+		}
+		e.Risks = append(e.Risks, event.Risk{Name: string(risk.Risk), Where: risk.Where, WouldRefuse: refused})
+	}
+	c.record(e)
+}
+
 // recordStart records that the runtime started a process in the container.
 func (c *container) recordStart(ctx context.Context, execID string, pid int) {
 	found := c.describe(side{pid: pid, own: true}, 0)

@@ -1,0 +1,228 @@
+package policy
+
+import (
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Risk is something that a container's spec gives it and that weakens, or leads
+// around, what shimward holds. Its name is what a config and an event say.
+type Risk string
+
+// Finding is a Risk of one spec.
+type Finding struct {
+	Risk  Risk
+	Where string // the field of the runtime-spec that it comes from, and its value
+}
+
+// Spec is the part of a runtime-spec config.json that risks are found in, before
+// shimward changes it.
+type Spec struct {
+	Process *specs.Process `json:"process"`
+	Mounts  []specs.Mount  `json:"mounts"`
+	Linux   *specs.Linux   `json:"linux"`
+}
+
+// The risks that are no capability of their own.
+const (
+	RiskPrivileged        Risk = "privileged"         // CAP_SYS_ADMIN, and every device of the node
+	RiskHostPID           Risk = "host_pid"           // the node's pid namespace: every process of it can be named
+	RiskSharedPID         Risk = "shared_pid"         // another container's pid namespace, and whoever is in there
+	RiskSeccompUnconfined Risk = "seccomp_unconfined" // no seccomp profile but shimward's rules
+	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem or /dev/port
+	RiskHostRoot          Risk = "host_root"          // the node's root file system
+	RiskHostProcfs        Risk = "host_procfs"        // the node's /proc
+	RiskHostCgroupfs      Risk = "host_cgroupfs"      // the node's /sys/fs/cgroup
+	RiskHostBPFFS         Risk = "host_bpffs"         // the node's BPF file system, with shimward's pins
+	RiskRuntimeSocket     Risk = "runtime_socket"     // the socket of a container engine: it starts other containers
+	RiskShimwardState     Risk = "shimward_state"     // shimward's own folders: sockets, plans, events
+)
+
+// riskyCapabilities are those that a process can reach memory with in spite of, or
+// besides, the checks that shimward stands behind.
+var riskyCapabilities = [...]string{
+	"CAP_SYS_PTRACE",         // another user's processes (kernel/ptrace.c, __ptrace_may_access)
+	"CAP_SYS_ADMIN",          // mounts, bpf(2) by id, map_files
+	"CAP_SYS_RAWIO",          // /proc/kcore, /dev/mem
+	"CAP_SYS_MODULE",         // code in the kernel
+	"CAP_BPF",                // programs in the kernel
+	"CAP_PERFMON",            // programs that read memory, others' perf events
+	"CAP_CHECKPOINT_RESTORE", // map_files, a chosen pid
+}
+
+// The sockets of container engines, as Kubernetes' distributions and Docker have them.
+var engineSockets = [...]string{
+	"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
+	"/run/podman/podman.sock", "/run/cri-dockerd.sock",
+}
+
+// riskOf is the risk of having a capability: cap_sys_ptrace of CAP_SYS_PTRACE.
+func riskOf(capability string) Risk { return Risk(strings.ToLower(capability)) }
+
+// KnownRisks are all risks, sorted by name.
+func KnownRisks() []Risk {
+	risks := []Risk{
+		RiskPrivileged, RiskHostPID, RiskSharedPID, RiskSeccompUnconfined, RiskMemoryDevice, RiskHostRoot, RiskHostProcfs,
+		RiskHostCgroupfs, RiskHostBPFFS, RiskRuntimeSocket, RiskShimwardState,
+	}
+	for _, capability := range riskyCapabilities {
+		risks = append(risks, riskOf(capability))
+	}
+	slices.Sort(risks)
+	return risks
+}
+
+// Risks finds what is risky in a spec, sorted by name, each risk once. Mount
+// sources are judged as they are written: a link on the node that leads to one of
+// the places above is not followed.
+func (p Paths) Risks(spec *Spec) []Finding {
+	var found []Finding
+	add := func(risk Risk, where string, values ...any) {
+		if !slices.ContainsFunc(found, func(f Finding) bool { return f.Risk == risk }) {
+			found = append(found, Finding{Risk: risk, Where: fmt.Sprintf(where, values...)})
+		}
+	}
+	capabilities := spec.capabilities()
+	for _, capability := range riskyCapabilities {
+		if slices.Contains(capabilities, capability) {
+			add(riskOf(capability), "process.capabilities has %s", capability)
+		}
+	}
+	if spec.Linux == nil {
+		spec.Linux = &specs.Linux{} // no namespaces, no seccomp
+	}
+	if spec.allDevices() && slices.Contains(capabilities, "CAP_SYS_ADMIN") {
+		add(RiskPrivileged, "process.capabilities has CAP_SYS_ADMIN, and linux.resources.devices allows all")
+	}
+	spec.namespaceRisks(add)
+	if spec.Linux.Seccomp == nil {
+		add(RiskSeccompUnconfined, "linux.seccomp is missing")
+	}
+	for _, device := range spec.Linux.Devices {
+		if memoryDevice(device) {
+			add(RiskMemoryDevice, "linux.devices has %s", quote(device.Path))
+		}
+	}
+	for _, mount := range spec.Mounts {
+		p.mountRisks(mount, add)
+	}
+	slices.SortFunc(found, func(a, b Finding) int { return strings.Compare(string(a.Risk), string(b.Risk)) })
+	return found
+}
+
+// capabilities are all that a process of the container can have, by exec of a file with some at most.
+func (s *Spec) capabilities() []string {
+	if s.Process == nil || s.Process.Capabilities == nil {
+		return nil // runc takes this for none
+	}
+	c := s.Process.Capabilities
+	return slices.Concat(c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient)
+}
+
+func (s *Spec) allDevices() bool {
+	if s.Linux.Resources == nil {
+		return false
+	}
+	return slices.ContainsFunc(s.Linux.Resources.Devices, func(rule specs.LinuxDeviceCgroup) bool {
+		whichever := func(number *int64) bool { return number == nil || *number < 0 }
+		return rule.Allow && whichever(rule.Major) && whichever(rule.Minor) && strings.Contains(rule.Access, "r") && strings.Contains(rule.Access, "w")
+	})
+}
+
+func (s *Spec) namespaceRisks(add func(Risk, string, ...any)) {
+	own := false
+	for _, namespace := range s.Linux.Namespaces {
+		if namespace.Type != specs.PIDNamespace {
+			continue
+		}
+		own = true
+		if namespace.Path != "" {
+			add(RiskSharedPID, "linux.namespaces has the pid namespace %s", quote(namespace.Path))
+		}
+	}
+	if !own {
+		add(RiskHostPID, "linux.namespaces has no pid namespace")
+	}
+}
+
+// memoryDevice tells /dev/mem, /dev/kmem and /dev/port by their numbers (drivers/char/mem.c).
+func memoryDevice(device specs.LinuxDevice) bool {
+	return (device.Type == "c" || device.Type == "u") && device.Major == 1 && (device.Minor == 1 || device.Minor == 2 || device.Minor == 4)
+}
+
+func (p Paths) mountRisks(mount specs.Mount, add func(Risk, string, ...any)) {
+	if mount.Type == "bpf" {
+		add(RiskHostBPFFS, "mounts has a BPF file system at %s", quote(mount.Destination))
+	}
+	bind := mount.Type == "bind" || slices.Contains(mount.Options, "bind") || slices.Contains(mount.Options, "rbind")
+	if !bind {
+		return
+	}
+	source := canonical(mount.Source)
+	if source == "/" {
+		add(RiskHostRoot, "mounts has %s at %s", quote(mount.Source), quote(mount.Destination))
+	}
+	places := []struct {
+		risk  Risk
+		paths []string
+	}{
+		{RiskHostProcfs, []string{"/proc"}},
+		{RiskHostCgroupfs, []string{"/sys/fs/cgroup"}},
+		{RiskHostBPFFS, []string{"/sys/fs/bpf", p.BPF}},
+		{RiskRuntimeSocket, engineSockets[:]},
+		{RiskShimwardState, []string{p.Run, p.Log}},
+	}
+	for _, place := range places {
+		for _, at := range place.paths {
+			if within(source, canonical(at)) || within(canonical(at), source) {
+				add(place.risk, "mounts has %s at %s", quote(mount.Source), quote(mount.Destination))
+			}
+		}
+	}
+}
+
+// canonical is a path without its ups and downs; /var/run is /run on every node that Kubernetes runs on.
+func canonical(file string) string {
+	file = filepath.Clean("/" + file)
+	if rest, ok := strings.CutPrefix(file, "/var/run"); ok && (rest == "" || rest[0] == '/') {
+		return path.Join("/run", rest)
+	}
+	return file
+}
+
+// CheckRisks is an error where the profile refuses a risk that was found, and the
+// plan enforces. It is a sentence for the pod's author.
+func (p *Plan) CheckRisks(found []Finding) error {
+	if p.Mode != ModeEnforce {
+		return nil
+	}
+	for _, finding := range found {
+		if p.RefusesRisk(finding.Risk) {
+			return fmt.Errorf("the container has the risk %s (%s), which the profile %s refuses: take that out of its spec, or ask for another profile with the annotation %s%s",
+				finding.Risk, finding.Where, quote(p.Profile), AnnotationPrefix, KeyProfile)
+		}
+	}
+	return nil
+}
+
+// RefusesRisk says whether the profile names a risk in refuse_risks.
+func (p *Plan) RefusesRisk(risk Risk) bool { return slices.Contains(p.RefuseRisks, risk) }
+
+func checkRisks(risks []Risk) error {
+	known := KnownRisks()
+	for _, risk := range risks {
+		if !slices.Contains(known, risk) {
+			words := make([]string, len(known))
+			for i, one := range known {
+				words[i] = string(one)
+			}
+			return fmt.Errorf("%s: there is no such risk, write some of %s", quote(string(risk)), strings.Join(words, ", "))
+		}
+	}
+	return nil
+}
