@@ -36,6 +36,7 @@ type Listener struct {
 	workers chan struct{}
 	proc    procfs
 	slow    sync.Mutex // see resolver
+	seen    seen
 
 	mu      sync.Mutex
 	closed  bool                // guarded by mu

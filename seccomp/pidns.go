@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -86,6 +87,53 @@ func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
 		own = os.NewFile(uintptr(fd), "pid namespace")
 	}
 	return sameFile(ns, own)
+}
+
+// seen remembers which task had a pid in a namespace, so that who asks for the
+// same one over and over does not have all of proc looked through each time. It
+// may be another's by now: an answer is a guess, to be checked with procfs.is.
+type seen struct {
+	mu    sync.Mutex
+	tasks map[place]int // guarded by mu
+}
+
+// place is a pid in a pid namespace.
+type place struct {
+	device, inode uint64
+	pid           int
+}
+
+// maxSeen bounds what is remembered, in tasks.
+const maxSeen = 256
+
+func placeOf(ns *os.File, pid int) (place, bool) {
+	var stat unix.Stat_t
+	err := unix.Fstat(int(ns.Fd()), &stat)
+	return place{stat.Dev, stat.Ino, pid}, err == nil
+}
+
+// find returns the task that was last seen with that pid; 0: none was.
+func (s *seen) find(ns *os.File, pid int) int {
+	at, ok := placeOf(ns, pid)
+	if !ok {
+		return 0
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tasks[at]
+}
+
+func (s *seen) keep(ns *os.File, pid, tid int) {
+	at, ok := placeOf(ns, pid)
+	if !ok {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.tasks == nil || len(s.tasks) >= maxSeen {
+		s.tasks = map[place]int{}
+	}
+	s.tasks[at] = tid
 }
 
 func sameFile(a, b *os.File) bool {

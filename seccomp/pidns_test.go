@@ -60,6 +60,36 @@ func TestScan(t *testing.T) {
 	}
 }
 
+// TestSearch: what was seen once is a guess the next time, and no more.
+func TestSearch(t *testing.T) {
+	s := serve(t, ListenOptions{}, Answer{})
+	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	other := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	ns, err := os.Open(s.proc.path(p.pid(), "ns", "pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ns.Close() }()
+	r := &resolver{proc: s.proc, slow: &s.slow, seen: &s.seen}
+	for _, guess := range []int{0, p.pid(), other.pid(), os.Getpid(), 1 << 22} {
+		if guess != 0 {
+			r.seen.keep(ns, 1, guess)
+		}
+		if pid, err := r.search(ns, 1, 1); err != nil || pid != p.pid() {
+			t.Errorf("with the guess %d, 1 is %d (%v), want %d", guess, pid, err, p.pid())
+		}
+		if kept := r.seen.find(ns, 1); kept != p.pid() {
+			t.Errorf("%d is remembered, want %d", kept, p.pid())
+		}
+	}
+	for pid := range 3 * maxSeen {
+		r.seen.keep(ns, pid, 1)
+	}
+	if len(r.seen.tasks) > maxSeen {
+		t.Errorf("%d tasks are remembered", len(r.seen.tasks))
+	}
+}
+
 // TestListenerNested: the caller's namespace is two below the listener's, and its target one below it again.
 func TestListenerNested(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})

@@ -31,6 +31,8 @@ type resolver struct {
 	// slow is held while all of proc is looked through, so that a container
 	// which makes that happen over and over costs the node one core and no more.
 	slow sync.Locker
+	// seen are the answers that such a look came to.
+	seen *seen
 	// delivered is what is to be called once the caller has its answer: see Answer.
 	delivered []func()
 }
@@ -207,9 +209,21 @@ func (r *resolver) translate(who caller, depth, inside int) (int, error) {
 	if !errors.Is(err, errNoIoctl) {
 		return pid, err
 	}
+	return r.search(ns, depth, inside)
+}
+
+// search is what a kernel leaves that does not translate.
+func (r *resolver) search(ns *os.File, depth, inside int) (int, error) {
+	if tid := r.seen.find(ns, inside); tid != 0 && r.proc.is(ns, depth, inside, tid) {
+		return tid, nil
+	}
 	r.slow.Lock()
 	defer r.slow.Unlock()
-	return r.proc.scan(ns, depth, inside)
+	tid, err := r.proc.scan(ns, depth, inside)
+	if err == nil {
+		r.seen.keep(ns, inside, tid)
+	}
+	return tid, err
 }
 
 // found is the process that a task of this proc belongs to.
