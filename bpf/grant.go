@@ -74,16 +74,16 @@ func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 	return found, n.run(programLearnFile, &found)
 }
 
-// revoke takes back what was granted in the container of that cgroup.
+// revoke takes back what a plan granted in the container of that cgroup. Leases stay.
 func (n *Node) revoke(id uint64) error {
 	grants, err := n.pinned(mapGrants)
 	if err != nil {
 		return err
 	}
-	return deleteGrants(grants, id)
+	return deleteGrants(grants, func(key kernelExecutable) bool { return key.Cgroup == id && key.Lease == 0 })
 }
 
-func deleteGrants(grants *ebpf.Map, id uint64) error {
+func deleteGrants(grants *ebpf.Map, which func(kernelExecutable) bool) error {
 	var (
 		key   kernelExecutable
 		value kernelGrant
@@ -91,7 +91,7 @@ func deleteGrants(grants *ebpf.Map, id uint64) error {
 	)
 	entries := grants.Iterate()
 	for entries.Next(&key, &value) {
-		if key.Cgroup == id {
+		if which(key) {
 			mine = append(mine, key)
 		}
 	}

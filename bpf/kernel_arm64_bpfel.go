@@ -50,6 +50,7 @@ type kernelExecutable struct {
 	Cgroup uint64
 	Inode  uint64
 	Device uint64
+	Lease  uint64
 }
 
 type kernelFlow struct {
@@ -70,6 +71,7 @@ type kernelGrant struct {
 	CtimeSec  int64
 	CtimeNsec uint32
 	Scope     uint32
+	Until     uint64
 }
 
 type kernelGuard struct {
@@ -147,7 +149,8 @@ type kernelRecord struct {
 	Verdict   uint8
 	Sensor    uint8
 	Flags     uint8
-	Pad       [2]uint8
+	Lease     uint8
+	Pad       uint8
 	Actor     kernelProcess
 	Target    kernelProcess
 }

@@ -36,6 +36,7 @@ type Record struct {
 	Verdict   access.Verdict
 	Sensor    access.Sensor
 	Flags     Flags
+	Lease     bool // FlagAllowed is by a lease, not by the plan
 	Actor     Process
 	Target    Process
 }
@@ -85,6 +86,7 @@ func parseRecord(raw []byte) (*Record, error) {
 		Verdict:   access.Verdict(in.Verdict),
 		Sensor:    access.Sensor(in.Sensor),
 		Flags:     Flags(in.Flags),
+		Lease:     in.Lease != 0,
 		Actor:     parseProcess(&in.Actor),
 		Target:    parseProcess(&in.Target),
 	}, nil

@@ -155,7 +155,7 @@ func forgetIn(path, name string, id uint64) error {
 	}
 	defer shut(m)
 	if name == mapGrants {
-		return deleteGrants(m, id)
+		return deleteGrants(m, func(key kernelExecutable) bool { return key.Cgroup == id })
 	}
 	return ignoreMissing(m.Delete(id))
 }

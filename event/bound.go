@@ -77,7 +77,7 @@ func (a Access) bounded() Access {
 	})
 	slices.Sort(a.Sensors)
 	a.Sensors = slices.Compact(a.Sensors)
-	for _, text := range []*string{&a.Syscall, &a.Request, &a.Rule, &a.Unenforced, &a.Policy} {
+	for _, text := range []*string{&a.Syscall, &a.Request, &a.Rule, &a.Unenforced, &a.Exception, &a.Policy} {
 		*text = clip(*text, maxShort)
 	}
 	if a.Technique == "" {

@@ -22,6 +22,7 @@ const (
 	KindExited  Kind = "exited"  // its init, or such a process, ended
 	KindDeleted Kind = "deleted" // it is gone
 	KindRisk    Kind = "risk"    // the container's spec has what leads around what shimward holds
+	KindLease   Kind = "lease"   // somebody allowed an executable for a time, or took that back
 	KindNotice  Kind = "notice"  // shimward has something to say about itself: records lost, a guard gone
 )
 
@@ -87,11 +88,13 @@ type Access struct {
 	Sensors   []access.Sensor  `json:"sensors"`
 	Rule      string           `json:"rule"`
 	// Unenforced is why an access that Rule refuses was let through: "mode=audit" or "without_lsm=audit".
-	Unenforced string  `json:"unenforced,omitempty"`
-	Policy     string  `json:"policy"`    // the Plan's digest
-	Technique  string  `json:"technique"` // MITRE ATT&CK
-	Actor      Process `json:"actor"`
-	Target     Process `json:"target"`
+	Unenforced string `json:"unenforced,omitempty"`
+	// Exception is why an exception that was made for the actor's executable does not hold.
+	Exception string  `json:"exception,omitempty"`
+	Policy    string  `json:"policy"`    // the Plan's digest
+	Technique string  `json:"technique"` // MITRE ATT&CK
+	Actor     Process `json:"actor"`
+	Target    Process `json:"target"`
 	// Count is how many equal accesses, within a moment, this event stands for.
 	Count   uint64    `json:"count"`
 	Last    time.Time `json:"last"`              // when the last of them was

@@ -244,6 +244,7 @@ func (p *folded) add(o *Observation, now time.Time) {
 	for _, text := range [][2]*string{
 		{&into.Syscall, &from.Syscall},
 		{&into.Request, &from.Request},
+		{&into.Exception, &from.Exception},
 		{&into.Rule, &from.Rule},
 		{&into.Policy, &from.Policy},
 		{&into.Technique, &from.Technique},

@@ -94,6 +94,9 @@ func (a *Access) line() string {
 	if a.Unenforced != "" {
 		line += " unenforced=" + show(a.Unenforced)
 	}
+	if a.Exception != "" {
+		line += " exception=" + show(a.Exception)
+	}
 	return line
 }
 

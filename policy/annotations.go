@@ -119,7 +119,7 @@ func splitPaths(value string) ([]string, error) {
 		if parts[i] == "" {
 			return nil, fmt.Errorf("%s: write absolute paths separated by commas, or remove the annotation", quote(value))
 		}
-		if err := checkException(parts[i]); err != nil {
+		if err := CheckException(parts[i]); err != nil {
 			return nil, err
 		}
 	}

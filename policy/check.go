@@ -108,8 +108,8 @@ func either(words []string) string {
 	return text
 }
 
-// checkException says whether path can name an executable in a container's root.
-func checkException(path string) error {
+// CheckException is an error unless path can name an executable in a container's root.
+func CheckException(path string) error {
 	if err := checkPath(path); err != nil {
 		return err
 	}

@@ -150,6 +150,21 @@ func (p *Plan) Except(relation access.Relation) (Decision, bool) {
 	}
 }
 
+// Lease is the decision on an access by an executable that somebody allowed for a
+// time, while the container runs. It reaches as far as an exception does.
+func (p *Plan) Lease(relation access.Relation, why string) (Decision, bool) {
+	switch relation {
+	case access.RelationSelf, access.RelationChild, access.RelationSameContainer, access.RelationSamePod:
+		rule := "lease"
+		if why != "" {
+			rule += ": " + why
+		}
+		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Rule: rule}, true
+	default:
+		return Decision{}, false
+	}
+}
+
 func ruleName(relation access.Relation) string {
 	switch relation {
 	case access.RelationSelf:

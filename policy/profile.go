@@ -166,7 +166,7 @@ func (c *Config) checkProfile(name string) error {
 		paths []string
 	}{{"allow", own.Allow}, {"allow_pod", own.AllowPod}} {
 		for _, path := range list.paths {
-			if err := checkException(path); err != nil {
+			if err := CheckException(path); err != nil {
 				return fmt.Errorf("%s: %w", list.key, err)
 			}
 		}

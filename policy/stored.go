@@ -56,7 +56,7 @@ func (p *Plan) check() error {
 	}
 	for _, paths := range [][]string{p.Allow, p.AllowPod} {
 		for _, path := range paths {
-			if err := checkException(path); err != nil {
+			if err := CheckException(path); err != nil {
 				return fmt.Errorf("allow: %w", err)
 			}
 		}

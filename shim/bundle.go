@@ -117,9 +117,9 @@ func (v *specView) profile() (*specs.LinuxSeccomp, error) {
 	return profile, nil
 }
 
-// guarded returns the text of a spec with shimward's hooks and the given
+// guardedSpec returns the text of a spec with shimward's hooks and the given
 // profile in it. Every field that shimward does not change keeps its text.
-func guarded(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([]byte, error) {
+func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([]byte, error) {
 	text, err := hooks.Edit(text, entry)
 	if err != nil {
 		return nil, err

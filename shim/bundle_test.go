@@ -116,7 +116,7 @@ func TestGuarded(t *testing.T) {
 	entry := hooks.Entry{Binary: "/b/shimward", Run: "/r"}
 	profile := &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, ListenerPath: "/s"}
 	const config = `{"later":{"x":1.50},"linux":{"resources":{"n":18446744073709551615},"seccomp":{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":1,"flags":["F"],"later":[1]}}}`
-	got, err := guarded([]byte(config), entry, profile)
+	got, err := guardedSpec([]byte(config), entry, profile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestGuarded(t *testing.T) {
 	if len(fields.Linux.Seccomp) != len(want) {
 		t.Errorf("seccomp has what the merged profile has not: %v", fields.Linux.Seccomp)
 	}
-	again, err := guarded(got, entry, profile)
+	again, err := guardedSpec(got, entry, profile)
 	if err != nil || string(again) != string(got) {
 		t.Errorf("edited twice: %s, %v", again, err)
 	}

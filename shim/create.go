@@ -152,7 +152,7 @@ func guard(ctx context.Context, spec *specFile, view *specView, plan *policy.Pla
 	if err != nil {
 		return nil, err
 	}
-	text, err := guarded(spec.text, hooks.Entry{Binary: hook, Run: plan.Paths.Run}, merged)
+	text, err := guardedSpec(spec.text, hooks.Entry{Binary: hook, Run: plan.Paths.Run}, merged)
 	if err != nil {
 		return nil, err
 	}

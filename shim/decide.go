@@ -40,6 +40,7 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	}
 	o := observationOf(call, decision, relation, inbound)
 	o.Access.Policy = c.plan.Digest
+	o.Access.Exception = c.voided(c.proc.exe(actor.pid), relation, decision)
 	if !c.folder.More(o) {
 		c.observeCall(ctx, call, actor, target, o)
 	}
@@ -82,10 +83,8 @@ func (c *container) judge(call seccomp.Call, actor, target side, relation access
 	if call.Swappable && tier != access.TierLSM {
 		decision = c.strictest(call, decision)
 	}
-	if decision.Verdict == access.VerdictRefused && !inbound && c.excepted(actor.pid, relation) {
-		if except, ok := c.plan.Except(relation); ok {
-			decision = except
-		}
+	if decision.Verdict == access.VerdictRefused && !inbound {
+		decision = c.except(actor.pid, relation, decision)
 	}
 	// The target's container has a say in who reaches in.
 	if !inbound && target.owner != nil && !target.own {

@@ -22,15 +22,18 @@ type fakeKernel struct {
 	armed            bool
 	unpinned, unheld error
 	guards           map[int]uint64
+	leased           int
 
 	mu     sync.Mutex
 	counts map[access.Verdict]int // guarded by mu
 }
 
-func (k *fakeKernel) Tier() access.Tier               { return k.tier }
-func (k *fakeKernel) Armed() (bool, error)            { return k.armed, nil }
-func (k *fakeKernel) Flows() ([]event.Flow, error)    { return nil, nil }
-func (k *fakeKernel) Dropped() (uint64, error)        { return 0, nil }
+func (k *fakeKernel) Tier() access.Tier                      { return k.tier }
+func (k *fakeKernel) Armed() (bool, error)                   { return k.armed, nil }
+func (k *fakeKernel) Flows() ([]event.Flow, error)           { return nil, nil }
+func (k *fakeKernel) Dropped() (uint64, error)               { return 0, nil }
+func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased == pid, nil }
+
 func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
 func (k *fakeKernel) Hold() error                     { return k.unheld }
 func (k *fakeKernel) Pinned() error                   { return k.unpinned }

@@ -2,11 +2,15 @@ package shim
 
 import (
 	"os"
+	"slices"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/policy"
 )
 
 // grant is an executable that the plan allows, as it was when the container was
@@ -72,4 +76,59 @@ func (c *container) excepted(pid int, relation access.Relation) bool {
 	}
 	g, ok := grantOf(info)
 	return ok && grants[g]
+}
+
+// except is the decision on an access that a rule refuses, with the plan's
+// exceptions and those that somebody made since for a time.
+func (c *container) except(actor int, relation access.Relation, refused policy.Decision) policy.Decision {
+	if c.excepted(actor, relation) {
+		if decision, ok := c.plan.Except(relation); ok {
+			return decision
+		}
+	}
+	if !guarded.HasLeases(c.plan.Paths, c.plan.Identity.Key) {
+		return refused
+	}
+	leased, err := c.kernel.HasLease(actor, relation == access.RelationSamePod)
+	if err != nil || !leased {
+		return refused // what cannot be told is not allowed
+	}
+	decision, ok := c.plan.Lease(relation, c.whyLeased(c.proc.exe(actor)))
+	if !ok {
+		return refused
+	}
+	return decision
+}
+
+// whyLeased is the reason that was given for a lease of that executable.
+func (c *container) whyLeased(exe string) string {
+	leases, err := guarded.Leases(c.plan.Paths, c.plan.Identity.Key, time.Now())
+	if err != nil {
+		return "" // the lease is the kernel's, the reason is for people
+	}
+	for _, lease := range leases {
+		if lease.Exe == exe || len(leases) == 1 {
+			return lease.Why
+		}
+	}
+	return ""
+}
+
+// voided says that an actor's executable has the path of one that the plan
+// allows there, and is not the file that was allowed: it was changed or
+// replaced, or another is mounted over it.
+func (c *container) voided(exe string, relation access.Relation, decision policy.Decision) string {
+	if decision.Action != policy.ActionRefuse || exe == "" {
+		return ""
+	}
+	allowed := c.plan.Allow
+	if relation == access.RelationSamePod {
+		allowed = c.plan.AllowPod
+	} else if relation > access.RelationSamePod {
+		return ""
+	}
+	if !slices.Contains(allowed, exe) {
+		return ""
+	}
+	return "void: " + exe + " is not the file that was allowed when the container was made"
 }

@@ -22,6 +22,8 @@ type kernel interface {
 	Count(access.Vector, access.Verdict)
 	// GuardOf is the number of the cgroup that a process is guarded with, 0 if none.
 	GuardOf(pid int) (uint64, error)
+	// HasLease tells whether a process runs an executable that is allowed for a time.
+	HasLease(pid int, pod bool) (bool, error)
 	// Hold keeps the guard in the kernel until Close, whatever becomes of its pins.
 	Hold() error
 	// Pinned is an error that says which of the pins are gone.
@@ -99,6 +101,12 @@ func (e *enrolled) GuardOf(pid int) (uint64, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.node.GuardOf(pid)
+}
+
+func (e *enrolled) HasLease(pid int, pod bool) (bool, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.node.HasLease(e.key, pid, pod)
 }
 
 func (e *enrolled) Hold() error {

@@ -89,6 +89,9 @@ func (c *container) observeRecord(ctx context.Context, r *bpf.Record) {
 	if r.Flags&bpf.FlagKillFailed != 0 {
 		c.notice(event.SeverityCritical, "the kernel could not kill a process that a rule refuses an access to memory: see the access's event")
 	}
+	if !inbound {
+		o.Access.Exception = c.voided(actor.Exe, r.Relation, decision)
+	}
 	p := pending{observation: o}
 	if actorOwn {
 		p.actor = r.Actor.Origin
@@ -110,6 +113,11 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 		}
 	}
 	decision := plan.Decide(r.Vector, r.Operation, r.Relation, inbound || r.Flags&bpf.FlagInboundRule != 0, c.kernel.Tier())
+	if r.Lease {
+		if leased, ok := plan.Lease(r.Relation, c.whyLeased(r.Actor.Exe)); ok {
+			return leased
+		}
+	}
 	if r.Flags&bpf.FlagAllowed != 0 {
 		if except, ok := plan.Except(r.Relation); ok {
 			return except

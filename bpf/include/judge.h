@@ -26,6 +26,7 @@ struct deed {
 	u8 verdict;
 	u8 sensor;
 	u8 flags;
+	u8 lease;
 };
 
 static __always_inline struct container *container_of_id(u64 id)
@@ -50,6 +51,15 @@ static __always_inline u8 relate(struct deed *deed, struct container *mine,
 	return RELATION_HOST;
 }
 
+/* Tells whether a grant is for a file as it is, and still holds. */
+static __always_inline bool holds(struct grant *grant, u32 scope, s64 sec, u32 nsec)
+{
+	if (!grant || !(grant->scope & scope) || sec != grant->ctime_sec ||
+	    nsec != grant->ctime_nsec)
+		return false;
+	return !grant->until || bpf_ktime_get_boot_ns() < grant->until;
+}
+
 /* Tells whether the actor runs an executable that was granted what its relation
  * to the target is, unchanged since.
  */
@@ -59,7 +69,6 @@ static __noinline bool granted(struct deed *deed)
 	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 	struct executable key = {.cgroup = deed->actor_cgroup};
 	u32 nsec = 0, scope = SCOPE_CONTAINER;
-	struct grant *grant;
 	s64 sec = 0;
 
 	if (deed->relation == RELATION_SAME_POD)
@@ -68,11 +77,14 @@ static __noinline bool granted(struct deed *deed)
 		return false;
 	key.inode = BPF_CORE_READ(inode, i_ino);
 	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	grant = bpf_map_lookup_elem(&grants, &key);
-	if (!grant || !(grant->scope & scope))
-		return false;
 	change_time(inode, &sec, &nsec);
-	return sec == grant->ctime_sec && nsec == grant->ctime_nsec;
+	if (holds(bpf_map_lookup_elem(&grants, &key), scope, sec, nsec))
+		return true;
+	key.lease = 1;
+	if (!holds(bpf_map_lookup_elem(&grants, &key), scope, sec, nsec))
+		return false;
+	deed->lease = 1;
+	return true;
 }
 
 /* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
@@ -232,6 +244,7 @@ __noinline int report(struct deed *deed, bool repeated)
 	record->verdict = deed->verdict;
 	record->sensor = deed->sensor;
 	record->flags = deed->flags;
+	record->lease = deed->lease;
 	describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
 	describe(&record->target, deed->target, deed->target_cgroup, deed->target_guard);
 	bpf_ringbuf_submit(record, 0);

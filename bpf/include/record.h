@@ -58,7 +58,8 @@ struct record {
 	u8 verdict;
 	u8 sensor;
 	u8 flags;
-	u8 pad[2];
+	u8 lease; /* FLAG_ALLOWED is for a time, not for the container's life */
+	u8 pad;
 	struct process actor;
 	struct process target;
 };
@@ -89,6 +90,7 @@ struct executable {
 	u64 cgroup;
 	u64 inode;
 	u64 device;
+	u64 lease; /* 1: granted for a time, beside what the plan grants */
 };
 
 enum scope {
@@ -100,6 +102,7 @@ struct grant {
 	s64 ctime_sec; /* the inode's change time when it was granted */
 	u32 ctime_nsec;
 	u32 scope;
+	u64 until; /* ns since boot; 0: as long as the container lives */
 };
 
 /* A task's guard, in its local storage. */

@@ -35,7 +35,7 @@ func eventsCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "only of this `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD (default: all)"},
 			&cli.DurationFlag{Name: "since", Usage: "none that are older than this `DURATION`, such as 90s, 10m or 24h (default: all that are kept)"},
 			&cli.StringFlag{Name: "severity", Usage: "only of this `SEVERITY` and above: info, warning or critical", Value: string(event.SeverityInfo)},
-			&cli.StringSliceFlag{Name: "kind", Usage: "only of this `KIND`: access, created, started, exec, exited, deleted, risk or notice; may be repeated (default: all)"},
+			&cli.StringSliceFlag{Name: "kind", Usage: "only of this `KIND`: access, created, started, exec, exited, deleted, risk, lease or notice; may be repeated (default: all)"},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error { return runEvents(ctx, env, command) },
 	}
@@ -92,10 +92,10 @@ func eventFilter(command *cli.Command, now time.Time) (event.Filter, error) {
 	}
 	for _, name := range command.StringSlice("kind") {
 		switch kind := event.Kind(name); kind {
-		case event.KindAccess, event.KindCreated, event.KindStarted, event.KindExec, event.KindExited, event.KindDeleted, event.KindRisk, event.KindNotice:
+		case event.KindAccess, event.KindCreated, event.KindStarted, event.KindExec, event.KindExited, event.KindDeleted, event.KindRisk, event.KindLease, event.KindNotice:
 			filter.Kinds = append(filter.Kinds, kind)
 		default:
-			return filter, fmt.Errorf("--kind is %q: write access, created, started, exec, exited, deleted, risk or notice", name)
+			return filter, fmt.Errorf("--kind is %q: write access, created, started, exec, exited, deleted, risk, lease or notice", name)
 		}
 	}
 	return filter, nil

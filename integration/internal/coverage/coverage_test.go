@@ -82,7 +82,7 @@ func TestPageRefuses(t *testing.T) {
 		"nothing that was tested": {func([]Proof) []Proof { return nil }, "no test ran"},
 		"an attack that went on":  {func(all []Proof) []Proof { all[8].Outcome = emulate.OutcomeSecret; return all }, "got through, seen"},
 		"an access that none saw": {func(all []Proof) []Proof { all[7].Sensors = nil; return all }, "not seen"},
-		"a kernel without a call": {func(all []Proof) []Proof { all[8].Outcome = emulate.OutcomeUnsupported; return all }, "no such call"},
+		"a kernel without a call": {func(all []Proof) []Proof { all[8].Outcome = emulate.OutcomeUnsupported; return all }, "not in this kernel"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Page(&strings.Builder{}, test.change(proofs(t)))

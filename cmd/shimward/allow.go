@@ -1,0 +1,278 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+)
+
+const allowAbout = `Allows an executable of a container that runs to access processes of that
+container, for a time and for a reason that is recorded:
+
+  shimward allow --container web --exe /usr/bin/gdb --for 10m --why INC-42
+  shimward allow --list
+  shimward allow --revoke --container web --exe /usr/bin/gdb
+
+What is allowed is the file that the container's init finds at that path now, as
+it is: replacing or editing it ends the lease. The kernel's programs look at the
+clock, so it ends in time whatever becomes of the shim, of containerd or of this
+command. It ends with the container, too. Who, why and until when is an event of
+the container's (shimward events --kind lease).
+
+Exit status: 0; 2: an error.`
+
+// The bounds of a lease.
+const (
+	minLease = time.Second
+	maxLease = 24 * time.Hour
+	maxWhy   = 200
+)
+
+func allowCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name:        "allow",
+		Usage:       "let an executable of a container reach for memory, for a time",
+		Description: allowAbout,
+		Flags: []cli.Flag{
+			configFlag(env),
+			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"},
+			&cli.StringFlag{Name: "exe", Usage: "the executable's absolute `PATH` in the container"},
+			&cli.DurationFlag{Name: "for", HideDefault: true, Usage: "for how `LONG`, such as 10m; at most 24h"},
+			&cli.StringFlag{Name: "why", Usage: "the `REASON`, for whoever reads the events"},
+			&cli.BoolFlag{Name: "pod", Usage: "at processes of the pod's other containers, instead of the container's own"},
+			&cli.BoolFlag{Name: "list", Usage: "say what is allowed now"},
+			&cli.BoolFlag{Name: "revoke", Usage: "take a lease back"},
+			&cli.BoolFlag{Name: "json", Usage: "with --list: write a JSON array"},
+		},
+		Action: func(_ context.Context, command *cli.Command) error { return runAllow(env, command) },
+	}
+}
+
+func runAllow(env environment, command *cli.Command) error {
+	if err := noArguments(command); err != nil {
+		return err
+	}
+	config, _, err := nodeconfig.Load(command.String("config"))
+	if err != nil {
+		return err
+	}
+	if command.Bool("list") {
+		return listLeases(env, command, config.Paths)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("it changes what the kernel allows, which takes root: use sudo")
+	}
+	exe := command.String("exe")
+	if command.String("container") == "" || exe == "" {
+		return errors.New("--container and --exe say what is allowed where: write both")
+	}
+	if err := policy.CheckException(exe); err != nil {
+		return fmt.Errorf("--exe: %w", err)
+	}
+	length, why := command.Duration("for"), strings.TrimSpace(command.String("why"))
+	if !command.Bool("revoke") {
+		if err := checkLease(length, why); err != nil {
+			return err
+		}
+	}
+	plan, err := guarded.Find(config.Paths, command.String("container"))
+	if err != nil {
+		return err
+	}
+	if command.Bool("revoke") {
+		return revokeLease(env, plan, exe, command.Bool("pod"))
+	}
+	return makeLease(env, plan, guarded.Lease{Exe: exe, Pod: command.Bool("pod"), Why: why}, length)
+}
+
+// changeLeases has change work on a container's leases and on the kernel's side of them, and records what it returns.
+func changeLeases(plan *policy.Plan, change func(*bpf.Node, []guarded.Lease) ([]guarded.Lease, string, error)) (err error) {
+	node, err := bpf.Open(bpf.NodeOptions{Paths: plan.Paths})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, node.Close()) }()
+	message := ""
+	err = guarded.ChangeLeases(plan.Paths, plan.Identity.Key, time.Now(), func(leases []guarded.Lease) (changed []guarded.Lease, err error) {
+		changed, message, err = change(node, leases)
+		return changed, err
+	})
+	if err != nil {
+		return err
+	}
+	return recordLease(plan, message)
+}
+
+func checkLease(length time.Duration, why string) error {
+	switch {
+	case length < minLease || length > maxLease:
+		return fmt.Errorf("--for is %s: write how long it is allowed, from %s to %s", length, minLease, maxLease)
+	case why == "":
+		return errors.New("--why is missing: write the reason, for whoever reads the events")
+	case len(why) > maxWhy || strings.ContainsFunc(why, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("--why has %d bytes: write at most %d printable ones", len(why), maxWhy)
+	}
+	return nil
+}
+
+func makeLease(env environment, plan *policy.Plan, lease guarded.Lease, length time.Duration) error {
+	by, err := whoami(env)
+	if err != nil {
+		return err
+	}
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return fmt.Errorf("read the clock: %w", err)
+	}
+	now := time.Now()
+	lease.By, lease.Granted = by, now.UTC().Truncate(time.Second)
+	lease.Until = now.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's
+	return changeLeases(plan, func(node *bpf.Node, leases []guarded.Lease) ([]guarded.Lease, string, error) {
+		// One that is in the kernel and not in the list ends in time all the same.
+		file, err := node.Lease(plan.Identity.Key, lease.Exe, lease.Pod, time.Duration(boot.Nano())+length)
+		if err != nil {
+			return nil, "", err
+		}
+		lease.File = guarded.File(file)
+		leases = slices.DeleteFunc(leases, func(l guarded.Lease) bool { return l.File == lease.File })
+		message := fmt.Sprintf("%s allowed %s until %s: %s", by, describeLease(lease), lease.Until.Format(time.RFC3339), lease.Why)
+		fmt.Fprintln(env.stdout, message)
+		return append(leases, lease), message, nil
+	})
+}
+
+func revokeLease(env environment, plan *policy.Plan, exe string, pod bool) error {
+	by, err := whoami(env)
+	if err != nil {
+		return err
+	}
+	return changeLeases(plan, func(node *bpf.Node, leases []guarded.Lease) ([]guarded.Lease, string, error) {
+		at := slices.IndexFunc(leases, func(l guarded.Lease) bool { return l.Exe == exe && l.Pod == pod })
+		if at < 0 {
+			return nil, "", fmt.Errorf("container %s has no lease of %s (see \"shimward allow --list\")", plan.Identity.ID, exe)
+		}
+		if err := node.EndLease(plan.Identity.Key, bpf.Leased(leases[at].File)); err != nil {
+			return nil, "", err
+		}
+		message := fmt.Sprintf("%s no longer allows %s", by, describeLease(leases[at]))
+		fmt.Fprintln(env.stdout, message)
+		return slices.Delete(leases, at, at+1), message, nil
+	})
+}
+
+func describeLease(l guarded.Lease) string {
+	whom := "processes of the same container"
+	if l.Pod {
+		whom = "processes of other containers of the pod"
+	}
+	return fmt.Sprintf("%s to access %s", l.Exe, whom)
+}
+
+// recordLease puts an event into a folder of the store beside the container's own, which the shim writes alone.
+func recordLease(plan *policy.Plan, message string) (err error) {
+	const size = 1 << 20
+	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key+"-leases"), size)
+	if err != nil {
+		return fmt.Errorf("it is done, and could not be recorded: %w", err)
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	i := &plan.Identity
+	err = store.Append(event.Event{
+		Time: time.Now(), Kind: event.KindLease, Severity: event.SeverityWarning, Message: message,
+		Container: event.Container{
+			ID: i.ID, Namespace: i.Namespace, Name: i.Name, Image: i.Image, Pod: i.Pod, PodNamespace: i.PodNamespace, PodUID: i.PodUID,
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("it is done, and could not be recorded: %w", err)
+	}
+	return nil
+}
+
+func listLeases(env environment, command *cli.Command, paths policy.Paths) error {
+	type listed struct {
+		Container string `json:"container"`
+		Pod       string `json:"of_pod,omitempty"`
+		guarded.Lease
+	}
+	all := []listed{}
+	plans, err := guarded.Plans(paths)
+	if err != nil {
+		return err
+	}
+	for _, plan := range plans {
+		leases, err := guarded.Leases(plan.Paths, plan.Identity.Key, time.Now())
+		if err != nil {
+			return err
+		}
+		for _, lease := range leases {
+			all = append(all, listed{Container: plan.Identity.ID, Pod: plan.Identity.Pod, Lease: lease})
+		}
+	}
+	if command.Bool("json") {
+		encoder := json.NewEncoder(env.stdout)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(all)
+	}
+	if len(all) == 0 {
+		_, err := fmt.Fprintln(env.stdout, "nothing is allowed for a time")
+		return err
+	}
+	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "CONTAINER\tPOD\tEXE\tAT\tUNTIL\tBY\tWHY")
+	for _, l := range all {
+		at := "container"
+		if l.Lease.Pod {
+			at = "pod"
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", l.Container, l.Pod, l.Exe, at, l.Until.Format(time.RFC3339), l.By, l.Why)
+	}
+	return table.Flush()
+}
+
+// noLogin is what /proc/self/loginuid says where nobody has logged in.
+const noLogin = 1<<32 - 1
+
+// whoami is who runs this: who logged in, where the kernel's audit knows it, or
+// who called sudo, or the user.
+func whoami(env environment) (string, error) {
+	text, err := os.ReadFile("/proc/self/loginuid")
+	if err == nil {
+		if uid, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32); err == nil && uid != noLogin {
+			return named(strconv.FormatUint(uid, 10)), nil
+		}
+	}
+	if uid := env.getenv("SUDO_UID"); uid != "" {
+		if _, err := strconv.ParseUint(uid, 10, 32); err != nil {
+			return "", fmt.Errorf("SUDO_UID is %.32q: it is no user's number", uid)
+		}
+		return named(uid), nil
+	}
+	return named(strconv.Itoa(os.Getuid())), nil
+}
+
+// named is a user's name, or the number.
+func named(uid string) string {
+	if found, err := user.LookupId(uid); err == nil {
+		return found.Username
+	}
+	return "uid " + uid
+}
