@@ -26,6 +26,13 @@ type kernelAncestor struct {
 	Comm [16]int8
 }
 
+type kernelBond uint32
+
+const (
+	kernelBondBOND_TRACED  kernelBond = 1
+	kernelBondBOND_NEWBORN kernelBond = 2
+)
+
 type kernelContainer struct {
 	_            structs.HostLayout
 	Pod          uint64
@@ -150,7 +157,7 @@ type kernelRecord struct {
 	Sensor    uint8
 	Flags     uint8
 	Lease     uint8
-	Pad       uint8
+	Bond      uint8
 	Actor     kernelProcess
 	Target    kernelProcess
 }
@@ -324,6 +331,7 @@ const (
 	kernelProgTouch                = "touch"
 	kernelProgTryGuard             = "try_guard"
 	kernelVarActionType            = "action_type"
+	kernelVarBondType              = "bond_type"
 	kernelVarDirectionType         = "direction_type"
 	kernelVarGuardsLost            = "guards_lost"
 	kernelVarLearnedFileType       = "learned_file_type"
@@ -423,6 +431,7 @@ type kernelMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
 	ActionType      *ebpf.VariableSpec `ebpf:"action_type"`
+	BondType        *ebpf.VariableSpec `ebpf:"bond_type"`
 	DirectionType   *ebpf.VariableSpec `ebpf:"direction_type"`
 	GuardsLost      *ebpf.VariableSpec `ebpf:"guards_lost"`
 	LearnedFileType *ebpf.VariableSpec `ebpf:"learned_file_type"`
@@ -488,6 +497,7 @@ func (m *kernelMaps) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
 	ActionType      *ebpf.Variable `ebpf:"action_type"`
+	BondType        *ebpf.Variable `ebpf:"bond_type"`
 	DirectionType   *ebpf.Variable `ebpf:"direction_type"`
 	GuardsLost      *ebpf.Variable `ebpf:"guards_lost"`
 	LearnedFileType *ebpf.Variable `ebpf:"learned_file_type"`

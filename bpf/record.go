@@ -37,6 +37,8 @@ type Record struct {
 	Sensor    access.Sensor
 	Flags     Flags
 	Lease     bool // FlagAllowed is by a lease, not by the plan
+	Traced    bool // the actor traces the target
+	Newborn   bool // the target is the actor's child, and has not execed since
 	Actor     Process
 	Target    Process
 }
@@ -87,6 +89,8 @@ func parseRecord(raw []byte) (*Record, error) {
 		Sensor:    access.Sensor(in.Sensor),
 		Flags:     Flags(in.Flags),
 		Lease:     in.Lease != 0,
+		Traced:    in.Bond&uint8(kernelBondBOND_TRACED) != 0,
+		Newborn:   in.Bond&uint8(kernelBondBOND_NEWBORN) != 0,
 		Actor:     parseProcess(&in.Actor),
 		Target:    parseProcess(&in.Target),
 	}, nil

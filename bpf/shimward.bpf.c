@@ -33,3 +33,4 @@ EXPORT(enum, action);
 EXPORT(enum, scope);
 EXPORT(enum, symbol);
 EXPORT(enum, record_flag);
+EXPORT(enum, bond);

@@ -77,7 +77,7 @@ func observationOf(call seccomp.Call, decision policy.Decision, relation access.
 func (c *container) judge(call seccomp.Call, actor, target side, relation access.Relation, inbound bool) policy.Decision {
 	tier := c.kernel.Tier()
 	decision := c.plan.Decide(call.Vector, call.Operation, relation, inbound, tier)
-	if call.Request == "PTRACE_TRACEME" {
+	if call.Request == "PTRACE_TRACEME" || relation == access.RelationChild && c.debugs(call) {
 		decision = decision.Traceme()
 	}
 	if call.Swappable && tier != access.TierLSM {

@@ -24,7 +24,12 @@ type procStat struct {
 	parent int
 	start  uint64 // clock ticks after boot: with the pid, names a process for ever
 	code   uint64 // where its executable's code begins; 0 while an execve is under way
+	// newborn says that it has not execed since it was forked.
+	newborn bool
 }
+
+// forkNoExec is PF_FORKNOEXEC of include/linux/sched.h.
+const forkNoExec = 0x40
 
 // maxCmdline bounds a command line in an event, in bytes.
 const maxCmdline = 1024
@@ -67,7 +72,11 @@ func (p procfs) stat(pid int) (procStat, error) {
 	if err != nil {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	s := procStat{comm: string(raw[open+1 : end]), parent: parent, start: start}
+	flags, err := strconv.ParseUint(fields[6], 10, 32) // field 9
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	s := procStat{comm: string(raw[open+1 : end]), parent: parent, start: start, newborn: flags&forkNoExec != 0}
 	if len(fields) > 23 { // startcode is field 26
 		if s.code, err = strconv.ParseUint(fields[23], 10, 64); err != nil {
 			return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
@@ -103,6 +112,7 @@ type procStatus struct {
 	tgid   int
 	uid    int // effective
 	inside int // the thread group's ID in its own pid namespace
+	tracer int // the thread that traces it; 0: none
 }
 
 func (p procfs) status(pid int) (procStatus, error) {
@@ -120,6 +130,8 @@ func (p procfs) status(pid int) (procStatus, error) {
 			s.tgid, err = strconv.Atoi(fields[0])
 		case name == "Uid" && len(fields) == 4: // real, effective, saved, file system
 			s.uid, err = strconv.Atoi(fields[1])
+		case name == "TracerPid" && len(fields) == 1:
+			s.tracer, err = strconv.Atoi(fields[0])
 		case name == "NStgid" && len(fields) > 0: // outermost first
 			s.inside, err = strconv.Atoi(fields[len(fields)-1])
 		}

@@ -38,9 +38,9 @@ func TestStat(t *testing.T) {
 		want procStat
 		ok   bool
 	}{
-		"plain":               {statLine("sh", 3, 99), procStat{"sh", 3, 99, 4096}, true},
-		"a hostile name":      {statLine(") S 1 (", 3, 99), procStat{") S 1 (", 3, 99, 4096}, true},
-		"a name of newlines":  {statLine("a\nb\n", 3, 99), procStat{"a\nb\n", 3, 99, 4096}, true},
+		"plain":               {statLine("sh", 3, 99), procStat{comm: "sh", parent: 3, start: 99, code: 4096}, true},
+		"a hostile name":      {statLine(") S 1 (", 3, 99), procStat{comm: ") S 1 (", parent: 3, start: 99, code: 4096}, true},
+		"a name of newlines":  {statLine("a\nb\n", 3, 99), procStat{comm: "a\nb\n", parent: 3, start: 99, code: 4096}, true},
 		"empty":               {"", procStat{}, false},
 		"no name":             {"7 sh S 3", procStat{}, false},
 		"short":               {"7 (sh) S 3", procStat{}, false},

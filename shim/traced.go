@@ -1,6 +1,11 @@
 package shim
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/seccomp"
+)
 
 // maxTraced bounds how many traced processes are remembered.
 const maxTraced = 256
@@ -41,4 +46,24 @@ func (t *traced) has(p pair) bool {
 	defer t.mu.Unlock()
 	_, ok := t.tracers[p]
 	return ok
+}
+
+// debugs tells whether a call is what a debugger does with a program that it
+// started: it seizes its own child, which has not execed yet and is a copy of
+// itself (strace), or reaches for a descendant that it traces already. That it
+// traces it has been told, and decided, when that began.
+func (c *container) debugs(call seccomp.Call) bool {
+	target, err := c.proc.stat(call.Target.PID)
+	if err != nil || target.start != call.Target.Start {
+		return false
+	}
+	if call.Vector == access.VectorPtrace {
+		return target.newborn && target.parent == call.Actor.PID
+	}
+	status, err := c.proc.status(call.Target.PID)
+	if err != nil || status.tracer <= 0 {
+		return false
+	}
+	tracer, err := c.proc.status(status.tracer) // a thread
+	return err == nil && tracer.tgid == call.Actor.PID
 }

@@ -124,7 +124,8 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 		}
 	}
 	asked := pair{tracer: r.Actor.PID, tracee: r.Target.PID, start: uint64(r.Target.Start / clockTick)} //nolint:gosec // not negative
-	if r.Flags&bpf.FlagTraceme != 0 || r.Vector == access.VectorPtrace && c.traced.has(asked) {
+	newborn := r.Newborn && r.Vector == access.VectorPtrace
+	if r.Flags&bpf.FlagTraceme != 0 || newborn || r.Relation == access.RelationChild && (r.Traced || c.traced.has(asked)) {
 		decision = decision.Traceme()
 	}
 	return decision

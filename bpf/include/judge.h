@@ -200,6 +200,23 @@ static __always_inline bool repeats(struct deed *deed, struct guard *keeper)
 	return false;
 }
 
+static __always_inline u8 bond_of(struct deed *deed)
+{
+	struct task_struct *actor = (struct task_struct *)deed->actor;
+	struct task_struct *target = (struct task_struct *)deed->target;
+	struct task_struct *top = BPF_CORE_READ(actor, group_leader);
+	u8 bond = 0;
+
+	if (!target)
+		return 0;
+	if (BPF_CORE_READ(target, ptrace) && BPF_CORE_READ(target, parent, group_leader) == top)
+		bond |= BOND_TRACED;
+	if (BPF_CORE_READ(target, flags) & PF_FORKNOEXEC &&
+	    BPF_CORE_READ(target, real_parent, group_leader) == top)
+		bond |= BOND_NEWBORN;
+	return bond;
+}
+
 /* Counts the access, and tells user space unless it was just told. It comes after
  * the decision has been carried out, so nothing that fails here can undo it.
  */
@@ -245,6 +262,7 @@ __noinline int report(struct deed *deed, bool repeated)
 	record->sensor = deed->sensor;
 	record->flags = deed->flags;
 	record->lease = deed->lease;
+	record->bond = bond_of(deed);
 	describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
 	describe(&record->target, deed->target, deed->target_cgroup, deed->target_guard);
 	bpf_ringbuf_submit(record, 0);

@@ -25,6 +25,12 @@ enum record_flag {
 	FLAG_KILL_FAILED = 1 << 7,  /* a rule refuses it, and the signal could not be sent */
 };
 
+/* What the target has with the actor, of which the severity depends. */
+enum bond {
+	BOND_TRACED = 1 << 0,  /* the actor traces it */
+	BOND_NEWBORN = 1 << 1, /* it is the actor's child, and has not execed since: its copy */
+};
+
 struct ancestor {
 	u32 pid;
 	char comm[COMM_LEN];
@@ -59,7 +65,7 @@ struct record {
 	u8 sensor;
 	u8 flags;
 	u8 lease; /* FLAG_ALLOWED is for a time, not for the container's life */
-	u8 pad;
+	u8 bond;  /* enum bond */
 	struct process actor;
 	struct process target;
 };

@@ -1,0 +1,74 @@
+package integration
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// debugger is a tool that reads another's memory on purpose.
+type debugger struct {
+	name string
+	exe  string // what has to be allowed
+	// script is for bash; $pid is a sibling of the tool's. It prints "worked", or not.
+	script string
+	vector access.Vector
+	warns  []access.Vector // what is recorded above info although it is allowed
+}
+
+func debuggers() []debugger {
+	return []debugger{
+		{"gdb attach", "/usr/bin/gdb", `gdb -q -batch -nx -p $pid -ex 'p/x $pc' 2>&1 | grep -q '= 0x' && echo worked`, access.VectorPtrace, nil},
+		{"gcore", "/usr/bin/gdb", `gcore -o /tmp/core $pid >/dev/null 2>&1; [ -s /tmp/core.$pid ] && echo worked`, access.VectorPtrace, nil},
+		{"strace attach", "/usr/bin/strace", `strace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil},
+		{"ltrace attach", "/usr/bin/ltrace", `ltrace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil},
+		{
+			"perf record", "/usr/bin/perf", `perf record -q -o /tmp/perf.data -e cpu-clock -p $pid -- sleep 0.2 >/dev/null 2>&1 && echo worked`, access.VectorPerfEvent,
+			[]access.Vector{access.VectorPerfEvent},
+		}, // it asks for the whole node's first, and does without
+	}
+}
+
+// Honest tools that read memory are refused where a profile refuses it, and let
+// through where one annotation allows them.
+func TestDebuggers(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	for _, d := range debuggers() {
+		if d.vector == access.VectorPerfEvent && os.Getenv("SHIMWARD_TEST_EMULATED") != "" {
+			continue // it records nothing there, under stock runc either
+		}
+		t.Run(d.name, func(t *testing.T) {
+			id := strings.ReplaceAll(d.name, " ", "-")
+			h := honest{script: "sleep 1000 & pid=$!\n" + d.script + "\nkill -9 $pid; exit 0", needs: []string{"CAP_SYS_PTRACE", "CAP_PERFMON"}}
+			if result := h.run(t, n, node.Spec{Runtime: node.Runc}); result.Stdout != "worked\n" {
+				t.Fatalf("it does not work under runc: %s", result)
+			}
+			refused := h.run(t, n, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict()})
+			if refused.Stdout != "" {
+				t.Errorf("strict lets it through: %s", refused)
+			}
+			stopped := 0
+			for _, e := range accesses(t, n, id) {
+				if e.Access.Vector == d.vector && e.Access.Verdict == access.VerdictRefused && e.Access.Relation == access.RelationSameContainer {
+					stopped++
+				}
+			}
+			if stopped == 0 {
+				t.Errorf("no event says that it was refused:\n%s", describe(accesses(t, n, id)))
+			}
+
+			annotations := enforceStrict()
+			annotations["shimward.dev/allow"] = d.exe
+			allowed := h.run(t, n, node.Spec{ID: id + "-allowed", Runtime: node.Shimward, Annotations: annotations})
+			if allowed.Stdout != "worked\n" {
+				t.Errorf("it is allowed, and does not work: %s", allowed)
+			}
+			wantSilent(t, n, id+"-allowed", d.warns)
+		})
+	}
+}
