@@ -1,8 +1,11 @@
 package bpf
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
@@ -61,5 +64,35 @@ func TestLSMTraceme(t *testing.T) {
 	})
 	if r.Actor.PID != p.cmd.Process.Pid || r.Target.PID == r.Actor.PID {
 		t.Errorf("who traces whom: %d traces %d", r.Actor.PID, r.Target.PID)
+	}
+}
+
+// The node's memory by /dev/mem, whatever its name is. These kernels have no /dev/port or /dev/kmem.
+func TestLSMMemoryDevices(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	read := func(path string) []string { return []string{"exec", "/bin/busybox", "head", "-c", "1", path} }
+	for name, number := range map[string]int{"mem": 1<<8 | 1, "null": 1<<8 | 3} {
+		t.Run(name, func(t *testing.T) {
+			device := filepath.Join(t.TempDir(), "harmless")
+			if err := unix.Mknod(device, unix.S_IFCHR|0o600, number); err != nil {
+				t.Fatal(err)
+			}
+			if said, status := start(t, nil, nil, read(device)...).end(); status.ExitStatus() != 0 {
+				t.Fatalf("unguarded, it ended with %v and said %q: this proves nothing", status, said)
+			}
+			c := newContainer(t, node, plan("devices", policy.ModeEnforce, allRefused()))
+			said, status := c.run(read(device)...).end()
+			if name == "null" {
+				if status.ExitStatus() != 0 {
+					t.Errorf("it ended with %v and said %q", status, said)
+				}
+				return
+			}
+			if status.ExitStatus() == 0 {
+				t.Errorf("it was read: %q", said)
+			}
+			c.expect(want{vector: access.VectorKernelMem, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
+		})
 	}
 }
