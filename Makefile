@@ -70,8 +70,8 @@ fuzz: ## search for input that breaks a parser: make fuzz FUZZTIME=5m
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: races
-races: build ## 10,000 rounds of each race against a decision, on this kernel
-	cd integration && SHIMWARD_BIN=$(CURDIR)/bin SHIMWARD_ENGINES=$$(../scripts/build-tools engines) $(GO) test -count=1 -v -timeout 60m -run TestRaces . | grep -v level=
+races: deps-demo build ## 10,000 rounds of each race against a decision, on this kernel
+	cd integration && SHIMWARD_BIN=$(CURDIR)/bin SHIMWARD_ENGINES=$$(../scripts/build-tools engines) $(GO) test -count=1 -v -timeout 60m -run TestRaces .
 
 .PHONY: vm
 vm: deps-vm ## run a command on another kernel: make vm CMD='uname -a' KERNEL=6.12

@@ -103,22 +103,34 @@ func runAllow(env environment, command *cli.Command) error {
 	return makeLease(env, plan, guarded.Lease{Exe: exe, Pod: command.Bool("pod"), Why: why}, length)
 }
 
-// changeLeases has change work on a container's leases and on the kernel's side of them, and records what it returns.
-func changeLeases(plan *policy.Plan, change func(*bpf.Node, []guarded.Lease) ([]guarded.Lease, string, error)) (err error) {
+// changed is what has become of a container's leases.
+type changed struct {
+	leases  []guarded.Lease
+	message string       // what is said, and recorded
+	undo    func() error // takes back what the kernel allows; nil: nothing
+}
+
+// changeLeases has change work on a container's leases and on the kernel's side
+// of them. What is allowed in the kernel and cannot be listed is not allowed.
+func changeLeases(env environment, plan *policy.Plan, change func(*bpf.Node, []guarded.Lease) (changed, error)) (err error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: plan.Paths})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
-	message := ""
-	err = guarded.ChangeLeases(plan.Paths, plan.Identity.Key, time.Now(), func(leases []guarded.Lease) (changed []guarded.Lease, err error) {
-		changed, message, err = change(node, leases)
-		return changed, err
+	var done changed
+	err = guarded.ChangeLeases(plan.Paths, plan.Identity.Key, time.Now(), func(leases []guarded.Lease) (_ []guarded.Lease, err error) {
+		done, err = change(node, leases)
+		return done.leases, err
 	})
 	if err != nil {
+		if done.undo != nil {
+			err = errors.Join(err, done.undo())
+		}
 		return err
 	}
-	return recordLease(plan, message)
+	fmt.Fprintln(env.stdout, done.message)
+	return recordLease(plan, done.message)
 }
 
 func checkLease(length time.Duration, why string) error {
@@ -145,17 +157,18 @@ func makeLease(env environment, plan *policy.Plan, lease guarded.Lease, length t
 	now := time.Now()
 	lease.By, lease.Granted = by, now.UTC().Truncate(time.Second)
 	lease.Until = now.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's
-	return changeLeases(plan, func(node *bpf.Node, leases []guarded.Lease) ([]guarded.Lease, string, error) {
-		// One that is in the kernel and not in the list ends in time all the same.
+	return changeLeases(env, plan, func(node *bpf.Node, leases []guarded.Lease) (changed, error) {
 		file, err := node.Lease(plan.Identity.Key, lease.Exe, lease.Pod, time.Duration(boot.Nano())+length)
 		if err != nil {
-			return nil, "", err
+			return changed{}, err
 		}
 		lease.File = guarded.File(file)
 		leases = slices.DeleteFunc(leases, func(l guarded.Lease) bool { return l.File == lease.File })
-		message := fmt.Sprintf("%s allowed %s until %s: %s", by, describeLease(lease), lease.Until.Format(time.RFC3339), lease.Why)
-		fmt.Fprintln(env.stdout, message)
-		return append(leases, lease), message, nil
+		return changed{
+			leases:  append(leases, lease),
+			message: fmt.Sprintf("%s allowed %s until %s: %s", by, describeLease(lease), lease.Until.Format(time.RFC3339), lease.Why),
+			undo:    func() error { return node.EndLease(plan.Identity.Key, file) },
+		}, nil
 	})
 }
 
@@ -164,17 +177,16 @@ func revokeLease(env environment, plan *policy.Plan, exe string, pod bool) error
 	if err != nil {
 		return err
 	}
-	return changeLeases(plan, func(node *bpf.Node, leases []guarded.Lease) ([]guarded.Lease, string, error) {
+	return changeLeases(env, plan, func(node *bpf.Node, leases []guarded.Lease) (changed, error) {
 		at := slices.IndexFunc(leases, func(l guarded.Lease) bool { return l.Exe == exe && l.Pod == pod })
 		if at < 0 {
-			return nil, "", fmt.Errorf("container %s has no lease of %s (see \"shimward allow --list\")", plan.Identity.ID, exe)
+			return changed{}, fmt.Errorf("container %s has no lease of %s (see \"shimward allow --list\")", plan.Identity.ID, exe)
 		}
 		if err := node.EndLease(plan.Identity.Key, bpf.Leased(leases[at].File)); err != nil {
-			return nil, "", err
+			return changed{}, err
 		}
 		message := fmt.Sprintf("%s no longer allows %s", by, describeLease(leases[at]))
-		fmt.Fprintln(env.stdout, message)
-		return slices.Delete(leases, at, at+1), message, nil
+		return changed{leases: slices.Delete(leases, at, at+1), message: message}, nil
 	})
 }
 
