@@ -39,13 +39,9 @@ func (n *Node) Lease(key, path string, pod bool, until time.Duration) (Leased, e
 	if err != nil {
 		return Leased{}, err
 	}
-	scope := uint32(kernelScopeSCOPE_CONTAINER)
-	if pod {
-		scope = uint32(kernelScopeSCOPE_POD)
-	}
 	file := Leased{Inode: found.Inode, Device: found.Device}
 	err = grants.Put(file.key(id), kernelGrant{
-		CtimeSec: found.CtimeSec, CtimeNsec: found.CtimeNsec, Scope: scope, Until: uint64(until), //nolint:gosec // not negative
+		CtimeSec: found.CtimeSec, CtimeNsec: found.CtimeNsec, Scope: scopeOf(pod), Until: uint64(until), //nolint:gosec // not negative
 	})
 	if err != nil {
 		return Leased{}, fmt.Errorf("allow %s: %w", path, err)
@@ -95,12 +91,15 @@ func (n *Node) HasLease(key string, pid int, pod bool) (bool, error) {
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
 		return false, fmt.Errorf("read the clock: %w", err)
 	}
-	scope := uint32(kernelScopeSCOPE_CONTAINER)
-	if pod {
-		scope = uint32(kernelScopeSCOPE_POD)
-	}
-	return grant.Scope&scope != 0 && grant.CtimeSec == found.CtimeSec && grant.CtimeNsec == found.CtimeNsec &&
+	return grant.Scope&scopeOf(pod) != 0 && grant.CtimeSec == found.CtimeSec && grant.CtimeNsec == found.CtimeNsec &&
 		uint64(now.Nano()) < grant.Until, nil //nolint:gosec // time since boot
+}
+
+func scopeOf(pod bool) uint32 {
+	if pod {
+		return uint32(kernelScopeSCOPE_POD)
+	}
+	return uint32(kernelScopeSCOPE_CONTAINER)
 }
 
 func (f Leased) key(cgroup uint64) kernelExecutable {

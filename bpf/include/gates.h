@@ -44,6 +44,24 @@ static __always_inline void current_acts(struct deed *deed, struct task_struct *
 		deed->flags |= FLAG_COMPAT;
 }
 
+/* Returns the task that an inode of procfs is about; NULL: it is about none, or that
+ * is gone. The verifier does not trust it as it does a hook's argument.
+ */
+static __always_inline struct task_struct *proc_task(struct inode *inode)
+{
+	struct proc_inode *proc = container_of_core(inode, struct proc_inode, vfs_inode);
+	struct hlist_node *first = BPF_CORE_READ(proc, pid, tasks[0].first);
+
+	return first ? container_of_core(first, struct task_struct, pid_links) : NULL;
+}
+
+/* Tells whether a task and the current one are of one process, or share their memory. */
+static __always_inline bool is_own(struct task_struct *target, struct task_struct *task)
+{
+	return BPF_CORE_READ(target, group_leader) == task->group_leader ||
+	       BPF_CORE_READ(target, mm) == task->mm;
+}
+
 /* A procfs mem file comes into the hands of the current task. The target comes
  * from an inode or a file's private data, which the verifier does not trust as
  * it does a hook's argument.
@@ -55,8 +73,7 @@ static __always_inline int take_mem(struct file *file, struct task_struct *targe
 	struct deed deed = {.target = (u64)target};
 
 	current_acts(&deed, task);
-	if (target && (BPF_CORE_READ(target, group_leader) == task->group_leader ||
-		       BPF_CORE_READ(target, mm) == task->mm)) {
+	if (target && is_own(target, task)) {
 		if (!writes)
 			return 0;
 		deed.vector = VECTOR_SELF_MEM;

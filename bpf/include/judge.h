@@ -87,6 +87,14 @@ static __noinline bool granted(struct deed *deed)
 	return true;
 }
 
+/* Returns what a container's plan says of what it does: by the target, but for what
+ * gets nothing of a memory's content.
+ */
+static __always_inline u8 rule_for(struct container *mine, struct deed *deed)
+{
+	return deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7];
+}
+
 /* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
 __noinline int judge(struct deed *deed)
 {
@@ -109,9 +117,7 @@ __noinline int judge(struct deed *deed)
 		 * rules that could let anything through.
 		 */
 		return BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
-	if (mine &&
-	    (deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7]) ==
-		    ACTION_REFUSE) {
+	if (mine && rule_for(mine, deed) == ACTION_REFUSE) {
 		outbound = true;
 		enforce = mine->enforce;
 	}

@@ -80,18 +80,12 @@ int BPF_PROG(lsm_inode_follow_link, struct dentry *dentry, struct inode *inode, 
 {
 	struct task_struct *task, *target;
 	struct deed deed = {.operation = OPERATION_ATTACH};
-	struct hlist_node *first;
 
 	if (ret || inode->i_sb->s_magic != PROC_SUPER_MAGIC)
 		return ret;
 	task = bpf_get_current_task_btf();
-	first = BPF_CORE_READ(container_of_core(inode, struct proc_inode, vfs_inode), pid,
-			      tasks[0].first);
-	if (!first)
-		return 0;
-	target = container_of_core(first, struct task_struct, pid_links);
-	if (BPF_CORE_READ(target, group_leader) == task->group_leader ||
-	    BPF_CORE_READ(target, mm) == task->mm)
+	target = proc_task(inode);
+	if (!target || is_own(target, task))
 		return 0;
 	current_acts(&deed, task);
 	deed.target = (u64)target;

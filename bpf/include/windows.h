@@ -76,19 +76,13 @@ static __always_inline int open_recon(struct file *file)
 	struct deed deed = {.vector = VECTOR_RECON, .operation = OPERATION_INSPECT};
 	struct task_struct *task = bpf_get_current_task_btf(), *target;
 	struct container *container;
-	struct hlist_node *first;
 
 	current_acts(&deed, task);
 	container = container_of_id(deed.actor_cgroup);
 	if (!container || !container->recon || !tells_of_memory(file))
 		return 0;
-	first = BPF_CORE_READ(container_of_core(file->f_inode, struct proc_inode, vfs_inode), pid,
-			      tasks[0].first);
-	if (!first)
-		return 0;
-	target = container_of_core(first, struct task_struct, pid_links);
-	if (BPF_CORE_READ(target, group_leader) == task->group_leader ||
-	    BPF_CORE_READ(target, mm) == task->mm)
+	target = proc_task(file->f_inode);
+	if (!target || is_own(target, task))
 		return 0;
 	deed.target = (u64)target;
 	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
@@ -98,9 +92,7 @@ static __always_inline int open_recon(struct file *file)
 SEC("lsm/file_open")
 int BPF_PROG(lsm_file_open, struct file *file, int ret)
 {
-	struct proc_inode *inode;
-	struct hlist_node *first;
-	int refusal;
+	struct task_struct *target;
 
 	if ((u64)file->f_op != node.mem_fops) {
 		if (ret)
@@ -110,13 +102,9 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 		return is_procfs(file->f_inode) ? open_recon(file) : 0;
 	}
 	lsm_called = 1;
-	inode = container_of_core(file->f_inode, struct proc_inode, vfs_inode);
-	first = BPF_CORE_READ(inode, pid, tasks[0].first);
+	target = proc_task(file->f_inode);
 	/* Without a task the open fails by itself. */
-	if (ret || !first)
-		return ret;
-	refusal = take_mem(file, container_of_core(first, struct task_struct, pid_links));
-	return refusal;
+	return ret || !target ? ret : take_mem(file, target);
 }
 
 #endif
