@@ -136,17 +136,31 @@ func (v Vector) Technique() string {
 	}
 }
 
-// SeenIn says whether any sensor of that tier sees v. Memory that is also a file,
-// and the kernel's own windows, are opened by path, and their use takes no lock of
-// the target's: without LSM programs nothing tells of it.
-func (v Vector) SeenIn(tier Tier) bool {
+// Door is what a vector goes through, and so which sensors can see it.
+type Door uint8
+
+// The doors.
+const (
+	DoorMemory Door = iota + 1 // a file that is somebody's memory: its use takes that memory's lock
+	DoorCall                   // a system call that says in registers whom it is about
+	DoorFile                   // a file that is opened by path, and whose use takes nobody's lock
+)
+
+// Door is the kind of door that v is.
+func (v Vector) Door() Door {
 	switch v {
+	case VectorUnknown, VectorProcMem, VectorSelfMem:
+		return DoorMemory
 	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon:
-		return tier != TierTracepoint
+		return DoorFile
 	default:
-		return true
+		return DoorCall
 	}
 }
+
+// SeenIn says whether any sensor of that tier sees v: without LSM programs, nothing
+// tells that a file is opened.
+func (v Vector) SeenIn(tier Tier) bool { return v.Door() != DoorFile || tier != TierTracepoint }
 
 func (v Vector) String() string    { return name(vectorNames[:], uint8(v)) }
 func (o Operation) String() string { return name(operationNames[:], uint8(o)) }

@@ -86,24 +86,13 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 // Decide is what becomes of an access on a node of that tier. Outbound
 // (inbound false), the plan is the actor's; inbound, it is the target's.
 func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation access.Relation, inbound bool, tier access.Tier) Decision {
-	if vector == access.VectorRecon && (inbound || p.Rules.Recon == ReconOff) {
-		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
-	}
-	if p.Mode == ModeOff || !inbound && relation == access.RelationSelf && vector != access.VectorSelfMem {
-		// A process and its own memory: libunwind reads it with process_vm_readv all day long.
+	if p.Mode == ModeOff || p.nobodys(vector, relation, inbound) {
 		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
 	}
 	if int(relation) >= access.Relations {
 		relation = 0
 	}
-	table, rule := p.Table(), ruleName(relation)
-	if inbound {
-		table, rule = p.InboundTable(), "inbound"
-	}
-	action := table[relation]
-	if vector == access.VectorRecon {
-		action, rule = p.Rules.Recon, "recon"
-	}
+	action, rule := p.rule(vector, relation, inbound)
 	decision := Decision{
 		Action:   action,
 		Rule:     p.Profile + "." + rule,
@@ -121,6 +110,28 @@ func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation
 		decision.Severity = SeverityInfo
 	}
 	return decision
+}
+
+// nobodys says that an access is no business of anybody's, and makes no event.
+func (p *Plan) nobodys(vector access.Vector, relation access.Relation, inbound bool) bool {
+	if vector == access.VectorRecon {
+		return inbound || p.Rules.Recon == ReconOff
+	}
+	// A process and its own memory: libunwind reads it with process_vm_readv all day long.
+	return !inbound && relation == access.RelationSelf && vector != access.VectorSelfMem
+}
+
+// rule is what the plan says of an access, and the name of the rule that says it:
+// the one about the target, but for what gets nothing of a memory's content.
+func (p *Plan) rule(vector access.Vector, relation access.Relation, inbound bool) (Action, string) {
+	switch {
+	case vector == access.VectorRecon:
+		return p.Rules.Recon, "recon"
+	case inbound:
+		return p.InboundTable()[relation], "inbound"
+	default:
+		return p.Table()[relation], ruleName(relation)
+	}
 }
 
 // Traceme is the decision on a tracer whose target asked for it with

@@ -65,7 +65,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 		e.Verdict = access.VerdictObserved
 		e.because("It gets through all the same, and without an event: in the tracepoint tier nothing sees this door.")
 	case decision.Verdict == access.VerdictRefused:
-		if q.Tier == access.TierTracepoint && !syscallVector(q.Vector) {
+		if q.Tier == access.TierTracepoint && q.Vector.Door() == access.DoorMemory {
 			e.Verdict = access.VerdictKilled
 		}
 		e.because(means(q))
@@ -129,17 +129,6 @@ func Purpose(vector access.Vector) access.Operation {
 	}
 }
 
-// syscallVector says that seccomp sees the vector's target in a system call's arguments.
-func syscallVector(vector access.Vector) bool {
-	switch vector {
-	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem,
-		access.VectorProcFD, access.VectorMapFiles, access.VectorKernelMem, access.VectorRecon:
-		return false
-	default:
-		return true
-	}
-}
-
 func (q *Question) check() error {
 	switch {
 	case q.Tier != access.TierLSM && q.Tier != access.TierTracepoint:
@@ -171,14 +160,15 @@ func onlyKernel(v access.Vector) bool {
 
 // means says how a refusal is carried out.
 func means(q Question) string {
+	door := q.Vector.Door()
 	switch {
-	case q.Tier == access.TierTracepoint && syscallVector(q.Vector):
+	case q.Tier == access.TierTracepoint && door == access.DoorCall:
 		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
 	case q.Tier == access.TierTracepoint:
 		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
-	case q.Vector == access.VectorProcFD || q.Vector == access.VectorMapFiles || q.Vector == access.VectorKernelMem || q.Vector == access.VectorRecon:
+	case door == access.DoorFile:
 		return "The open fails with EACCES."
-	case q.Vector == access.VectorProcMem || q.Vector == access.VectorSelfMem:
+	case door == access.DoorMemory:
 		return "The open fails with EACCES; a file that was opened before, or elsewhere, costs its user's life at the first use."
 	default:
 		return "The system call fails with EPERM."
