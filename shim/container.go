@@ -15,6 +15,7 @@ import (
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/policy"
 	"github.com/shimward/shimward/seccomp"
 )
@@ -214,14 +215,7 @@ func removeEmpty(folder string) {
 }
 
 // identity is whose events these are.
-func (c *container) identity() event.Container { return eventContainer(&c.plan.Identity) }
-
-func eventContainer(i *policy.Identity) event.Container {
-	return event.Container{
-		ID: i.ID, Namespace: i.Namespace, Name: i.Name, Image: i.Image,
-		Pod: i.Pod, PodNamespace: i.PodNamespace, PodUID: i.PodUID,
-	}
-}
+func (c *container) identity() event.Container { return guarded.InEvents(&c.plan.Identity) }
 
 func (c *container) logger(ctx context.Context) *log.Entry {
 	return log.G(ctx).WithField("container", c.plan.Identity.ID)

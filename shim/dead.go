@@ -17,6 +17,7 @@ import (
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
@@ -99,7 +100,7 @@ func recordDead(ctx context.Context, plan *policy.Plan, status *containerdshim.S
 	}
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
-		Container: eventContainer(&plan.Identity),
+		Container: guarded.InEvents(&plan.Identity),
 		Message:   "the container was deleted after its shim had ended without deleting it: what it did in between has no events",
 	}
 	if status != nil {

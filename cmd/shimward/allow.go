@@ -53,7 +53,7 @@ func allowCommand(env environment) *cli.Command {
 		Description: allowAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
-			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"},
+			containerFlag(),
 			&cli.StringFlag{Name: "exe", Usage: "the executable's absolute `PATH` in the container"},
 			&cli.DurationFlag{Name: "for", HideDefault: true, Usage: "for how `LONG`, such as 10m; at most 24h"},
 			&cli.StringFlag{Name: "why", Usage: "the `REASON`, for whoever reads the events"},
@@ -206,12 +206,9 @@ func recordLease(plan *policy.Plan, message string) (err error) {
 		return fmt.Errorf("it is done, and could not be recorded: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	i := &plan.Identity
 	err = store.Append(event.Event{
 		Time: time.Now(), Kind: event.KindLease, Severity: event.SeverityWarning, Message: message,
-		Container: event.Container{
-			ID: i.ID, Namespace: i.Namespace, Name: i.Name, Image: i.Image, Pod: i.Pod, PodNamespace: i.PodNamespace, PodUID: i.PodUID,
-		},
+		Container: guarded.InEvents(&plan.Identity),
 	})
 	if err != nil {
 		return fmt.Errorf("it is done, and could not be recorded: %w", err)

@@ -41,7 +41,7 @@ func explainCommand(env environment) *cli.Command {
 		Description: explainAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
-			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"},
+			containerFlag(),
 			&cli.StringFlag{Name: "namespace", Usage: "the `NAMESPACE` of a container that is not there: the pod's, or containerd's", Value: "default"},
 			&cli.StringSliceFlag{Name: "annotation", Usage: "a `KEY=VALUE` of a container that is not there; may be repeated"},
 			&cli.StringFlag{Name: "operation", Usage: "`OPERATION`: inspect, read, attach or write (default: what the vector is for)"},

@@ -9,6 +9,11 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
+// containerFlag is --container, as guarded.Find takes it.
+func containerFlag() cli.Flag {
+	return &cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"}
+}
+
 // configFlag is --config. containerd's environment, which the shim reads
 // nodeconfig.Env from, is not this process's; so the flag says what it takes.
 func configFlag(env environment) cli.Flag {
