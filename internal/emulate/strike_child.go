@@ -72,23 +72,22 @@ func victimCommand(self []string, stop *os.File) (*exec.Cmd, func(error) (<-chan
 	}, nil
 }
 
-// passSignal lets a traced child go on from whatever it stopped at, if it did.
-func (s *striker) passSignal() error {
+// passSignal lets whichever thread of the tracee stopped go on from that, if one did.
+func (s *striker) passSignal(tracee int) error {
 	var status unix.WaitStatus
-	pid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOHANG, nil)
+	tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOHANG, nil)
 	switch {
 	case errors.Is(err, unix.EINTR):
 		return nil
 	case err != nil:
 		return named("wait4", err)
-	case pid == 0:
+	case tid == 0:
 		return nil
-	case !status.Stopped():
+	case status.Stopped():
+		return resume(tid, status)
+	case tid == tracee:
 		return errors.New("the traced child ended: " + strconv.Itoa(int(status)))
+	default:
+		return nil // one of its threads, at an exec
 	}
-	signal := status.StopSignal()
-	if signal == unix.SIGTRAP { // an exec
-		signal = 0
-	}
-	return named("ptrace(PTRACE_CONT)", ptrace(unix.PTRACE_CONT, pid, 0, uintptr(signal)))
 }

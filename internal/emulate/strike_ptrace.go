@@ -79,6 +79,10 @@ func ptraceTraceme(s *striker) error {
 	if err != nil {
 		return err
 	}
+	tracee, err := traceThreads()
+	if err != nil {
+		return err
+	}
 	// A tracer waits with wait4(2), for the child's stops; the channel cannot end that, so it asks.
 	ask := time.NewTicker(time.Millisecond)
 	defer ask.Stop()
@@ -88,16 +92,45 @@ func ptraceTraceme(s *striker) error {
 			if err := s.adopt(news); err != nil {
 				return err
 			}
-			if err := unix.Kill(s.Victim.PID, unix.SIGSTOP); err != nil {
-				return named("kill", err)
+			// To the thread: any other could take the process's, and stop all of it.
+			if err := unix.Tgkill(tracee, tracee, unix.SIGSTOP); err != nil {
+				return named("tgkill", err)
 			}
 			return s.peekStopped(unix.SIGSTOP)
 		case <-ask.C:
-			if err := s.passSignal(); err != nil {
+			if err := s.passSignal(tracee); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// traceThreads waits for the first stop of a child that asked for it, which is
+// its exec, and has the kernel trace the threads that it starts: an exec by one
+// that is not traced ends the tracing without a word (de_thread in fs/exec.c).
+func traceThreads() (int, error) {
+	tracee, status, err := waitFor(-1)
+	if err != nil {
+		return 0, err
+	}
+	if err := ptrace(unix.PTRACE_SETOPTIONS, tracee, 0, unix.PTRACE_O_TRACECLONE); err != nil {
+		return 0, named("ptrace(PTRACE_SETOPTIONS)", err)
+	}
+	return tracee, resume(tracee, status)
+}
+
+// resume lets a stopped thread go on, with the signal that it stopped for. A trap
+// is the tracer's affair, and a stop what a traced thread begins with.
+func resume(tid int, status unix.WaitStatus) error {
+	signal := status.StopSignal()
+	if signal == unix.SIGTRAP || signal == unix.SIGSTOP {
+		signal = 0
+	}
+	err := ptrace(unix.PTRACE_CONT, tid, 0, uintptr(signal))
+	if errors.Is(err, unix.ESRCH) {
+		return nil // killed in the meantime, as an exec does to a process's other threads
+	}
+	return named("ptrace(PTRACE_CONT)", err)
 }
 
 // peekStopped waits for the victim's stop by the signal, takes the secret and
@@ -112,7 +145,7 @@ func (s *striker) peekStopped(by unix.Signal) error {
 // stopped waits for a tracee's stop by the signal, and passes on others.
 func stopped(tid int, by unix.Signal) error {
 	for {
-		status, err := waitFor(tid, 0)
+		_, status, err := waitFor(tid)
 		if err != nil {
 			return err
 		}
@@ -122,8 +155,8 @@ func stopped(tid int, by unix.Signal) error {
 		if status.StopSignal() == by {
 			return nil
 		}
-		if err := ptrace(unix.PTRACE_CONT, tid, 0, uintptr(status.StopSignal())); err != nil {
-			return named("ptrace(PTRACE_CONT)", err)
+		if err := resume(tid, status); err != nil {
+			return err
 		}
 	}
 }
@@ -152,12 +185,12 @@ func ptrace(request, pid int, address, data uintptr) error {
 	return nil
 }
 
-func waitFor(pid, options int) (unix.WaitStatus, error) {
+func waitFor(pid int) (int, unix.WaitStatus, error) {
 	for {
 		var status unix.WaitStatus
-		_, err := unix.Wait4(pid, &status, options|unix.WALL, nil)
+		tid, err := unix.Wait4(pid, &status, unix.WALL, nil)
 		if !errors.Is(err, unix.EINTR) {
-			return status, named("wait4", err)
+			return tid, status, named("wait4", err)
 		}
 	}
 }
