@@ -6,13 +6,9 @@ package main
 import (
 	"context"
 	"os"
-	"runtime"
 )
 
 func main() {
-	// Whoever traces a process that replaces itself (emulate victim) sees that only
-	// of the thread that it traces, the first one.
-	runtime.LockOSThread()
 	os.Exit(exitStatus(os.Stderr, run(context.Background(), environment{
 		args:   os.Args,
 		stdin:  os.Stdin,
