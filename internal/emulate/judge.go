@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -52,16 +54,21 @@ type judge struct {
 	facts   Attacker
 	victim  Victim   // unless each attempt starts its own
 	own     *ownPage // this process's own secret, and its mem file, opened early
-	stop    *os.File // what ends the victims that attempts start
 }
 
-func (j *judge) try(ctx context.Context, vector Vector) (Result, error) {
+func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 	proof, err := newProof()
 	if err != nil {
 		return Result{}, err
 	}
 	defer proof.close()
-	order, files, err := j.order(vector, proof)
+	// A victim of the attempt's own is of no more use after it, and all of them ask their memory all the time.
+	stop, stopper, err := os.Pipe()
+	if err != nil {
+		return Result{}, fmt.Errorf("pipe: %w", err)
+	}
+	defer func() { err = errors.Join(err, stopper.Close(), stop.Close()) }()
+	order, files, err := j.order(vector, proof, stop)
 	if err != nil {
 		return Result{}, err
 	}

@@ -13,8 +13,9 @@ import (
 	"slices"
 )
 
-// order says what the attempt is told, and which files it gets, from descriptor 3 on.
-func (j *judge) order(vector Vector, proof *proof) (Order, []*os.File, error) {
+// order says what the attempt is told, and which files it gets, from descriptor
+// 3 on; stop is what ends a victim that it starts.
+func (j *judge) order(vector Vector, proof *proof, stop *os.File) (Order, []*os.File, error) {
 	var nonce [4]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
 		return Order{}, nil, fmt.Errorf("making a nonce: %w", err)
@@ -23,7 +24,7 @@ func (j *judge) order(vector Vector, proof *proof) (Order, []*os.File, error) {
 		Vector: vector.Name, Victim: j.victim, Child: j.options.Child, Self: j.options.Self,
 		Nonce: binary.NativeEndian.Uint32(nonce[:]) | 1, Proof: 3, Stop: 4,
 	}
-	files := []*os.File{proof.file, j.stop}
+	files := []*os.File{proof.file, stop}
 	switch vector.Name {
 	case "mem-inherited":
 		switch {

@@ -50,7 +50,7 @@ func Run(ctx context.Context, options Options) (report *Report, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("pipe: %w", err)
 	}
-	j := &judge{options: options, facts: facts, stop: stop}
+	j := &judge{options: options, facts: facts}
 	var victim *exec.Cmd
 	defer func() {
 		err = errors.Join(err, stopper.Close(), stop.Close())
@@ -68,7 +68,7 @@ func Run(ctx context.Context, options Options) (report *Report, err error) {
 		j.victim = *options.Victim
 		report.Victim = options.Victim
 	default:
-		if victim, err = j.spawn(); err != nil {
+		if victim, err = j.spawn(stop); err != nil {
 			return nil, err
 		}
 		report.Victim = &j.victim
@@ -86,9 +86,9 @@ func Run(ctx context.Context, options Options) (report *Report, err error) {
 	return report, nil
 }
 
-// spawn starts a victim beside the attempts: a sibling of theirs, not a child.
-func (j *judge) spawn() (*exec.Cmd, error) {
-	command, announced, err := victimCommand(j.options.Self, j.stop)
+// spawn starts a victim beside the attempts: a sibling of theirs, not a child. It ends with stop.
+func (j *judge) spawn(stop *os.File) (*exec.Cmd, error) {
+	command, announced, err := victimCommand(j.options.Self, stop)
 	if err != nil {
 		return nil, err
 	}

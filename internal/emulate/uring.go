@@ -48,6 +48,7 @@ const (
 	ringGetEvents      = 1
 	ringOffsetEntries  = 0x10000000
 	ringFeatSingleMmap = 1
+	ringTries          = 100
 )
 
 func newRing() (_ *ring, err error) {
@@ -73,8 +74,21 @@ func newRing() (_ *ring, err error) {
 	return r, named("mmap", err)
 }
 
-// do submits one operation, waits for it and returns its result.
+// do submits one operation, waits for it and returns its result. One that was
+// cancelled is submitted again: nobody here cancels, but the kernel does so
+// where it cannot make the thread that is to do the work, which any signal to
+// the caller can bring about (io_uring/io-wq.c, create_worker_cont), and Go's
+// runtime sends its threads signals all the time.
 func (r *ring) do(s submission) (int, error) {
+	for again := 0; ; again++ {
+		n, err := r.once(s)
+		if again == ringTries || !errors.Is(err, unix.ECANCELED) {
+			return n, err
+		}
+	}
+}
+
+func (r *ring) once(s submission) (int, error) {
 	clear(r.entry)
 	*(*submission)(unsafe.Pointer(&r.entry[0])) = s //nolint:gosec // the kernel's own layout
 	*r.word(r.params.submit.array) = 0
