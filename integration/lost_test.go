@@ -64,6 +64,9 @@ func TestStateLost(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if os.Getenv("SHIMWARD_TEST_BPF") == "" { // each has pins of its own
+				t.Parallel()
+			}
 			n := startGuardedNode(t, node.Options{})
 			ctx := testContext(t)
 			c := mustDetach(t, n, node.Spec{ID: "loser", Runtime: node.Shimward, Annotations: enforceStrict()})
