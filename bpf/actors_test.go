@@ -29,6 +29,8 @@ func play(args []string) int {
 		return playGate("/proc/self/exe", args)
 	case "exec": // PATH PART…: as another executable
 		return fail(syscall.Exec(args[0], args, os.Environ()))
+	case "as": // UID PART…: as another effective user, which is still root to the kernel's own check
+		return playAs(args)
 	case "thread-exec": // PART…: of a thread that does not lead its group
 		failed := make(chan int)
 		for range 2 { // one of the two is not the main thread
@@ -136,6 +138,18 @@ func playFlood(input *bufio.Reader, args []string) int {
 	fmt.Println("flooded")
 	_, _ = input.ReadString('\n')
 	return playAttack("vm-read", args[1:])
+}
+
+func playAs(args []string) int {
+	uid, err := strconv.Atoi(args[0])
+	if err == nil {
+		err = syscall.Setresuid(-1, uid, -1)
+	}
+	if err != nil {
+		fmt.Println("as:", err)
+		return 2
+	}
+	return play(args[1:])
 }
 
 // playSelf writes its own memory through procfs: a page that it may not write otherwise.

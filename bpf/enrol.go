@@ -145,6 +145,9 @@ func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 	if plan.Enforces(n.tier) {
 		container.Enforce = 1
 	}
+	if err := container.setRules(plan.Rule); err != nil {
+		return container, err
+	}
 	var own unix.Stat_t
 	if err := unix.Stat("/proc/self/ns/mnt", &own); err != nil {
 		return container, fmt.Errorf("find out the runtime's mount namespace: %w", err)

@@ -10,7 +10,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// grant allows the plan's executables, as they are in rootfs at this moment.
+// grant notes the plan's executables, as they are in rootfs at this moment: those
+// that it allows, and those that its rules name.
 func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
 	scopes := make(map[string]uint32)
 	for _, path := range plan.Allow {
@@ -19,7 +20,8 @@ func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
 	for _, path := range plan.AllowPod {
 		scopes[path] |= uint32(kernelScopeSCOPE_POD)
 	}
-	if len(scopes) == 0 {
+	ruled := plan.RuleFiles()
+	if len(scopes)+len(ruled) == 0 {
 		return nil
 	}
 	grants, err := n.pinned(mapGrants)
@@ -46,8 +48,36 @@ func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
 			return fmt.Errorf("allow %s: %w", path, err)
 		}
 	}
+	for path, fits := range ruled {
+		if err := n.noteRuled(grants, id, root, path, fits); err != nil {
+			return fmt.Errorf("the rules' executable %s: %w", path, err)
+		}
+	}
 	return nil
 }
+
+// noteRuled notes which rules name an executable. A profile is for many images:
+// what is no executable in this one is nobody's here.
+func (n *Node) noteRuled(grants *ebpf.Map, id uint64, root int, path string, fits policy.Fits) error {
+	found, err := n.inspect(root, path)
+	if errors.Is(err, errNoExecutable) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	key := kernelExecutable{Cgroup: id, Inode: found.Inode, Device: found.Device, Purpose: uint64(kernelPurposePURPOSE_RULES)}
+	value := kernelGrant{CtimeSec: found.CtimeSec, CtimeNsec: found.CtimeNsec, Actors: uint32(fits.Actor), Targets: uint32(fits.Target)}
+	var former kernelGrant
+	if grants.Lookup(key, &former) == nil { // two names of one file
+		value.Actors |= former.Actors
+		value.Targets |= former.Targets
+	}
+	return grants.Put(key, value)
+}
+
+// errNoExecutable is what there is no executable file at a path is.
+var errNoExecutable = errors.New("the annotation, or the profile, names the executable itself by its absolute path in the container")
 
 // inspect asks the kernel for the inode of an executable. Its links are followed within the container's root.
 func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
@@ -56,8 +86,7 @@ func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if errors.Is(err, unix.ENOENT) {
-		return kernelLearnedFile{}, errors.New("there is no such file in the image: the annotation names the executable " +
-			"itself by its absolute path in the container")
+		return kernelLearnedFile{}, fmt.Errorf("there is no such file in the image: %w", errNoExecutable)
 	}
 	if err != nil {
 		return kernelLearnedFile{}, err
@@ -68,7 +97,7 @@ func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 		return kernelLearnedFile{}, err
 	}
 	if stat.Mode&unix.S_IFMT != unix.S_IFREG || stat.Mode&0o111 == 0 {
-		return kernelLearnedFile{}, errors.New("it is no executable file")
+		return kernelLearnedFile{}, fmt.Errorf("it is no executable file: %w", errNoExecutable)
 	}
 	found := kernelLearnedFile{Fd: uint32(fd)} //nolint:gosec // a descriptor is no more than an int32
 	return found, n.run(programLearnFile, &found)
@@ -80,7 +109,9 @@ func (n *Node) revoke(id uint64) error {
 	if err != nil {
 		return err
 	}
-	return deleteGrants(grants, func(key kernelExecutable) bool { return key.Cgroup == id && key.Lease == 0 })
+	return deleteGrants(grants, func(key kernelExecutable) bool {
+		return key.Cgroup == id && key.Purpose != uint64(kernelPurposePURPOSE_LEASE)
+	})
 }
 
 func deleteGrants(grants *ebpf.Map, which func(kernelExecutable) bool) error {

@@ -42,7 +42,9 @@ type kernelContainer struct {
 	Inbound      uint8
 	Enforce      uint8
 	Recon        uint8
-	Pad          [5]uint8
+	Asks         uint8
+	Rules        uint32
+	Rule         [16]kernelRule
 }
 
 type kernelDirection uint32
@@ -53,11 +55,11 @@ const (
 )
 
 type kernelExecutable struct {
-	_      structs.HostLayout
-	Cgroup uint64
-	Inode  uint64
-	Device uint64
-	Lease  uint64
+	_       structs.HostLayout
+	Cgroup  uint64
+	Inode   uint64
+	Device  uint64
+	Purpose uint64
 }
 
 type kernelFlow struct {
@@ -79,6 +81,8 @@ type kernelGrant struct {
 	CtimeNsec uint32
 	Scope     uint32
 	Until     uint64
+	Actors    uint32
+	Targets   uint32
 }
 
 type kernelGuard struct {
@@ -145,6 +149,14 @@ type kernelProcess struct {
 	Ancestors [6]kernelAncestor
 }
 
+type kernelPurpose uint32
+
+const (
+	kernelPurposePURPOSE_PLAN  kernelPurpose = 0
+	kernelPurposePURPOSE_LEASE kernelPurpose = 1
+	kernelPurposePURPOSE_RULES kernelPurpose = 2
+)
+
 type kernelRecord struct {
 	_         structs.HostLayout
 	Time      uint64
@@ -158,6 +170,8 @@ type kernelRecord struct {
 	Flags     uint8
 	Lease     uint8
 	Bond      uint8
+	Rule      uint32
+	Pad       uint32
 	Actor     kernelProcess
 	Target    kernelProcess
 }
@@ -186,6 +200,24 @@ const (
 	kernelRelationRELATION_HOST            kernelRelation = 6
 	kernelRelationRELATION_KERNEL          kernelRelation = 7
 	kernelRelationRELATION_END             kernelRelation = 8
+)
+
+type kernelRule struct {
+	_          structs.HostLayout
+	Vectors    uint32
+	Operations uint8
+	Relations  uint8
+	Action     uint8
+	Asks       uint8
+	Uids       uint32
+	Uid        [8]uint32
+}
+
+type kernelRuleAsks uint32
+
+const (
+	kernelRuleAsksRULE_ASKS_ACTOR  kernelRuleAsks = 1
+	kernelRuleAsksRULE_ASKS_TARGET kernelRuleAsks = 2
 )
 
 type kernelScope uint32
@@ -339,9 +371,11 @@ const (
 	kernelVarLsmCalled             = "lsm_called"
 	kernelVarNode                  = "node"
 	kernelVarOperationType         = "operation_type"
+	kernelVarPurposeType           = "purpose_type"
 	kernelVarRecordFlagType        = "record_flag_type"
 	kernelVarRecordType            = "record_type"
 	kernelVarRelationType          = "relation_type"
+	kernelVarRuleAsksType          = "rule_asks_type"
 	kernelVarScopeType             = "scope_type"
 	kernelVarSensorType            = "sensor_type"
 	kernelVarSymbolType            = "symbol_type"
@@ -439,9 +473,11 @@ type kernelVariableSpecs struct {
 	LsmCalled       *ebpf.VariableSpec `ebpf:"lsm_called"`
 	Node            *ebpf.VariableSpec `ebpf:"node"`
 	OperationType   *ebpf.VariableSpec `ebpf:"operation_type"`
+	PurposeType     *ebpf.VariableSpec `ebpf:"purpose_type"`
 	RecordFlagType  *ebpf.VariableSpec `ebpf:"record_flag_type"`
 	RecordType      *ebpf.VariableSpec `ebpf:"record_type"`
 	RelationType    *ebpf.VariableSpec `ebpf:"relation_type"`
+	RuleAsksType    *ebpf.VariableSpec `ebpf:"rule_asks_type"`
 	ScopeType       *ebpf.VariableSpec `ebpf:"scope_type"`
 	SensorType      *ebpf.VariableSpec `ebpf:"sensor_type"`
 	SymbolType      *ebpf.VariableSpec `ebpf:"symbol_type"`
@@ -505,9 +541,11 @@ type kernelVariables struct {
 	LsmCalled       *ebpf.Variable `ebpf:"lsm_called"`
 	Node            *ebpf.Variable `ebpf:"node"`
 	OperationType   *ebpf.Variable `ebpf:"operation_type"`
+	PurposeType     *ebpf.Variable `ebpf:"purpose_type"`
 	RecordFlagType  *ebpf.Variable `ebpf:"record_flag_type"`
 	RecordType      *ebpf.Variable `ebpf:"record_type"`
 	RelationType    *ebpf.Variable `ebpf:"relation_type"`
+	RuleAsksType    *ebpf.Variable `ebpf:"rule_asks_type"`
 	ScopeType       *ebpf.Variable `ebpf:"scope_type"`
 	SensorType      *ebpf.Variable `ebpf:"sensor_type"`
 	SymbolType      *ebpf.Variable `ebpf:"symbol_type"`

@@ -103,7 +103,7 @@ func scopeOf(pod bool) uint32 {
 }
 
 func (f Leased) key(cgroup uint64) kernelExecutable {
-	return kernelExecutable{Cgroup: cgroup, Inode: f.Inode, Device: f.Device, Lease: 1}
+	return kernelExecutable{Cgroup: cgroup, Inode: f.Inode, Device: f.Device, Purpose: uint64(kernelPurposePURPOSE_LEASE)}
 }
 
 // openRoot opens the root of a container's init, which lives as long as the container runs.

@@ -39,6 +39,7 @@ type Record struct {
 	Lease     bool // FlagAllowed is by a lease, not by the plan
 	Traced    bool // the actor traces the target
 	Newborn   bool // the target is the actor's child, and has not execed since
+	Rule      int  // which of the actor's plan's own rules decided, counted from 1; 0: none of them
 	Actor     Process
 	Target    Process
 }
@@ -91,6 +92,7 @@ func parseRecord(raw []byte) (*Record, error) {
 		Lease:     in.Lease != 0,
 		Traced:    in.Bond&uint8(kernelBondBOND_TRACED) != 0,
 		Newborn:   in.Bond&uint8(kernelBondBOND_NEWBORN) != 0,
+		Rule:      int(in.Rule),
 		Actor:     parseProcess(&in.Actor),
 		Target:    parseProcess(&in.Target),
 	}, nil

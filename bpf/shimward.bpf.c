@@ -31,6 +31,8 @@ EXPORT(enum, verdict);
 EXPORT(enum, sensor);
 EXPORT(enum, action);
 EXPORT(enum, scope);
+EXPORT(enum, purpose);
+EXPORT(enum, rule_asks);
 EXPORT(enum, symbol);
 EXPORT(enum, record_flag);
 EXPORT(enum, bond);

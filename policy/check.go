@@ -87,15 +87,15 @@ func checkWithoutLSM(choice WithoutLSM) error {
 	}
 }
 
-func (r rule) check() error {
-	if slices.Contains(r.actions, *r.action) {
+func (e entry) check() error {
+	if slices.Contains(e.actions, *e.action) {
 		return nil
 	}
-	words := make([]string, len(r.actions))
-	for i, action := range r.actions {
+	words := make([]string, len(e.actions))
+	for i, action := range e.actions {
 		words[i] = string(action)
 	}
-	return fmt.Errorf(`%s: write %s`, quote(string(*r.action)), either(words))
+	return fmt.Errorf(`%s: write %s`, quote(string(*e.action)), either(words))
 }
 
 // either lists words of which one is to be written.

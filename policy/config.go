@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -109,7 +110,10 @@ func knownKeys(key []string) string {
 		case "floor":
 			return "[[floor]] has namespaces, mode, profile and exceptions"
 		case "profiles":
-			return "[profiles.NAME] has extends, allow, allow_pod, refuse_risks, " + rules
+			if slices.Contains(key, "rule") {
+				return "[[profiles.NAME.rule]] has name, action, vectors, operations, relations, executables, uids and target_executables"
+			}
+			return "[profiles.NAME] has extends, allow, allow_pod, refuse_risks, [[profiles.NAME.rule]], " + rules
 		}
 	}
 	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [[floor]] and [profiles.NAME]"

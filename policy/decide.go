@@ -83,16 +83,24 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 	}
 }
 
-// Decide is what becomes of an access on a node of that tier. Outbound
-// (inbound false), the plan is the actor's; inbound, it is the target's.
-func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation access.Relation, inbound bool, tier access.Tier) Decision {
-	if p.Mode == ModeOff || p.nobodys(vector, relation, inbound) {
+// Deed is an access, as a plan judges it.
+type Deed struct {
+	Vector    access.Vector
+	Operation access.Operation
+	Relation  access.Relation
+	Inbound   bool // the plan is the target's; otherwise it is the actor's
+	Rule      int  // which of the plan's own rules fits first: see First
+}
+
+// Decide is what becomes of an access on a node of that tier.
+func (p *Plan) Decide(deed Deed, tier access.Tier) Decision {
+	if p.Mode == ModeOff || p.nobodys(deed) {
 		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
 	}
-	if int(relation) >= access.Relations {
-		relation = 0
+	if int(deed.Relation) >= access.Relations {
+		deed.Relation = 0
 	}
-	action, rule := p.rule(vector, relation, inbound)
+	action, rule := p.rule(deed)
 	decision := Decision{
 		Action:   action,
 		Rule:     p.Profile + "." + rule,
@@ -106,31 +114,34 @@ func (p *Plan) Decide(vector access.Vector, operation access.Operation, relation
 		if decision.Unenforced == "" {
 			decision.Verdict = access.VerdictRefused
 		}
-	case operation == access.OperationInspect:
+	case deed.Operation == access.OperationInspect:
 		decision.Severity = SeverityInfo
 	}
 	return decision
 }
 
 // nobodys says that an access is no business of anybody's, and makes no event.
-func (p *Plan) nobodys(vector access.Vector, relation access.Relation, inbound bool) bool {
-	if vector == access.VectorRecon {
-		return inbound || p.Rules.Recon == ReconOff
+func (p *Plan) nobodys(deed Deed) bool {
+	if deed.Vector == access.VectorRecon {
+		return deed.Inbound || p.Rules.Recon == ReconOff
 	}
 	// A process and its own memory: libunwind reads it with process_vm_readv all day long.
-	return !inbound && relation == access.RelationSelf && vector != access.VectorSelfMem
+	return !deed.Inbound && deed.Relation == access.RelationSelf && deed.Vector != access.VectorSelfMem
 }
 
 // rule is what the plan says of an access, and the name of the rule that says it:
-// the one about the target, but for what gets nothing of a memory's content.
-func (p *Plan) rule(vector access.Vector, relation access.Relation, inbound bool) (Action, string) {
+// its own that fits, or the one about the target, but for what gets nothing of a memory's content.
+func (p *Plan) rule(deed Deed) (Action, string) {
 	switch {
-	case vector == access.VectorRecon:
+	case !deed.Inbound && deed.Rule > 0 && deed.Rule <= len(p.Rule):
+		own := &p.Rule[deed.Rule-1]
+		return own.Action, own.Name
+	case deed.Vector == access.VectorRecon:
 		return p.Rules.Recon, "recon"
-	case inbound:
-		return p.InboundTable()[relation], "inbound"
+	case deed.Inbound:
+		return p.InboundTable()[deed.Relation], "inbound"
 	default:
-		return p.Table()[relation], ruleName(relation)
+		return p.Table()[deed.Relation], ruleName(deed.Relation)
 	}
 }
 

@@ -130,7 +130,7 @@ func TestDecide(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := planOf(t, test.in.profile, test.in.mode, test.in.without)
-			got := plan.Decide(test.in.vector, test.in.operation, test.in.relation, test.in.inbound, test.in.tier)
+			got := plan.Decide(Deed{Vector: test.in.vector, Operation: test.in.operation, Relation: test.in.relation, Inbound: test.in.inbound}, test.in.tier)
 			if got != test.want {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
@@ -152,7 +152,7 @@ func TestDecideAgreesWithTables(t *testing.T) {
 				if inbound {
 					want = plan.InboundTable()[relation]
 				}
-				got := plan.Decide(vector, access.OperationRead, relation, inbound, access.TierLSM)
+				got := plan.Decide(Deed{Vector: vector, Operation: access.OperationRead, Relation: relation, Inbound: inbound}, access.TierLSM)
 				if got.Action != want || (got.Verdict == access.VerdictRefused) != (want == ActionRefuse) {
 					t.Errorf("%s, %s, inbound %t: decides %+v, the table says %s", profile, relation, inbound, got, want)
 				}
@@ -164,7 +164,7 @@ func TestDecideAgreesWithTables(t *testing.T) {
 func TestTraceme(t *testing.T) {
 	decide := func(profile string) Decision {
 		return planOf(t, profile, ModeAudit, WithoutLSMKill).
-			Decide(access.VectorPtrace, access.OperationAttach, access.RelationChild, false, access.TierLSM).Traceme()
+			Decide(Deed{Vector: access.VectorPtrace, Operation: access.OperationAttach, Relation: access.RelationChild}, access.TierLSM).Traceme()
 	}
 	if got := decide(ProfileBaseline).Severity; got != SeverityInfo {
 		t.Errorf("observed: severity %s", got)

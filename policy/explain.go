@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/shimward/shimward/access"
@@ -16,7 +17,11 @@ type Question struct {
 	Inbound   bool             `json:"inbound"`   // the plan is the target's, and the actor is not guarded by it
 	Traceme   bool             `json:"traceme"`   // the target asked for it with PTRACE_TRACEME
 	Exception bool             `json:"exception"` // the actor runs an executable that the plan allows
-	Tier      access.Tier      `json:"tier"`
+	// What the plan's own rules ask about: executables by their paths in the container's root, unchanged; "" is another.
+	Executable       string      `json:"executable,omitempty"`
+	UID              uint32      `json:"uid"`
+	TargetExecutable string      `json:"target_executable,omitempty"`
+	Tier             access.Tier `json:"tier"`
 }
 
 // Explanation is a Question with the Plan's answer.
@@ -41,7 +46,11 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 		return Explanation{}, err
 	}
 	e := Explanation{Question: q, Mode: p.Mode, Policy: p.Digest}
-	decision := p.Decide(q.Vector, q.Operation, q.Relation, q.Inbound, q.Tier)
+	if !q.Inbound && q.Executable != "" && slices.Contains(p.exceptions(q.Relation), q.Executable) {
+		q.Exception = true
+	}
+	deed := p.deed(q)
+	decision := p.Decide(deed, q.Tier)
 	switch except, reaches := p.Except(q.Relation); {
 	case decision.Quiet:
 		e.because(p.quiet(q.Vector))
@@ -51,7 +60,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 		e.because(fmt.Sprintf("The rule %s says %q, but the executable is allowed: %s.", decision.Rule, decision.Action, listNames(p.exceptions(q.Relation))))
 		decision = except
 	default:
-		e.because(p.ruleSentence(q, decision))
+		e.because(p.ruleSentence(deed, decision))
 		if q.Traceme {
 			decision = decision.Traceme()
 			e.because("The target asked for it with PTRACE_TRACEME, as under a debugger: where the rule observes, that is info.")
@@ -91,14 +100,25 @@ func (p *Plan) quiet(vector access.Vector) string {
 	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
 }
 
-func (p *Plan) ruleSentence(q Question, d Decision) string {
+// deed is the access that is asked about, with the plan's own rule that fits it.
+func (p *Plan) deed(q Question) Deed {
+	files := p.RuleFiles()
+	deed := Deed{Vector: q.Vector, Operation: q.Operation, Relation: q.Relation, Inbound: q.Inbound}
+	deed.Rule = p.First(deed, Parties{UID: int(q.UID), Actor: files[q.Executable].Actor, Target: files[q.TargetExecutable].Target})
+	return deed
+}
+
+func (p *Plan) ruleSentence(deed Deed, d Decision) string {
 	who := "The target is "
-	if q.Inbound {
+	if deed.Inbound {
 		who = "The actor is "
 	}
-	who += inWords(q.Relation)
-	if q.Inbound && q.Relation == access.RelationHost {
+	who += inWords(deed.Relation)
+	if deed.Inbound && deed.Relation == access.RelationHost {
 		return who + ", and those are only ever observed: the runtime and the node's agents are among them."
+	}
+	if deed.Rule > 0 {
+		return fmt.Sprintf("%s: of the profile's own rules %s is the first that fits, which says %q.", who, d.Rule, d.Action)
 	}
 	return fmt.Sprintf("%s: the rule %s counts, which says %q.", who, d.Rule, d.Action)
 }

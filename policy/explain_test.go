@@ -66,7 +66,7 @@ func TestExplainIsDecide(t *testing.T) {
 						continue
 					}
 					asked++
-					d := plan.Decide(vector, Purpose(vector), relation, inbound, tier)
+					d := plan.Decide(Deed{Vector: vector, Operation: Purpose(vector), Relation: relation, Inbound: inbound}, tier)
 					stopped := e.Verdict != access.VerdictObserved
 					if e.Action != d.Action || e.Rule != d.Rule || e.Severity != d.Severity || stopped != (d.Verdict != access.VerdictObserved && vector.SeenIn(tier)) || len(e.Why) == 0 {
 						t.Errorf("%+v is decided as %+v and explained as %+v", q, d, e)

@@ -94,10 +94,13 @@ func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 		return "", err
 	}
 	asked := profile.each()
-	for i, rule := range least.each() {
-		if asked[i].weaker(rule) {
-			return rule.name, nil
+	for i, entry := range least.each() {
+		if asked[i].weaker(entry) {
+			return entry.name, nil
 		}
+	}
+	if name := weakerRule(profile.Rule, &least); name != "" {
+		return name, nil
 	}
 	if !subset(least.RefuseRisks, profile.RefuseRisks) {
 		return "refuse_risks", nil

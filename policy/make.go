@@ -31,6 +31,7 @@ func (c *Config) Plan(facts Facts) (*Plan, error) {
 		Mode:        mode,
 		Profile:     name,
 		Rules:       profile.Rules,
+		Rule:        profile.Rule,
 		WithoutLSM:  c.WithoutLSM,
 		Allow:       profile.Allow,
 		AllowPod:    profile.AllowPod,

@@ -71,6 +71,7 @@ type Plan struct {
 	Mode       Mode       `json:"mode"`
 	Profile    string     `json:"profile"`
 	Rules      Rules      `json:"rules"`
+	Rule       []Rule     `json:"rule,omitempty"` // what comes before Rules
 	WithoutLSM WithoutLSM `json:"without_lsm"`
 	Allow      []string   `json:"allow,omitempty"`     // absolute paths in the container's root; may access the same container
 	AllowPod   []string   `json:"allow_pod,omitempty"` // the same, for other containers of the pod

@@ -26,6 +26,7 @@ const (
 type Profile struct {
 	Extends string `toml:"extends"` // the profile that rules left out come from; its exceptions are kept
 	Rules
+	Rule     []Rule   `toml:"rule"`      // what comes before Rules, in this order, and before those of the profile that it extends
 	Allow    []string `toml:"allow"`     // as the annotation shimward.dev/allow
 	AllowPod []string `toml:"allow_pod"` // as the annotation shimward.dev/allow-pod
 	// RefuseRisks are the risks of a spec with which a container is not created under enforce.
@@ -63,21 +64,21 @@ func builtin(name string) (Profile, bool) {
 	}
 }
 
-// rule is one field of Rules, by the name that it has in a config.
-type rule struct {
+// entry is one field of Rules, by the name that it has in a config.
+type entry struct {
 	name    string
 	action  *Action
 	actions []Action // that it may have, weakest first
 }
 
-// weaker says that r's action is less than another's of the same name.
-func (r rule) weaker(than rule) bool {
-	return slices.Index(r.actions, *r.action) < slices.Index(r.actions, *than.action)
+// weaker says that e's action is less than another's of the same name.
+func (e entry) weaker(than entry) bool {
+	return slices.Index(e.actions, *e.action) < slices.Index(e.actions, *than.action)
 }
 
-func (r *Rules) each() []rule {
+func (r *Rules) each() []entry {
 	actions := []Action{ActionObserve, ActionRefuse}
-	return []rule{
+	return []entry{
 		{"self_mem_write", &r.SelfMemWrite, actions},
 		{"child", &r.Child, actions},
 		{"same_container", &r.SameContainer, actions},
@@ -122,11 +123,12 @@ func (c *Config) resolve(name string, depth int) (Profile, error) {
 		return Profile{}, err
 	}
 	inherited := parent.each()
-	for i, rule := range profile.each() {
-		if *rule.action == "" {
-			*rule.action = *inherited[i].action
+	for i, entry := range profile.each() {
+		if *entry.action == "" {
+			*entry.action = *inherited[i].action
 		}
 	}
+	profile.Rule = slices.Concat(profile.Rule, parent.Rule)
 	profile.Allow = union(parent.Allow, profile.Allow)
 	profile.AllowPod = union(parent.AllowPod, profile.AllowPod)
 	profile.RefuseRisks = union(parent.RefuseRisks, profile.RefuseRisks)
@@ -153,12 +155,12 @@ func (c *Config) checkProfile(name string) error {
 		return fmt.Errorf("write a name of at most %d lower-case letters, digits and hyphens", maxNameLength)
 	}
 	own := c.Profiles[name]
-	for _, rule := range own.each() {
-		if *rule.action == "" {
+	for _, entry := range own.each() {
+		if *entry.action == "" {
 			continue
 		}
-		if err := rule.check(); err != nil {
-			return fmt.Errorf("%s = %w", rule.name, err)
+		if err := entry.check(); err != nil {
+			return fmt.Errorf("%s = %w", entry.name, err)
 		}
 	}
 	for _, list := range []struct {
@@ -178,10 +180,13 @@ func (c *Config) checkProfile(name string) error {
 	if err != nil {
 		return fmt.Errorf("extends: %w", err)
 	}
-	for _, rule := range whole.each() {
-		if *rule.action == "" {
-			return fmt.Errorf(`%s is missing: write it, or extends = %q for what is left out`, rule.name, ProfileBaseline)
+	for _, entry := range whole.each() {
+		if *entry.action == "" {
+			return fmt.Errorf(`%s is missing: write it, or extends = %q for what is left out`, entry.name, ProfileBaseline)
 		}
+	}
+	if err := checkRules(whole.Rule, whole.Recon); err != nil {
+		return err
 	}
 	return checkExceptionCount(whole.Allow, whole.AllowPod)
 }

@@ -46,10 +46,13 @@ func (p *Plan) check() error {
 	if !label(p.Profile) {
 		return fmt.Errorf("profile = %s: is no profile's name", quote(p.Profile))
 	}
-	for _, rule := range p.Rules.each() {
-		if err := rule.check(); err != nil {
-			return fmt.Errorf("rules.%s = %w", rule.name, err)
+	for _, entry := range p.Rules.each() {
+		if err := entry.check(); err != nil {
+			return fmt.Errorf("rules.%s = %w", entry.name, err)
 		}
+	}
+	if err := checkRules(p.Rule, p.Rules.Recon); err != nil {
+		return err
 	}
 	if err := checkWithoutLSM(p.WithoutLSM); err != nil {
 		return fmt.Errorf("without_lsm = %w", err)
@@ -82,11 +85,12 @@ func (p *Plan) digest() string {
 		Mode        Mode       `json:"mode"`
 		Profile     string     `json:"profile"`
 		Rules       Rules      `json:"rules"`
+		Rule        []Rule     `json:"rule,omitempty"`
 		WithoutLSM  WithoutLSM `json:"without_lsm"`
 		Allow       []string   `json:"allow,omitempty"`
 		AllowPod    []string   `json:"allow_pod,omitempty"`
 		RefuseRisks []Risk     `json:"refuse_risks,omitempty"`
-	}{p.Mode, p.Profile, p.Rules, p.WithoutLSM, p.Allow, p.AllowPod, p.RefuseRisks}
+	}{p.Mode, p.Profile, p.Rules, p.Rule, p.WithoutLSM, p.Allow, p.AllowPod, p.RefuseRisks}
 	text, err := json.Marshal(decides)
 	if err != nil {
 		return "" // strings alone are in it; a Plan with no digest is refused by ParsePlan

@@ -41,6 +41,7 @@ type container struct {
 	ready           chan struct{} // closed once the following are set: nothing is decided before
 	kernel          kernel
 	allow, allowPod map[grant]bool
+	ruled           map[grant]policy.Fits
 
 	context context.Context    //nolint:containedctx // what the goroutines live under
 	cancel  context.CancelFunc // ends them
@@ -114,7 +115,8 @@ func (c *container) attach(initPID int) error {
 	}
 	c.members.self = self
 	c.kernel = opened
-	c.allow, c.allowPod = findGrants(c.rootfs, c.plan.Allow), findGrants(c.rootfs, c.plan.AllowPod)
+	c.allow, c.allowPod = findAllowed(c.rootfs, c.plan.Allow), findAllowed(c.rootfs, c.plan.AllowPod)
+	c.ruled = findRuled(c.rootfs, c.plan)
 	c.origins.created(initPID)
 	close(c.ready)
 	c.running.Go(func() { c.read(c.context, reader) })

@@ -30,7 +30,8 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	if call.Kernel {
 		relation = access.RelationKernel
 	}
-	decision := c.judge(call, actor, target, relation, inbound)
+	deed, parties := c.deed(call, actor, target, relation, inbound)
+	decision := c.judge(call, actor, target, deed, parties)
 	if decision.Quiet {
 		return seccomp.Answer{Continue: true}
 	}
@@ -40,7 +41,9 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	}
 	o := observationOf(call, decision, relation, inbound)
 	o.Access.Policy = c.plan.Digest
-	o.Access.Exception = c.voided(c.proc.exe(actor.pid), relation, decision)
+	if decision.Action == policy.ActionRefuse && !inbound {
+		o.Access.Exception = c.voided(c.proc.exe(actor.pid), c.proc.exe(target.pid), parties.UID, deed)
+	}
 	if !c.folder.More(o) {
 		c.observeCall(ctx, call, actor, target, o)
 	}
@@ -72,23 +75,32 @@ func observationOf(call seccomp.Call, decision policy.Decision, relation access.
 	}
 }
 
+// deed is a call as the plan judges it, and what the plan's own rules ask about.
+func (c *container) deed(call seccomp.Call, actor, target side, relation access.Relation, inbound bool) (policy.Deed, policy.Parties) {
+	deed := policy.Deed{Vector: call.Vector, Operation: call.Operation, Relation: relation, Inbound: inbound}
+	parties := c.parties(call, actor, target)
+	deed.Rule = c.plan.First(deed, parties)
+	return deed, parties
+}
+
 // judge is the plan's decision on a call, with those of the target's plan and
 // of the exceptions.
-func (c *container) judge(call seccomp.Call, actor, target side, relation access.Relation, inbound bool) policy.Decision {
+func (c *container) judge(call seccomp.Call, actor, target side, deed policy.Deed, parties policy.Parties) policy.Decision {
 	tier := c.kernel.Tier()
-	decision := c.plan.Decide(call.Vector, call.Operation, relation, inbound, tier)
-	if call.Request == "PTRACE_TRACEME" || relation == access.RelationChild && c.debugs(call) {
+	decision := c.plan.Decide(deed, tier)
+	if call.Request == "PTRACE_TRACEME" || deed.Relation == access.RelationChild && c.debugs(call) {
 		decision = decision.Traceme()
 	}
 	if call.Swappable && tier != access.TierLSM {
-		decision = c.strictest(call, decision)
+		decision = c.strictest(deed, parties, decision)
 	}
-	if decision.Verdict == access.VerdictRefused && !inbound {
-		decision = c.except(actor.pid, relation, decision)
+	if decision.Verdict == access.VerdictRefused && !deed.Inbound {
+		decision = c.except(actor.pid, deed.Relation, decision)
 	}
 	// The target's container has a say in who reaches in.
-	if !inbound && target.owner != nil && !target.own {
-		reaching := target.owner.plan.Decide(call.Vector, call.Operation, relation, true, tier)
+	if !deed.Inbound && target.owner != nil && !target.own {
+		deed.Inbound = true
+		reaching := target.owner.plan.Decide(deed, tier)
 		if reaching.Verdict > decision.Verdict {
 			decision = reaching
 		}
@@ -98,9 +110,11 @@ func (c *container) judge(call seccomp.Call, actor, target side, relation access
 
 // strictest is the decision on a call whose target can still be another one when
 // the kernel looks, and where no sensor in the kernel looks again.
-func (c *container) strictest(call seccomp.Call, decision policy.Decision) policy.Decision {
-	for relation := access.RelationChild; relation <= access.RelationHost; relation++ {
-		if d := c.plan.Decide(call.Vector, call.Operation, relation, false, c.kernel.Tier()); d.Verdict > decision.Verdict {
+func (c *container) strictest(deed policy.Deed, parties policy.Parties, decision policy.Decision) policy.Decision {
+	parties.TargetUnknown = true
+	for deed.Relation = access.RelationChild; deed.Relation <= access.RelationHost; deed.Relation++ {
+		deed.Rule = c.plan.First(deed, parties)
+		if d := c.plan.Decide(deed, c.kernel.Tier()); d.Verdict > decision.Verdict {
 			decision = d
 		}
 	}

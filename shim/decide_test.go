@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -248,7 +249,7 @@ func TestExcepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, paths := range map[string][]string{"by name": {"/gdb"}, "by link": {"/link"}, "upwards": {"/../../gdb"}} {
-		c.allow = findGrants(root, paths)
+		c.allow = findAllowed(root, paths)
 		if !c.excepted(100, access.RelationChild) {
 			t.Errorf("%s: not excepted", name)
 		}
@@ -256,7 +257,7 @@ func TestExcepted(t *testing.T) {
 			t.Errorf("%s: excepted what was not named", name)
 		}
 	}
-	if found := findGrants(root, []string{"/nothing", "/"}); len(found) != 0 {
+	if found := findAllowed(root, []string{"/nothing", "/"}); len(found) != 0 {
 		t.Errorf("granted %v", found)
 	}
 	tick(t, gdb)
@@ -307,5 +308,74 @@ func TestCountsEachAnswer(t *testing.T) {
 	}
 	if kernel.counts[access.VerdictRefused] != 5 {
 		t.Errorf("counted %v", kernel.counts)
+	}
+}
+
+// A rule of the plan's own asks for files as they are, and for a user.
+func TestOwnRules(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileStrict)
+	root := t.TempDir()
+	gdb := filepath.Join(root, "gdb")
+	if err := os.WriteFile(gdb, []byte("a"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range []int{100, 101} {
+		if err := os.Symlink(gdb, c.proc.path(pid, "exe")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user := func(uid string) {
+		t.Helper()
+		if err := os.WriteFile(c.proc.path(100, "status"), []byte("Uid:\t0\t"+uid+"\t0\t0\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.plan.Rule = []policy.Rule{
+		{Name: "by-target", Action: policy.ActionObserve, TargetExecutables: []string{"/gdb"}, UIDs: []uint32{8}},
+		{Name: "by-user", Action: policy.ActionObserve, UIDs: []uint32{7}, Executables: []string{"/gdb"}, Relations: []access.Relation{access.RelationChild, access.RelationSameContainer}},
+	}
+	c.ruled = findRuled(root, c.plan)
+	call := seccomp.Call{
+		Vector: access.VectorProcessVMReadv, Operation: access.OperationRead, Syscall: "process_vm_readv",
+		Actor: seccomp.Task{PID: 100, TID: 100}, Target: seccomp.Task{PID: 101, TID: 101},
+	}
+	ask := func(call seccomp.Call) (allowed bool, rule string) {
+		t.Helper()
+		actor, target := c.sideOf(100), c.sideOf(101)
+		deed, parties := c.deed(call, actor, target, c.relate(actor, target), false)
+		decision := c.judge(call, actor, target, deed, parties)
+		return decision.Verdict == access.VerdictObserved, decision.Rule
+	}
+	user("7")
+	if allowed, rule := ask(call); !allowed || rule != "strict.by-user" {
+		t.Errorf("all that it asks fits: %t by %s", allowed, rule)
+	}
+	user("8")
+	if allowed, rule := ask(call); !allowed || rule != "strict.by-target" {
+		t.Errorf("the target fits: %t by %s", allowed, rule)
+	}
+	swappable := call
+	swappable.Swappable = true
+	if allowed, rule := ask(swappable); allowed || rule == "strict.by-target" {
+		t.Errorf("the target may be another when the kernel looks: %t by %s", allowed, rule)
+	}
+	user("9")
+	if allowed, rule := ask(call); allowed || rule != "strict.child" {
+		t.Errorf("another user: %t by %s", allowed, rule)
+	}
+	user("7")
+	tick(t, gdb)
+	if err := os.WriteFile(gdb, []byte("b"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if allowed, rule := ask(call); allowed || rule != "strict.child" {
+		t.Errorf("edited: %t by %s", allowed, rule)
+	}
+	deed := policy.Deed{Vector: call.Vector, Operation: call.Operation, Relation: access.RelationChild}
+	if got := c.voided("/gdb", "", 7, deed); !strings.HasPrefix(got, "void: /gdb ") || !strings.Contains(got, "by-user") {
+		t.Errorf("edited: %q", got)
+	}
+	if got := c.voided("/gdb", "", 9, deed); got != "" {
+		t.Errorf("edited, and the rule is for another user: %q", got)
 	}
 }

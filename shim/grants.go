@@ -1,6 +1,8 @@
 package shim
 
 import (
+	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
 )
 
 // grant is an executable that the plan allows, as it was when the container was
@@ -30,17 +33,16 @@ func grantOf(info os.FileInfo) (grant, bool) {
 }
 
 // findGrants looks executables up in a container's root, following links within
-// it. One that is not there is not granted: the hook has said so already.
-func findGrants(rootfs string, paths []string) map[grant]bool {
+// it, and calls found with each. One that is not there is not granted: the hook has said so already.
+func findGrants(rootfs string, paths []string, found func(path string, file grant)) {
 	if len(paths) == 0 {
-		return nil
+		return
 	}
 	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil
+		return
 	}
 	defer unix.Close(root) //nolint:errcheck // opened for looking up
-	found := map[grant]bool{}
 	for _, path := range paths {
 		fd, err := unix.Openat2(root, path, &unix.OpenHow{
 			Flags:   unix.O_PATH | unix.O_CLOEXEC,
@@ -52,12 +54,62 @@ func findGrants(rootfs string, paths []string) map[grant]bool {
 		f := os.NewFile(uintptr(fd), path)
 		if info, err := f.Stat(); err == nil {
 			if g, ok := grantOf(info); ok {
-				found[g] = true
+				found(path, g)
 			}
 		}
 		f.Close() //nolint:errcheck,gosec // opened for looking at
 	}
-	return found
+}
+
+// findAllowed is the set of the executables of a list.
+func findAllowed(rootfs string, paths []string) map[grant]bool {
+	allowed := map[grant]bool{}
+	findGrants(rootfs, paths, func(_ string, file grant) { allowed[file] = true })
+	return allowed
+}
+
+// findRuled is what the executables that the plan's own rules name are to them.
+func findRuled(rootfs string, plan *policy.Plan) map[grant]policy.Fits {
+	ruled, files := map[grant]policy.Fits{}, plan.RuleFiles()
+	findGrants(rootfs, slices.Collect(maps.Keys(files)), func(path string, file grant) {
+		fits := ruled[file] // two names of one file
+		fits.Actor |= files[path].Actor
+		fits.Target |= files[path].Target
+		ruled[file] = fits
+	})
+	return ruled
+}
+
+// parties is what the plan's own rules ask about the two sides of a call.
+func (c *container) parties(call seccomp.Call, actor, target side) policy.Parties {
+	if len(c.plan.Rule) == 0 {
+		return policy.Parties{}
+	}
+	var p policy.Parties
+	// The thread's user: each has its own in the kernel.
+	status, err := c.proc.status(call.Actor.TID)
+	p.UID, p.ActorUnknown = status.uid, err != nil
+	if len(c.ruled) == 0 {
+		return p
+	}
+	fits, err := c.ruledAs(actor.pid)
+	p.Actor, p.ActorUnknown = fits.Actor, p.ActorUnknown || err != nil
+	fits, err = c.ruledAs(target.pid)
+	p.Target, p.TargetUnknown = fits.Target, err != nil
+	return p
+}
+
+// ruledAs is what a process's executable is to the plan's own rules.
+func (c *container) ruledAs(pid int) (policy.Fits, error) {
+	info, err := c.proc.exeID(pid)
+	if err != nil {
+		return policy.Fits{}, err
+	}
+	file, ok := grantOf(info)
+	if !ok {
+		return policy.Fits{}, nil
+	}
+	return c.ruled[file], nil
 }
 
 // excepted tells whether a process runs an executable that the plan allows at
@@ -114,21 +166,27 @@ func (c *container) whyLeased(exe string) string {
 	return ""
 }
 
-// voided says that an actor's executable has the path of one that the plan
-// allows there, and is not the file that was allowed: it was changed or
-// replaced, or another is mounted over it.
-func (c *container) voided(exe string, relation access.Relation, decision policy.Decision) string {
-	if decision.Action != policy.ActionRefuse || exe == "" {
-		return ""
-	}
+// voided says that the executable of an actor that is refused something has the path of
+// one that the plan lets do it, and is not the file that was there when the container was
+// made: it was changed or replaced, or another is mounted over it. The target's may be so, too.
+func (c *container) voided(exe, target string, uid int, deed policy.Deed) string {
+	const void = "void: %s is not the file that was there when the container was made, which %s"
 	allowed := c.plan.Allow
-	if relation == access.RelationSamePod {
+	if deed.Relation == access.RelationSamePod {
 		allowed = c.plan.AllowPod
-	} else if relation > access.RelationSamePod {
+	} else if deed.Relation > access.RelationSamePod {
+		allowed = nil
+	}
+	if exe != "" && slices.Contains(allowed, exe) {
+		return fmt.Sprintf(void, exe, "was allowed")
+	}
+	files := c.plan.RuleFiles()
+	named := c.plan.First(deed, policy.Parties{UID: uid, Actor: files[exe].Actor, Target: files[target].Target})
+	if named == 0 || named == deed.Rule || c.plan.Rule[named-1].Action != policy.ActionObserve {
 		return ""
 	}
-	if !slices.Contains(allowed, exe) {
-		return ""
+	if files[exe].Actor.Has(named - 1) {
+		return fmt.Sprintf(void, exe, "the rule "+c.plan.Rule[named-1].Name+" is for")
 	}
-	return "void: " + exe + " is not the file that was allowed when the container was made"
+	return fmt.Sprintf(void, target, "the rule "+c.plan.Rule[named-1].Name+" is for")
 }

@@ -89,8 +89,8 @@ func (c *container) observeRecord(ctx context.Context, r *bpf.Record) {
 	if r.Flags&bpf.FlagKillFailed != 0 {
 		c.notice(event.SeverityCritical, "the kernel could not kill a process that a rule refuses an access to memory: see the access's event")
 	}
-	if !inbound {
-		o.Access.Exception = c.voided(actor.Exe, r.Relation, decision)
+	if decision.Action == policy.ActionRefuse && !inbound {
+		o.Access.Exception = c.voided(actor.Exe, target.Exe, actor.UID, deedOf(r, false))
 	}
 	p := pending{observation: o}
 	if actorOwn {
@@ -109,10 +109,10 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 	if r.Flags&bpf.FlagInboundRule != 0 && !inbound {
 		// It is the other container's rule that refuses.
 		if other, ok := c.members.byID(r.Target.Cgroup); ok {
-			return other.plan.Decide(r.Vector, r.Operation, r.Relation, true, c.kernel.Tier())
+			return other.plan.Decide(deedOf(r, true), c.kernel.Tier())
 		}
 	}
-	decision := plan.Decide(r.Vector, r.Operation, r.Relation, inbound || r.Flags&bpf.FlagInboundRule != 0, c.kernel.Tier())
+	decision := plan.Decide(deedOf(r, inbound || r.Flags&bpf.FlagInboundRule != 0), c.kernel.Tier())
 	if r.Lease {
 		if leased, ok := plan.Lease(r.Relation, c.whyLeased(r.Actor.Exe)); ok {
 			return leased
@@ -129,6 +129,10 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 		decision = decision.Traceme()
 	}
 	return decision
+}
+
+func deedOf(r *bpf.Record, inbound bool) policy.Deed {
+	return policy.Deed{Vector: r.Vector, Operation: r.Operation, Relation: r.Relation, Inbound: inbound, Rule: r.Rule}
 }
 
 // enrich adds what proc knows to what the kernel captured, and tells whether the process is this container's.

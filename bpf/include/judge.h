@@ -4,35 +4,9 @@
 #ifndef SHIMWARD_JUDGE_H
 #define SHIMWARD_JUDGE_H
 
-#include "task.h"
+#include "rules.h"
 
 #define SUPPRESS_NS (50 * 1000 * 1000ULL)
-
-/* An access, as a sensor found it and as it is judged. Tasks and guards are plain
- * addresses; they and cgroups are 0 where unknown.
- */
-struct deed {
-	u64 actor;
-	u64 target;
-	u64 actor_cgroup;
-	u64 target_cgroup;
-	u64 actor_guard;
-	u64 target_guard;
-	u32 call;
-	u32 request;
-	u8 vector;
-	u8 operation;
-	u8 relation;
-	u8 verdict;
-	u8 sensor;
-	u8 flags;
-	u8 lease;
-};
-
-static __always_inline struct container *container_of_id(u64 id)
-{
-	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
-}
 
 static __always_inline u8 relate(struct deed *deed, struct container *mine,
 				 struct container *theirs)
@@ -51,11 +25,10 @@ static __always_inline u8 relate(struct deed *deed, struct container *mine,
 	return RELATION_HOST;
 }
 
-/* Tells whether a grant is for a file as it is, and still holds. */
-static __always_inline bool holds(struct grant *grant, u32 scope, s64 sec, u32 nsec)
+/* Tells whether a grant reaches as far, and still holds. */
+static __always_inline bool holds(struct grant *grant, u32 scope)
 {
-	if (!grant || !(grant->scope & scope) || sec != grant->ctime_sec ||
-	    nsec != grant->ctime_nsec)
+	if (!grant || !(grant->scope & scope))
 		return false;
 	return !grant->until || bpf_ktime_get_boot_ns() < grant->until;
 }
@@ -65,33 +38,29 @@ static __always_inline bool holds(struct grant *grant, u32 scope, s64 sec, u32 n
  */
 static __noinline bool granted(struct deed *deed)
 {
-	struct task_struct *task = (struct task_struct *)deed->actor;
-	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
-	struct executable key = {.cgroup = deed->actor_cgroup};
-	u32 nsec = 0, scope = SCOPE_CONTAINER;
-	s64 sec = 0;
+	u32 scope = SCOPE_CONTAINER;
 
 	if (deed->relation == RELATION_SAME_POD)
 		scope = SCOPE_POD;
 	else if (deed->relation > RELATION_SAME_POD)
 		return false;
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	change_time(inode, &sec, &nsec);
-	if (holds(bpf_map_lookup_elem(&grants, &key), scope, sec, nsec))
+	if (holds(grant_of(deed->actor, deed->actor_cgroup, PURPOSE_PLAN), scope))
 		return true;
-	key.lease = 1;
-	if (!holds(bpf_map_lookup_elem(&grants, &key), scope, sec, nsec))
+	if (!holds(grant_of(deed->actor, deed->actor_cgroup, PURPOSE_LEASE), scope))
 		return false;
 	deed->lease = 1;
 	return true;
 }
 
-/* Returns what a container's plan says of what it does: by the target, but for what
- * gets nothing of a memory's content.
+/* Returns what a container's plan says of what it does: its first rule that fits, or by
+ * the target, but for what gets nothing of a memory's content.
  */
 static __always_inline u8 rule_for(struct container *mine, struct deed *deed)
 {
+	u8 action = mine->rules ? first_rule(deed) : 0;
+
+	if (action)
+		return action;
 	return deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7];
 }
 
@@ -269,6 +238,7 @@ __noinline int report(struct deed *deed, bool repeated)
 	record->flags = deed->flags;
 	record->lease = deed->lease;
 	record->bond = bond_of(deed);
+	record->rule = deed->rule;
 	describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
 	describe(&record->target, deed->target, deed->target_cgroup, deed->target_guard);
 	bpf_ringbuf_submit(record, 0);

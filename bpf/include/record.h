@@ -13,6 +13,8 @@
 #define KEY_LEN	  64
 #define FLOWS	  32
 #define SYMBOLS	  9
+#define RULES	  16
+#define RULE_UIDS 8
 
 enum record_flag {
 	FLAG_INBOUND = 1 << 0,	    /* the actor is unguarded, the target is guarded */
@@ -66,8 +68,27 @@ struct record {
 	u8 flags;
 	u8 lease; /* FLAG_ALLOWED is for a time, not for the container's life */
 	u8 bond;  /* enum bond */
+	u32 rule; /* of the actor's plan's own, counted from 1; 0: none */
+	u32 pad;
 	struct process actor;
 	struct process target;
+};
+
+/* What a rule asks besides its sets. */
+enum rule_asks {
+	RULE_ASKS_ACTOR = 1 << 0,  /* for the actor's executable */
+	RULE_ASKS_TARGET = 1 << 1, /* for the target's */
+};
+
+/* A rule of a plan's own. A set has the bits of what fits. */
+struct rule {
+	u32 vectors;
+	u8 operations;
+	u8 relations;
+	u8 action; /* enum action; 0: there is no such rule */
+	u8 asks;   /* enum rule_asks */
+	u32 uids;  /* how many of uid are to be looked at; 0: any user fits */
+	u32 uid[RULE_UIDS];
 };
 
 /* A container as its plan has it. User space writes it. */
@@ -79,7 +100,9 @@ struct container {
 	u8 inbound;    /* enum action */
 	u8 enforce;    /* 0: what a rule refuses is observed */
 	u8 recon;      /* enum action, of VECTOR_RECON at whomever; 0: no business of ours */
-	u8 pad[5];
+	u8 asks;       /* enum rule_asks, of any of its rules */
+	u32 rules;     /* how many of rule there are */
+	struct rule rule[RULES]; /* in their order; they come before the table */
 };
 
 /* A container as it goes. The programs write it. */
@@ -91,12 +114,19 @@ struct state {
 	u32 mnt_ns;  /* of init at that moment */
 };
 
-/* An executable that may do what a rule refuses. */
+/* What an executable is known for. */
+enum purpose {
+	PURPOSE_PLAN,  /* the plan grants it what a rule refuses */
+	PURPOSE_LEASE, /* the same for a time, beside what the plan grants */
+	PURPOSE_RULES, /* rules name it */
+};
+
+/* An executable that a container's plan, or a lease, names. */
 struct executable {
 	u64 cgroup;
 	u64 inode;
 	u64 device;
-	u64 lease; /* 1: granted for a time, beside what the plan grants */
+	u64 purpose;
 };
 
 enum scope {
@@ -108,7 +138,9 @@ struct grant {
 	s64 ctime_sec; /* the inode's change time when it was granted */
 	u32 ctime_nsec;
 	u32 scope;
-	u64 until; /* ns since boot; 0: as long as the container lives */
+	u64 until;   /* ns since boot; 0: as long as the container lives */
+	u32 actors;  /* the rules that name it as the actor's, a bit each */
+	u32 targets; /* the rules that name it as the target's */
 };
 
 /* A task's guard, in its local storage. */

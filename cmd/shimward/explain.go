@@ -20,16 +20,17 @@ import (
 )
 
 const explainAbout = `Says what becomes of an access, and which rule decides it, with the code that
-decides it. VECTOR and RELATION are those of an event: proc_mem, self_mem,
-process_vm_readv, process_vm_writev, ptrace, pidfd_getfd, process_madvise or
-kcmp; self, child, same-container, same-pod, other-container or host, which is
-what the target is to the actor (with --inbound, what the actor is to the target).
+decides it. VECTOR and RELATION are those of an event, such as proc_mem, ptrace or
+process_vm_readv; and self, child, same-container, same-pod, other-container, host
+or kernel, which is what the target is to the actor (with --inbound, what the actor
+is to the target).
 
 It asks the plan of a container that runs (--container), or the one that this
 node's config makes of a namespace and annotations.
 
   shimward explain --container web proc_mem other-container
   shimward explain --namespace prod --annotation shimward.dev/profile=strict ptrace child
+  shimward explain --container web --exe /usr/bin/gdb --uid 0 ptrace same-container
 
 Exit status: 0; 2: an error.`
 
@@ -49,6 +50,9 @@ func explainCommand(env environment) *cli.Command {
 			&cli.BoolFlag{Name: "inbound", Usage: "the container is the target's, and the actor comes from outside of it"},
 			&cli.BoolFlag{Name: "traceme", Usage: "the target asked for it with PTRACE_TRACEME"},
 			&cli.BoolFlag{Name: "allowed", Usage: "the actor runs an executable that the container allows"},
+			&cli.StringFlag{Name: "exe", Usage: "the actor's executable is the `PATH` in the container's root, as it was when the container was made"},
+			&cli.Uint32Flag{Name: "uid", Usage: "the actor's effective `UID`, as the node numbers it"},
+			&cli.StringFlag{Name: "target-exe", Usage: "the target's executable is the `PATH`, likewise"},
 			&cli.BoolFlag{Name: "json", Usage: "write one JSON object"},
 		},
 		Action: func(_ context.Context, command *cli.Command) error { return runExplain(env, command) },
@@ -88,6 +92,7 @@ func runExplain(env environment, command *cli.Command) error {
 func explainQuestion(command *cli.Command) (policy.Question, error) {
 	question := policy.Question{
 		Inbound: command.Bool("inbound"), Traceme: command.Bool("traceme"), Exception: command.Bool("allowed"),
+		Executable: command.String("exe"), UID: command.Uint32("uid"), TargetExecutable: command.String("target-exe"),
 	}
 	if command.Args().Len() != 2 {
 		return question, fmt.Errorf("explain takes a VECTOR and a RELATION, such as proc_mem other-container (see \"%s --help\")", command.FullName())

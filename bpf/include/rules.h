@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/* An access, and whether a rule of the actor's plan's own fits it. */
+#ifndef SHIMWARD_RULES_H
+#define SHIMWARD_RULES_H
+
+#include "task.h"
+
+/* An access, as a sensor found it and as it is judged. Tasks and guards are plain
+ * addresses; they and cgroups are 0 where unknown.
+ */
+struct deed {
+	u64 actor;
+	u64 target;
+	u64 actor_cgroup;
+	u64 target_cgroup;
+	u64 actor_guard;
+	u64 target_guard;
+	u32 call;
+	u32 request;
+	u8 vector;
+	u8 operation;
+	u8 relation;
+	u8 verdict;
+	u8 sensor;
+	u8 flags;
+	u8 lease;
+	u8 rule; /* of the actor's plan's own, counted from 1; 0: none fits */
+};
+
+static __always_inline struct container *container_of_id(u64 id)
+{
+	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
+}
+
+/* Returns what is known of the executable that a task runs, as the file is now; NULL: nothing. */
+static __always_inline struct grant *grant_of(u64 address, u64 cgroup, u64 purpose)
+{
+	struct task_struct *task = (struct task_struct *)address;
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
+	struct executable key = {.cgroup = cgroup, .purpose = purpose};
+	struct grant *grant;
+	u32 nsec = 0;
+	s64 sec = 0;
+
+	key.inode = BPF_CORE_READ(inode, i_ino);
+	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	grant = bpf_map_lookup_elem(&grants, &key);
+	if (!grant)
+		return NULL;
+	change_time(inode, &sec, &nsec);
+	return sec == grant->ctime_sec && nsec == grant->ctime_nsec ? grant : NULL;
+}
+
+/* The parties' executables by the rules that name them, and the actor's user. */
+struct parties {
+	u32 actors;
+	u32 targets;
+	u32 uid;
+};
+
+/* Tells whether a rule fits. It is verified once, not for each rule that there may be. */
+__noinline int rule_fits(struct deed *deed, struct parties *parties, u32 index)
+{
+	struct container *mine;
+	struct rule *rule;
+
+	if (!deed || !parties || index >= RULES)
+		return 0;
+	mine = container_of_id(deed->actor_cgroup);
+	if (!mine)
+		return 0;
+	rule = &mine->rule[index];
+	if (!(rule->vectors & 1u << (deed->vector & 31)) ||
+	    !(rule->operations & 1u << (deed->operation & 7)) ||
+	    !(rule->relations & 1u << (deed->relation & 7)))
+		return 0;
+	if (rule->asks & RULE_ASKS_ACTOR && !(parties->actors & 1u << index))
+		return 0;
+	if (rule->asks & RULE_ASKS_TARGET && !(parties->targets & 1u << index))
+		return 0;
+	if (!rule->uids)
+		return rule->action;
+	for (u32 i = 0; i < RULE_UIDS && i < rule->uids; i++)
+		if (rule->uid[i] == parties->uid)
+			return rule->action;
+	return 0;
+}
+
+/* Returns the action of the first rule that fits, and notes which it is; 0: none. */
+__noinline int first_rule(struct deed *deed)
+{
+	struct parties parties = {};
+	struct task_struct *actor;
+	struct container *mine;
+	struct grant *grant;
+	u32 rules;
+
+	if (!deed)
+		return 0;
+	mine = container_of_id(deed->actor_cgroup);
+	if (!mine)
+		return 0;
+	rules = mine->rules;
+	if (mine->asks & RULE_ASKS_ACTOR) {
+		grant = grant_of(deed->actor, deed->actor_cgroup, PURPOSE_RULES);
+		parties.actors = grant ? grant->actors : 0;
+	}
+	if (mine->asks & RULE_ASKS_TARGET) {
+		grant = grant_of(deed->target, deed->actor_cgroup, PURPOSE_RULES);
+		parties.targets = grant ? grant->targets : 0;
+	}
+	actor = (struct task_struct *)deed->actor;
+	parties.uid = BPF_CORE_READ(actor, cred, euid.val);
+	for (u32 i = 0; i < RULES && i < rules; i++) {
+		int action = rule_fits(deed, &parties, i);
+
+		if (action) {
+			deed->rule = i + 1;
+			return action;
+		}
+	}
+	return 0;
+}
+
+#endif

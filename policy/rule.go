@@ -1,0 +1,228 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/shimward/shimward/access"
+)
+
+// The bounds of a profile's own rules. The programs in the kernel have room for as many.
+const (
+	MaxRules           = 16 // of a container, with those of the profiles that its own extends
+	MaxRuleUIDs        = 8  // of one
+	maxRuleExecutables = 32 // of one, of each kind
+)
+
+// Rule is a rule of a profile's own, [[profiles.NAME.rule]]: what it says of an
+// access that it fits comes before the table, which goes by relation alone. A
+// condition that is left out fits everything. It is about what the profile's
+// containers do, not about who reaches into them, and never about a process's ordinary
+// use of its own memory.
+type Rule struct {
+	Name       string             `json:"name" toml:"name"`
+	Action     Action             `json:"action" toml:"action"`
+	Vectors    []access.Vector    `json:"vectors,omitempty" toml:"vectors"`
+	Operations []access.Operation `json:"operations,omitempty" toml:"operations"`
+	Relations  []access.Relation  `json:"relations,omitempty" toml:"relations"`
+	// Executables are the actor's, by absolute path in the container's root. As with exceptions, each stands for the
+	// file that is there when the container is made; one that is not there is nobody's.
+	Executables []string `json:"executables,omitempty" toml:"executables"`
+	// UIDs are the actor's effective user, as the node numbers it and events show it.
+	UIDs []uint32 `json:"uids,omitempty" toml:"uids"`
+	// TargetExecutables are the target's, likewise in the container's own root.
+	TargetExecutables []string `json:"target_executables,omitempty" toml:"target_executables"`
+}
+
+// RuleSet is a set of a plan's rules, by their index.
+type RuleSet uint16
+
+// Has says that rule i is in it.
+func (s RuleSet) Has(i int) bool { return s&(1<<i) != 0 }
+
+// Fits is what an executable is to a plan's rules: the rules that name it as the actor's, and as the target's.
+type Fits struct{ Actor, Target RuleSet }
+
+// Parties is what a rule can ask about the two sides of an access.
+type Parties struct {
+	UID           int     // the actor's
+	Actor, Target RuleSet // the rules that name the executable of each
+	// ActorUnknown and TargetUnknown say that a side cannot be told, or may be another one in
+	// a moment: no rule then lets anything through on its account, and each that refuses fits it.
+	ActorUnknown, TargetUnknown bool
+}
+
+// RuleFiles are the executables that the plan's rules name.
+func (p *Plan) RuleFiles() map[string]Fits {
+	files := map[string]Fits{}
+	for i := range p.Rule {
+		for _, path := range p.Rule[i].Executables {
+			fits := files[path]
+			fits.Actor |= 1 << i
+			files[path] = fits
+		}
+		for _, path := range p.Rule[i].TargetExecutables {
+			fits := files[path]
+			fits.Target |= 1 << i
+			files[path] = fits
+		}
+	}
+	return files
+}
+
+// First is the number of the first of the plan's own rules that fits an access, counted from 1; 0 if none does.
+func (p *Plan) First(deed Deed, parties Parties) int {
+	if deed.Inbound {
+		return 0
+	}
+	for i := range p.Rule {
+		if p.Rule[i].fits(deed, i, parties) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func (r *Rule) fits(deed Deed, index int, parties Parties) bool {
+	if !anyOr(r.Vectors, deed.Vector) || !anyOr(r.Operations, deed.Operation) || !anyOr(r.Where(), deed.Relation) {
+		return false
+	}
+	refuses := r.Action == ActionRefuse
+	if len(r.Executables) > 0 && !orElse(parties.ActorUnknown, refuses, parties.Actor.Has(index)) {
+		return false
+	}
+	if len(r.TargetExecutables) > 0 && !orElse(parties.TargetUnknown, refuses, parties.Target.Has(index)) {
+		return false
+	}
+	isUID := func(uid uint32) bool { return int(uid) == parties.UID }
+	return len(r.UIDs) == 0 || orElse(parties.ActorUnknown, refuses, slices.ContainsFunc(r.UIDs, isUID))
+}
+
+// Where is the relations that the rule is for, none for all: the executable of a
+// target outside of the container is no file of the container's root.
+func (r *Rule) Where() []access.Relation {
+	if len(r.Relations) == 0 && len(r.TargetExecutables) > 0 {
+		return insiders
+	}
+	return r.Relations
+}
+
+// orElse is a where unknown, or else b.
+func orElse(unknown, a, b bool) bool {
+	if unknown {
+		return a
+	}
+	return b
+}
+
+// anyOr says that one is in a condition, or that there is no condition.
+func anyOr[T comparable](condition []T, one T) bool {
+	return len(condition) == 0 || slices.Contains(condition, one)
+}
+
+var insiders = []access.Relation{access.RelationSelf, access.RelationChild, access.RelationSameContainer}
+
+// checkRules is about a container's rules, in their order.
+func checkRules(rules []Rule, recon Action) error {
+	if len(rules) > MaxRules {
+		return fmt.Errorf("rule: there are %d, with those of the profiles that it extends: keep at most %d", len(rules), MaxRules)
+	}
+	seen := map[string]bool{}
+	for i := range rules {
+		rule := &rules[i]
+		if err := rule.checkName(); err != nil {
+			return fmt.Errorf("rule number %d: name = %w", i+1, err)
+		}
+		if seen[rule.Name] {
+			return fmt.Errorf("rule %s: there are two of that name, with those of the profiles that it extends: an event names the one that decided", quote(rule.Name))
+		}
+		seen[rule.Name] = true
+		if err := rule.check(recon); err != nil {
+			return fmt.Errorf("rule %s: %w", quote(rule.Name), err)
+		}
+	}
+	return nil
+}
+
+// checkName keeps a rule from being mistaken for a line of the table.
+func (r *Rule) checkName() error {
+	if !label(r.Name) {
+		return fmt.Errorf("%s: write a name of at most %d lower-case letters, digits and hyphens", quote(r.Name), maxNameLength)
+	}
+	for _, entry := range (&Rules{}).each() {
+		if entry.name == r.Name {
+			return fmt.Errorf("%s: is what the profile says of a relation, choose another name", quote(r.Name))
+		}
+	}
+	if r.Name == KeyAllow || r.Name == "lease" {
+		return fmt.Errorf("%s: is how an event names an exception, choose another name", quote(r.Name))
+	}
+	return nil
+}
+
+func (r *Rule) check(recon Action) error {
+	if err := (entry{"action", &r.Action, []Action{ActionObserve, ActionRefuse}}).check(); err != nil {
+		return fmt.Errorf("action = %w", err)
+	}
+	if len(r.Vectors)+len(r.Operations)+len(r.Relations)+len(r.Executables)+len(r.UIDs)+len(r.TargetExecutables) == 0 {
+		return errors.New("has no condition: write at least one of vectors, operations, relations, executables, uids, target_executables")
+	}
+	if recon == ReconOff && slices.Contains(r.Vectors, access.VectorRecon) {
+		return fmt.Errorf("vectors has %q, which the profile does not look at: write recon = %q or %q in the profile", access.VectorRecon, ReconAudit, ActionRefuse)
+	}
+	if slices.Contains(r.Relations, access.RelationSelf) && len(r.Vectors) > 0 && !slices.Contains(r.Vectors, access.VectorSelfMem) {
+		return fmt.Errorf("relations has %q, of which vectors leaves nothing: a process's own memory is looked at where it is written through %s alone", access.RelationSelf, access.VectorSelfMem)
+	}
+	if len(r.UIDs) > MaxRuleUIDs {
+		return fmt.Errorf("uids has %d: keep at most %d", len(r.UIDs), MaxRuleUIDs)
+	}
+	for _, list := range []struct {
+		key   string
+		paths []string
+	}{{"executables", r.Executables}, {"target_executables", r.TargetExecutables}} {
+		if len(list.paths) > maxRuleExecutables {
+			return fmt.Errorf("%s names %d: keep at most %d", list.key, len(list.paths), maxRuleExecutables)
+		}
+		for _, path := range list.paths {
+			if err := CheckException(path); err != nil {
+				return fmt.Errorf("%s: %w", list.key, err)
+			}
+		}
+	}
+	if len(r.TargetExecutables) > 0 && !subset(r.Relations, insiders) {
+		return fmt.Errorf("target_executables are files of the container's own root: of relations, write %q, %q and %q alone",
+			access.RelationSelf, access.RelationChild, access.RelationSameContainer)
+	}
+	return nil
+}
+
+// weakerRule names what makes rules weaker than those of least: one of least's that refuses
+// is missing or comes later, or one lets something through that may be refused without it.
+func weakerRule(rules []Rule, least *Profile) string {
+	next := 0 // of least's own rules, in their order
+	for i := range rules {
+		at := slices.IndexFunc(least.Rule[next:], func(one Rule) bool { return reflect.DeepEqual(one, rules[i]) })
+		if at < 0 {
+			if rules[i].Action == ActionObserve {
+				return rules[i].Name
+			}
+			continue
+		}
+		if name := firstRefusing(least.Rule[next : next+at]); name != "" {
+			return name
+		}
+		next += at + 1
+	}
+	return firstRefusing(least.Rule[next:])
+}
+
+func firstRefusing(rules []Rule) string {
+	for i := range rules {
+		if rules[i].Action == ActionRefuse {
+			return rules[i].Name
+		}
+	}
+	return ""
+}
