@@ -99,6 +99,24 @@ func TestGuardOutlivesTheContainer(t *testing.T) {
 	}
 }
 
+// What an orphan's released container let pass is not for others to suffer: its victim's rule holds, and is told of.
+func TestOrphanReachesIn(t *testing.T) {
+	node := newNode(t)
+	strict := newContainer(t, node, plan("strict", policy.ModeEnforce, allRefused()))
+	victim := meet(strict.run("victim"))
+	c := newContainer(t, node, plan("lenient", policy.ModeAudit, allObserved()))
+	p := c.run("escape", testenv.Cgroup2(t), "flood", "0", victim.pid, victim.address)
+	p.expect("flooded")
+	if err := Release(node.paths, "lenient"); err != nil {
+		t.Fatal(err)
+	}
+	p.say("once more")
+	if said, status := p.end(); said == secret || status.ExitStatus() == 0 {
+		t.Errorf("an orphan got the secret: %v, %q", status, said)
+	}
+	strict.expect(want{verdict: node.stopVerdict(), relation: access.RelationOtherContainer, flags: FlagInbound | FlagInboundRule})
+}
+
 func TestAllow(t *testing.T) {
 	node := newNode(t)
 	root := t.TempDir()
@@ -131,6 +149,11 @@ func TestAllow(t *testing.T) {
 
 	p.AllowPod = []string{"/tool"}
 	if err := node.Update(p, root); err != nil {
+		t.Fatal(err)
+	}
+	c.stopped(c.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // theirs refuses what comes in
+	other.Rules.Inbound = policy.ActionObserve
+	if err := node.Update(other, root); err != nil {
 		t.Fatal(err)
 	}
 	gotIt(t, c.join("exec", tool, "vm-read", theirs.pid, theirs.address))

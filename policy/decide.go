@@ -187,6 +187,12 @@ func (p *Plan) Lease(relation access.Relation, why string) (Decision, bool) {
 	}
 }
 
+// Orphan is the decision on a process that outlived its container, whose rules are
+// gone: under enforce, it gets nothing of anybody's.
+func Orphan(verdict access.Verdict) Decision {
+	return Decision{Action: ActionRefuse, Severity: SeverityCritical, Verdict: verdict, Rule: "orphan"}
+}
+
 func ruleName(relation access.Relation) string {
 	switch relation {
 	case access.RelationSelf:

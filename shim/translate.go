@@ -113,6 +113,9 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 		}
 	}
 	decision := plan.Decide(deedOf(r, inbound || r.Flags&bpf.FlagInboundRule != 0), c.kernel.Tier())
+	if inbound && r.Verdict != access.VerdictObserved && decision.Action == policy.ActionObserve {
+		return policy.Orphan(r.Verdict)
+	}
 	if r.Lease {
 		if leased, ok := plan.Lease(r.Relation, c.whyLeased(r.Actor.Exe)); ok {
 			return leased

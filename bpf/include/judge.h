@@ -80,16 +80,23 @@ __noinline int judge(struct deed *deed)
 		deed->flags |= FLAG_INBOUND;
 		if (!in_container(deed->actor))
 			deed->flags |= FLAG_HOST_ACTOR;
-	}
-	if (deed->actor_cgroup && !mine)
+	} else if (!mine) {
 		/* Its container is released: who outlived it by leaving its cgroup has no
-		 * rules that could let anything through.
+		 * rules that could let anything through, and nobody but the target's
+		 * container to tell.
 		 */
-		return BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
-	if (mine && rule_for(mine, deed) == ACTION_REFUSE) {
+		deed->flags |= FLAG_INBOUND;
 		outbound = true;
-		enforce = mine->enforce;
+		enforce = BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
+	} else if (rule_for(mine, deed) == ACTION_REFUSE) {
+		if (granted(deed)) {
+			deed->flags |= FLAG_ALLOWED;
+		} else {
+			outbound = true;
+			enforce = mine->enforce;
+		}
 	}
+	/* What the actor's container allows is not the target's to suffer. */
 	if (theirs && deed->vector != VECTOR_RECON && deed->actor_cgroup != deed->target_cgroup &&
 	    !(deed->flags & FLAG_HOST_ACTOR) && theirs->inbound == ACTION_REFUSE) {
 		inbound = true;
@@ -102,10 +109,6 @@ __noinline int judge(struct deed *deed)
 	}
 	if (!outbound && !inbound)
 		return false;
-	if (mine && granted(deed)) {
-		deed->flags |= FLAG_ALLOWED;
-		return false;
-	}
 	if (!enforce)
 		deed->flags |= FLAG_WOULD_REFUSE;
 	return enforce;
@@ -214,7 +217,7 @@ __noinline int report(struct deed *deed, bool repeated)
 	barrier_var(sensor);
 	if (vector >= VECTOR_END || verdict >= VERDICT_END || sensor >= SENSOR_END)
 		return 0;
-	id = deed->actor_cgroup ?: deed->target_cgroup;
+	id = deed->flags & FLAG_INBOUND ? deed->target_cgroup : deed->actor_cgroup;
 	state = bpf_map_lookup_elem(&states, &id);
 	if (!state)
 		return 0;
