@@ -14,7 +14,8 @@ func TestInbound(t *testing.T) {
 	vectors := inboundVectors()
 	n := startGuardedNode(t, node.Options{})
 	bare := startVictim(t, n, node.Spec{Runtime: node.Runc})
-	for _, r := range attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: bare}, vectors...).Results {
+	stock := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: bare}, vectors...)
+	for _, r := range stock.Results {
 		if !r.Through() && r.Outcome != emulate.OutcomeUnsupported {
 			t.Errorf("%s did not get through under stock runc: %s", r.Name, tell(r))
 		}
@@ -35,8 +36,9 @@ func TestInbound(t *testing.T) {
 				t.Fatal(err)
 			}
 			events := accesses(t, n, victim.ID)
-			for _, r := range attacks.Results {
+			for i, r := range attacks.Results {
 				t.Run(r.Name, func(t *testing.T) {
+					wantThere(t, r, stock.Results[i])
 					seen := seenInbound(r.Access, tier(t))
 					if r.Through() != (mode == "audit" || !seen) && r.Outcome != emulate.OutcomeUnsupported {
 						t.Errorf("under %s: %s", mode, tell(r))
