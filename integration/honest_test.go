@@ -56,8 +56,10 @@ func (h honest) run(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	t.Helper()
 	spec.Args = []string{"/bin/bash", "-c", h.script}
 	spec.Capabilities = append(spec.Capabilities, h.needs...)
-	spec.Options = append(spec.Options, oci.WithRootFSPath(honestRoot(t)), oci.WithEnv([]string{"HOME=/root", "TERM=xterm", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
-		oci.WithMounts([]specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}, {Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"}}))
+	spec.Options = append([]oci.SpecOpts{
+		oci.WithRootFSPath(honestRoot(t)), oci.WithEnv([]string{"HOME=/root", "TERM=xterm", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
+		oci.WithMounts([]specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}, {Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"}}),
+	}, spec.Options...)
 	return mustRun(t, n, spec)
 }
 
