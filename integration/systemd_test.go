@@ -87,7 +87,9 @@ kill -9 $pid`)}
 		t.Errorf("memory was read: %s", guarded)
 	}
 	stopped := accesses(t, n, "services")
-	if !slices.ContainsFunc(stopped, func(e event.Event) bool { return e.Access.Vector == access.VectorProcMem && e.Access.Verdict != access.VerdictObserved }) {
+	if !slices.ContainsFunc(stopped, func(e event.Event) bool {
+		return e.Access.Vector == access.VectorProcMem && e.Access.Verdict != access.VerdictObserved
+	}) {
 		t.Errorf("no event says that it was stopped:\n%s", describe(stopped))
 	}
 }
