@@ -109,11 +109,11 @@ as psql -Atc 'select sum(i) from generate_series(1, 100000) i' postgres; as $bin
 		{name: "a C build", script: `cd /tmp; printf 'int main(void) { return 7; }\n' >a.c; printf 'a: a.c\n\tgcc -O2 -flto -o $@ $<\n' >Makefile; make -s -j2; ./a; echo $?`, same: true},
 		{name: "stress-ng", script: `cd /tmp; stress-ng --quiet --temp-path /tmp --timeout 2 --cpu 1 --vm 1 --vm-bytes 32M --fork 1 --mmap 1 --mmap-bytes 8M --pipe 1 --futex 1 --switch 1 --brk 1 --malloc 1`},
 		{name: "valgrind", script: `valgrind -q /bin/true; echo $?`, same: true},
-		{name: "jstack", script: `cat >/tmp/Wait.java <<'END'
+		{name: "jstack and jmap", script: `cat >/tmp/Wait.java <<'END'
 public class Wait { public static void main(String[] a) throws Exception { Thread.sleep(100000); } }
 END
 javac -d /tmp /tmp/Wait.java; java -Xmx64m -cp /tmp Wait & for i in {1..100}; do jps | grep -q Wait && break; sleep 0.1; done
-jstack $! | grep -c 'Wait.main'; kill $!; wait`, same: true},
+jstack $! | grep -c 'Wait.main'; jmap -histo $! | grep -c ' java.lang.Thread '; kill $!; wait`, same: true},
 		// A program that is started under a debugger asked for it.
 		{name: "gdb launch", looks: true, script: `gdb -q -batch -nx -ex run --args /bin/echo run 2>&1 | grep -c '^run$'`, same: true, warns: []access.Vector{access.VectorSelfMem}}, // it tries whether it can
 		{name: "strace launch", looks: true, script: `strace -f -o /dev/null /bin/sh -c 'echo run | cat'`, same: true},
