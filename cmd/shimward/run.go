@@ -61,7 +61,8 @@ func command(env environment) *cli.Command {
 		OnUsageError:   usageError,
 		Action:         noSuchCommand,
 		Commands: []*cli.Command{
-			doctorCommand(env), eventsCommand(env), psCommand(env), explainCommand(env), allowCommand(env), emulateCommand(env), versionCommand(env), hookCommand(env),
+			doctorCommand(env), eventsCommand(env), psCommand(env), explainCommand(env), allowCommand(env), emulateCommand(env),
+			installCommand(env), uninstallCommand(env), versionCommand(env), hookCommand(env),
 		},
 	}
 }

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/internal/install"
+	"github.com/shimward/shimward/internal/nodeconfig"
+)
+
+const installAbout = `Puts this binary, and the shim beside it, in a folder of their version below
+PREFIX/lib/shimward, links PREFIX/bin to them, and adds the runtime "shimward" to
+containerd's config: as conf.d/shimward.toml where containerd merges that, else at
+the end of the config itself, of which a copy is kept. What containerd makes of
+its config is compared before and after; if anything else changed, all is put
+back. What runs goes on running with the binaries that it has.
+
+A second install of the same version changes nothing.`
+
+const uninstallAbout = `Removes what "shimward install" wrote, and nothing else. While containers run under
+shimward it refuses, and says which.`
+
+func installCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name: "install", Usage: "put shimward on this node", Description: installAbout, Flags: installFlags(env),
+		Action: func(ctx context.Context, command *cli.Command) error {
+			return runInstall(ctx, env, command, install.Install)
+		},
+	}
+}
+
+func uninstallCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name: "uninstall", Usage: "take shimward off this node", Description: uninstallAbout, Flags: installFlags(env),
+		Action: func(ctx context.Context, command *cli.Command) error {
+			return runInstall(ctx, env, command, install.Uninstall)
+		},
+	}
+}
+
+func installFlags(env environment) []cli.Flag {
+	return []cli.Flag{
+		configFlag(env),
+		&cli.StringFlag{Name: "prefix", Value: "/usr/local", Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
+		&cli.StringFlag{Name: "containerd-config", Value: "/etc/containerd/config.toml", Usage: "containerd's config `FILE`"},
+		&cli.StringFlag{Name: "containerd", Value: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "say what there is to do, and leave it"},
+		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd if its config changed"},
+	}
+}
+
+func runInstall(ctx context.Context, env environment, command *cli.Command, do func(context.Context, install.Options) (bool, error)) error {
+	if err := noArguments(command); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	prefix, err := filepath.Abs(command.String("prefix"))
+	if err != nil {
+		return err
+	}
+	config, err := filepath.Abs(command.String("containerd-config"))
+	if err != nil {
+		return err
+	}
+	restart, err := do(ctx, install.Options{
+		Prefix: prefix, Config: config, Containerd: command.String("containerd"),
+		Source: filepath.Dir(self), Version: version(), DryRun: command.Bool("dry-run"), Output: env.stdout,
+		Guarded: func() ([]string, error) { return guardedNames(command.String("config")) },
+	})
+	if err != nil || !restart {
+		return err
+	}
+	if !command.Bool("restart") {
+		_, err := fmt.Fprintln(env.stdout, "now: systemctl restart containerd (containers go on meanwhile)")
+		return err
+	}
+	if said, err := exec.CommandContext(ctx, "systemctl", "restart", "containerd").CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl restart containerd: %w: %s", err, said)
+	}
+	return nil
+}
+
+func guardedNames(config string) ([]string, error) {
+	loaded, _, err := nodeconfig.Load(config)
+	if err != nil {
+		return nil, err
+	}
+	plans, err := guarded.Plans(loaded.Paths)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(plans))
+	for _, plan := range plans {
+		names = append(names, fmt.Sprintf("%s (has state in %s)", plan.Identity.Namespace+"/"+plan.Identity.ID, loaded.Paths.Run))
+	}
+	return names, nil
+}

@@ -1,0 +1,141 @@
+package install
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// binaryNames have to be in one folder: the shim looks for shimward beside itself.
+var binaryNames = []string{"containerd-shim-shimward-v1", "shimward"}
+
+type binary struct {
+	name string
+	data []byte
+}
+
+func readBinaries(source string) ([]binary, error) {
+	files := make([]binary, 0, len(binaryNames))
+	for _, name := range binaryNames {
+		data, err := os.ReadFile(filepath.Join(source, name)) //nolint:gosec // what the operator installs
+		if err != nil {
+			return nil, fmt.Errorf("read the binaries to install (both have to be in one folder): %w", err)
+		}
+		files = append(files, binary{name: name, data: data})
+	}
+	return files, nil
+}
+
+// folderOf names a folder by version and content, so none is ever written over:
+// what runs from it keeps its file.
+func folderOf(o Options, files []binary) string {
+	sum := sha256.New()
+	for _, file := range files {
+		_, _ = sum.Write(file.data)
+	}
+	clean := strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+			return r
+		}
+		return '_'
+	}, o.Version)
+	return filepath.Join(o.lib(), clean+"-"+hex.EncodeToString(sum.Sum(nil))[:8])
+}
+
+func linkOf(o Options, name string) string { return filepath.Join(o.Prefix, "bin", name) }
+
+func pointsTo(link, target string) bool {
+	now, err := os.Readlink(link)
+	return err == nil && now == target
+}
+
+// checkLinks refuses to replace what install did not put there.
+func checkLinks(o Options) error {
+	for _, name := range binaryNames {
+		link := linkOf(o, name)
+		target, err := os.Readlink(link)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil || !strings.HasPrefix(target, o.lib()+"/"):
+			return fmt.Errorf("%s was not put there by `shimward install`: remove it, or install to another --prefix", link)
+		}
+	}
+	return nil
+}
+
+// placeBinaries makes the version's folder and swaps the links over. Folders of
+// other versions stay: what runs from them goes on.
+func placeBinaries(o Options, files []binary, record *Record, back *undo) (changed bool, err error) {
+	folder := folderOf(o, files)
+	// The record comes first: what is not there yet can be removed, too.
+	record.Folders = addOnce(record.Folders, folder)
+	for _, file := range files {
+		record.Links = addOnce(record.Links, linkOf(o, file.name))
+	}
+	if err := record.save(o.record()); err != nil {
+		return false, err
+	}
+	if _, err := os.Stat(folder); errors.Is(err, fs.ErrNotExist) {
+		if err := writeFolder(folder, files); err != nil {
+			return false, err
+		}
+		back.add(func() error { return os.RemoveAll(folder) })
+		o.say("put the binaries in %s", folder)
+		changed = true
+	}
+	if err := makeFolder(filepath.Join(o.Prefix, "bin"), back); err != nil {
+		return false, err
+	}
+	for _, file := range files {
+		link, target := linkOf(o, file.name), filepath.Join(folder, file.name)
+		if pointsTo(link, target) {
+			continue
+		}
+		back.add(putLinkBack(link))
+		if err := replaceLink(link, target); err != nil {
+			return false, err
+		}
+		o.say("linked %s to them", link)
+		changed = true
+	}
+	return changed, nil
+}
+
+// putLinkBack is the step that gives a link back where it points now.
+func putLinkBack(link string) func() error {
+	target, err := os.Readlink(link)
+	if err != nil {
+		return func() error { return removeFile(link) }
+	}
+	return func() error { return replaceLink(link, target) }
+}
+
+func writeFolder(folder string, files []binary) (err error) {
+	temp, err := os.MkdirTemp(filepath.Dir(folder), ".tmp-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(temp))
+		}
+	}()
+	for _, file := range files {
+		path := filepath.Join(temp, file.name)
+		if err := replaceFile(path, file.data); err != nil {
+			return err
+		}
+		if err := os.Chmod(path, 0o755); err != nil { //nolint:gosec // it is a command
+			return err
+		}
+	}
+	if err := os.Chmod(temp, 0o755); err != nil { //nolint:gosec // as its commands
+		return err
+	}
+	return os.Rename(temp, folder)
+}

@@ -1,0 +1,93 @@
+package install
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+const (
+	runtimeName = "shimward"
+	runtimeType = "io.containerd.shimward.v1"
+	annotations = "shimward.dev/*"
+
+	blockBegin = "# BEGIN shimward (written by `shimward install`, removed by `shimward uninstall`)\n"
+	blockEnd   = "# END shimward\n"
+)
+
+// criPlugins are the names of the plugin that has the runtimes: of versions 3 and 4, and of version 2.
+var criPlugins = []string{"io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"}
+
+// configVersion reads the version of a root file. Without one containerd takes
+// it for version 1, whose plugins have other names.
+func configVersion(text []byte) (int, error) {
+	var root struct {
+		Version int `toml:"version"`
+	}
+	if err := toml.Unmarshal(text, &root); err != nil {
+		return 0, fmt.Errorf("not valid TOML, mend it first: %w", err)
+	}
+	return root.Version, checkVersion(root.Version)
+}
+
+func checkVersion(version int) error {
+	if version < 2 || version > 4 {
+		return fmt.Errorf("config version %d is not known to shimward, only 2, 3 and 4 are (without a version it is 1): see `containerd config migrate`", version)
+	}
+	return nil
+}
+
+// runtimeTable is shimward's runtime in a config of this version.
+func runtimeTable(version int) string {
+	plugin := criPlugins[0]
+	if version == 2 {
+		plugin = criPlugins[1]
+	}
+	return fmt.Sprintf("[plugins.%q.containerd.runtimes.%s]\n  runtime_type = %q\n  pod_annotations = [%q]\n",
+		plugin, runtimeName, runtimeType, annotations)
+}
+
+// dropIn is a whole file that a root file of this version imports.
+func dropIn(version int) string {
+	return blockBegin + fmt.Sprintf("version = %d\n", version) + runtimeTable(version) + blockEnd
+}
+
+// withBlock is the root file with shimward's runtime at its end, where a table
+// ends no other. An older block is replaced.
+func withBlock(text string, version int) (string, error) {
+	text, _, err := withoutBlock(text)
+	if err != nil {
+		return "", err
+	}
+	if text != "" && !strings.HasSuffix(text, "\n") {
+		// The newline that is added belongs to the block, and goes with it.
+		return text + "\n" + glued + blockBegin + runtimeTable(version) + blockEnd, nil
+	}
+	return text + blockBegin + runtimeTable(version) + blockEnd, nil
+}
+
+// glued says that the file did not end in a newline before the block was added.
+const glued = "# (no newline before)\n"
+
+// withoutBlock is the root file as it was, and whether there was a block.
+func withoutBlock(text string) (string, bool, error) {
+	before, rest, found := strings.Cut(text, blockBegin)
+	if !found {
+		return text, false, nil
+	}
+	_, after, closed := strings.Cut(rest, blockEnd)
+	if !closed {
+		return "", false, fmt.Errorf("shimward's block has no line %q any more: put it back below the block's last line", strings.TrimSpace(blockEnd))
+	}
+	if strings.Contains(after, blockBegin) {
+		return "", false, fmt.Errorf("shimward's block is there twice: remove one by hand")
+	}
+	if whole, was := strings.CutSuffix(before, "\n"+glued); was {
+		before = whole
+		if after != "" { // somebody has added lines since
+			before += "\n"
+		}
+	}
+	return before + after, true, nil
+}

@@ -1,0 +1,41 @@
+package install
+
+import (
+	"slices"
+	"testing"
+)
+
+func mustParse(t *testing.T, text string) dump {
+	t.Helper()
+	d, err := parseDump([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestDifferencesLeaveOnlyOurRuntimeAside(t *testing.T) {
+	const runc = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
+	before := mustParse(t, "imports = ['/etc/containerd/config.toml']\n"+runc)
+	for name, test := range map[string]struct {
+		after string
+		want  []string
+	}{
+		"added": {"imports = ['/etc/containerd/config.toml', '/d/shimward.toml']\n" + runc + wantV2, nil},
+		// 1.x takes a drop-in's CRI section for the whole one.
+		"replaced": {
+			"imports = ['/etc/containerd/config.toml']\n" + wantV2,
+			[]string{"plugins.io.containerd.grpc.v1.cri.containerd.runtimes.runc.runtime_type"},
+		},
+		"another import": {"imports = ['/etc/containerd/config.toml', '/d/x.toml']\n" + runc + wantV2, []string{"imports"}},
+		"another key":    {"imports = ['/etc/containerd/config.toml']\nroot = '/x'\n" + runc + wantV2, []string{"root"}},
+	} {
+		after := mustParse(t, test.after)
+		if got := differences(before, after, "/d/shimward.toml"); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+		if !ours(after.runtime()) {
+			t.Errorf("%s: the runtime was not found", name)
+		}
+	}
+}

@@ -1,0 +1,319 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options says where things are.
+type Options struct {
+	Prefix     string    // has bin and lib
+	Config     string    // containerd's root file
+	Containerd string    // the command
+	Source     string    // the folder with the binaries to install
+	Version    string    // of the binaries
+	DryRun     bool      // say what there is to do, and leave it
+	Output     io.Writer // is told each step
+	// Guarded are the containers that shimward has state of. Their hooks run
+	// its binaries even where the shim has died.
+	Guarded func() ([]string, error)
+}
+
+func (o Options) lib() string    { return filepath.Join(o.Prefix, "lib", "shimward") }
+func (o Options) record() string { return filepath.Join(o.lib(), "install.json") }
+func (o Options) dropIn() string {
+	return filepath.Join(filepath.Dir(o.Config), "conf.d", "shimward.toml")
+}
+
+func (o Options) say(format string, args ...any) {
+	if o.DryRun {
+		format = "would: " + format
+	}
+	_, _ = fmt.Fprintf(o.Output, format+"\n", args...)
+}
+
+// Install brings the node to where shimward is installed, and says whether
+// containerd has to be restarted for that. On an error the node is as it was.
+func Install(ctx context.Context, o Options) (restart bool, err error) {
+	before, err := askDump(ctx, o.Containerd, o.Config)
+	if err != nil {
+		return false, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
+	}
+	state, err := inspect(o, before)
+	if err != nil {
+		return false, err
+	}
+	files, err := readBinaries(o.Source)
+	if err != nil {
+		return false, err
+	}
+	if err := checkLinks(o); err != nil {
+		return false, err
+	}
+	if o.DryRun {
+		return false, preview(o, state, files)
+	}
+
+	var back undo
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, back.run())
+		}
+	}()
+	if err := makeFolder(o.lib(), &back); err != nil {
+		return false, err
+	}
+	unlock, err := lock(o.lib())
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
+	record, err := loadRecord(o.record())
+	if err != nil {
+		return false, err
+	}
+	if record.Config != "" && record.Config != o.Config && (record.Block || record.DropIn != "") {
+		return false, fmt.Errorf("shimward is installed in %s already: uninstall it from there first", record.Config)
+	}
+	putBack, err := restore(o.record())
+	if err != nil {
+		return false, err
+	}
+	back.add(putBack)
+	changed, err := placeBinaries(o, files, record, &back)
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case state != configured:
+		err = configure(ctx, o, before, record, &back)
+	case record.DropIn == "" && !record.Block:
+		err = adopt(o, record)
+	}
+	if err != nil {
+		return false, err
+	}
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	if !changed && state == configured {
+		o.say("shimward %s is installed already, nothing to do", o.Version)
+	}
+	return state != configured, nil
+}
+
+func preview(o Options, state configState, files []binary) error {
+	nothing := state == configured
+	folder := folderOf(o, files)
+	if _, err := os.Stat(folder); err != nil {
+		nothing = false
+		o.say("put the binaries in %s", folder)
+	}
+	for _, file := range files {
+		if link := linkOf(o, file.name); !pointsTo(link, filepath.Join(folder, file.name)) {
+			nothing = false
+			o.say("link %s to them", link)
+		}
+	}
+	if state != configured {
+		o.say("write the runtime to %s or, if containerd does not merge that, to the end of %s", o.dropIn(), o.Config)
+	}
+	if nothing {
+		o.say("do nothing: shimward %s is installed already", o.Version)
+	}
+	return nil
+}
+
+type configState int
+
+const (
+	missing configState = iota
+	configured
+)
+
+// inspect says whether containerd has the runtime. One under its name that is
+// something else is an error.
+func inspect(o Options, before dump) (configState, error) {
+	runtime := before.runtime()
+	switch {
+	case runtime == nil:
+		return missing, nil
+	case ours(runtime):
+		return configured, nil
+	default:
+		return missing, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports",
+			runtimeName, runtime["runtime_type"], runtime["pod_annotations"], runtimeType, annotations, o.Config)
+	}
+}
+
+// adopt records a runtime that an install wrote that was killed before it could
+// say so. One that an operator wrote stays the operator's.
+func adopt(o Options, record *Record) error {
+	record.Config = o.Config
+	if text, err := os.ReadFile(o.dropIn()); err == nil && strings.HasPrefix(string(text), blockBegin) {
+		record.DropIn = o.dropIn()
+		return record.save(o.record())
+	}
+	if text, err := os.ReadFile(o.Config); err == nil && strings.Contains(string(text), blockBegin) {
+		record.Block = true
+		return record.save(o.record())
+	}
+	o.say("left the runtime in containerd's config as it is: it was not written by `shimward install`")
+	return nil
+}
+
+// configure tries a drop-in, and the root file itself where containerd does not
+// take that: 1.x does not import it, or replaces other runtimes by it.
+func configure(ctx context.Context, o Options, before dump, record *Record, back *undo) error {
+	root, version, err := readRoot(o.Config, before)
+	if err != nil {
+		return err
+	}
+	record.Config = o.Config
+	tried, err := tryDropIn(ctx, o, before, version, record, back)
+	if err != nil || tried {
+		return err
+	}
+	return editRoot(ctx, o, before, root, version, record, back)
+}
+
+// readRoot is the root file, nil if there is none, and the version to write in.
+func readRoot(path string, before dump) ([]byte, int, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // the operator's file
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, before.version(), checkVersion(before.version())
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("read containerd's config: %w", err)
+	}
+	version, err := configVersion(text)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", path, err)
+	}
+	return text, version, nil
+}
+
+func tryDropIn(ctx context.Context, o Options, before dump, version int, record *Record, back *undo) (bool, error) {
+	path := o.dropIn()
+	text := []byte(dropIn(version))
+	if there, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(there), blockBegin) { //nolint:gosec // see above
+		return false, nil
+	}
+	var trial undo
+	_, statErr := os.Stat(filepath.Dir(path))
+	err := makeFolder(filepath.Dir(path), &trial)
+	if err != nil {
+		return false, err
+	}
+	trial.add(func() error { return removeFile(path) })
+	if err := replaceFile(path, text); err != nil {
+		return false, errors.Join(err, trial.run())
+	}
+	wrong, err := compare(ctx, o, before, o.Config)
+	if ctx.Err() != nil {
+		return false, errors.Join(ctx.Err(), trial.run())
+	}
+	if err != nil || wrong != "" {
+		return false, trial.run()
+	}
+	back.add(trial.run)
+	record.DropIn = path
+	if statErr != nil {
+		record.Made = addOnce(record.Made, filepath.Dir(path))
+	}
+	o.say("wrote the runtime to %s", path)
+	return true, record.save(o.record())
+}
+
+// editRoot asks containerd about a copy beside the root file, where relative
+// imports mean the same, before the root file is touched.
+func editRoot(ctx context.Context, o Options, before dump, root []byte, version int, record *Record, back *undo) error {
+	base := string(root)
+	if root == nil {
+		base = fmt.Sprintf("version = %d\n", version)
+	}
+	text, err := withBlock(base, version)
+	if err != nil {
+		return fmt.Errorf("%s: %w", o.Config, err)
+	}
+	copied := o.Config + ".shimward-trial"
+	if err := replaceFile(copied, []byte(text)); err != nil {
+		return err
+	}
+	wrong, err := compare(ctx, o, before, copied)
+	if err := errors.Join(err, removeFile(copied)); err != nil {
+		return err
+	}
+	if wrong != "" {
+		return fmt.Errorf("with shimward's runtime added, containerd reads %s otherwise: %s; nothing was changed, add the runtime by hand:\n%s",
+			o.Config, wrong, runtimeTable(version))
+	}
+	putBack, err := restore(o.Config)
+	if err != nil {
+		return err
+	}
+	if root != nil {
+		record.Backup = o.Config + ".before-shimward"
+		if err := replaceFile(record.Backup, root); err != nil {
+			return err
+		}
+		back.add(func() error { return removeFile(o.Config + ".before-shimward") })
+	}
+	record.Block, record.Created = true, root == nil
+	if err := record.save(o.record()); err != nil {
+		return err
+	}
+	back.add(putBack)
+	if err := replaceFile(o.Config, []byte(text)); err != nil {
+		return err
+	}
+	o.say("wrote the runtime to the end of %s (as it was: %s)", o.Config, record.Backup)
+	return nil
+}
+
+// compare says what containerd makes of a config that is not as it should be.
+func compare(ctx context.Context, o Options, before dump, config string) (string, error) {
+	after, err := askDump(ctx, o.Containerd, config)
+	if err != nil {
+		return "", err
+	}
+	if !ours(after.runtime()) {
+		return "the runtime is not there", nil
+	}
+	if keys := differences(before, after, o.dropIn()); len(keys) > 0 {
+		return "it changes " + strings.Join(keys, ", "), nil
+	}
+	return "", nil
+}
+
+func makeFolder(path string, back *undo) error {
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // binaries and configs are for all to read
+		return err
+	}
+	// With something of another's in it, it stays.
+	back.add(func() error { _ = os.Remove(path); return nil })
+	return nil
+}
+
+// lock keeps a second install or uninstall away.
+func lock(folder string) (func(), error) {
+	f, err := os.Open(folder) //nolint:gosec // the installation's own folder
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+		return nil, errors.Join(fmt.Errorf("another install or uninstall is at work on %s: %w", folder, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
+}
