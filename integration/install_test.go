@@ -162,25 +162,92 @@ func TestInstallRefusesAndLeavesNothing(t *testing.T) {
 	}
 }
 
+// What runs keeps the files that it was started from.
+func TestUpgradeUnderARunningContainer(t *testing.T) {
+	ctx := testContext(t)
+	i := startInstallation(t, "version = 3\nimports = []\n")
+	i.must("install", "linked")
+	c, err := i.n.RunDetached(ctx, node.Spec{Runtime: node.Shimward})
+	if err != nil {
+		t.Fatal(err)
+	}
+	newer := t.TempDir()
+	for _, name := range []string{"containerd-shim-shimward-v1", "shimward"} {
+		text, err := os.ReadFile(filepath.Join(i.bin, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(newer, name), append(text, "newer"...), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	i.bin = newer
+	i.must("install", "linked")
+	if result, err := c.Exec(ctx, "after", "/bin/true"); err != nil || result.Code != 0 {
+		t.Errorf("exec after the upgrade: %v %v", result, err)
+	}
+	if result, err := i.n.Run(ctx, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}}); err != nil || result.Code != 0 {
+		t.Errorf("a container after the upgrade: %v %v", result, err)
+	}
+	i.refused("uninstall", c.ID)
+	if err := c.Delete(ctx); err != nil {
+		t.Error(err)
+	}
+	i.must("uninstall", "removed the runtime")
+	if _, err := os.Stat(filepath.Join(i.prefix, "lib", "shimward")); err == nil {
+		t.Error("the older version was left")
+	}
+}
+
+// The signal comes while containerd is asked about the config that has been written.
+func TestInstallThatIsInterrupted(t *testing.T) {
+	i := startInstallation(t, "version = 3\nimports = ['DIR/conf.d/*.toml']\n")
+	before := i.dump()
+	interrupted := func(signal string) {
+		t.Helper()
+		wrapper := filepath.Join(t.TempDir(), "containerd")
+		script := "#!/bin/sh\n[ ! -e " + filepath.Dir(i.config) + "/conf.d ] || kill -" + signal + " $PPID\nexec " + filepath.Join(engines(t), "containerd") + " \"$@\"\n"
+		if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if said, err := i.shimward("install", "--containerd", wrapper); err == nil {
+			t.Fatalf("SIG%s did not end it:\n%s", signal, said)
+		}
+	}
+	interrupted("INT")
+	if after := i.dump(); after != before {
+		t.Errorf("SIGINT left this config:\n%s", after)
+	}
+	if left, _ := filepath.Glob(filepath.Join(i.prefix, "*", "*")); len(left) > 0 {
+		t.Errorf("SIGINT left %q", left)
+	}
+	interrupted("KILL")
+	i.must("install", "nothing to do")
+	i.must("uninstall", "removed the runtime")
+	if after := i.dump(); after != before {
+		t.Errorf("of an install that was killed was left:\n%s", after)
+	}
+}
+
 func TestInstallKeepsALinkedConfigALink(t *testing.T) {
 	i := startInstallation(t, "version = 3\nimports = []\n")
-	real := filepath.Join(t.TempDir(), "real.toml")
-	if err := os.Rename(i.config, real); err != nil {
+	target := filepath.Join(t.TempDir(), "real.toml")
+	if err := os.Rename(i.config, target); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(real, i.config); err != nil {
+	if err := os.Symlink(target, i.config); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(real, 0o440); err != nil {
+	if err := os.Chmod(target, 0o440); err != nil {
 		t.Fatal(err)
 	}
 	i.must("install", "to the end of")
-	info, err := os.Stat(real)
+	info, err := os.Stat(target)
 	if err != nil || info.Mode().Perm() != 0o440 {
 		t.Errorf("the config's mode: %v %v", info, err)
 	}
 	i.must("uninstall", "removed the runtime")
-	if target, err := os.Readlink(i.config); err != nil || target != real {
-		t.Errorf("the config is no link any more: %q %v", target, err)
+	if now, err := os.Readlink(i.config); err != nil || now != target {
+		t.Errorf("the config is no link any more: %q %v", now, err)
 	}
 }

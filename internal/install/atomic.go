@@ -12,8 +12,8 @@ import (
 // replaceFile has a file hold this text, wholly or not at all, with the owner
 // and mode of the one that it replaces. A symbolic link stays one.
 func replaceFile(path string, text []byte) (err error) {
-	if real, linkErr := filepath.EvalSymlinks(path); linkErr == nil {
-		path = real
+	if target, linkErr := filepath.EvalSymlinks(path); linkErr == nil {
+		path = target
 	}
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
 	if info, statErr := os.Stat(path); statErr == nil {

@@ -59,7 +59,8 @@ func Install(ctx context.Context, o Options) (restart bool, err error) {
 		return false, err
 	}
 	if o.DryRun {
-		return false, preview(o, state, files)
+		preview(o, state, files)
+		return false, nil
 	}
 
 	var back undo
@@ -110,7 +111,7 @@ func Install(ctx context.Context, o Options) (restart bool, err error) {
 	return state != configured, nil
 }
 
-func preview(o Options, state configState, files []binary) error {
+func preview(o Options, state configState, files []binary) {
 	nothing := state == configured
 	folder := folderOf(o, files)
 	if _, err := os.Stat(folder); err != nil {
@@ -129,7 +130,6 @@ func preview(o Options, state configState, files []binary) error {
 	if nothing {
 		o.say("do nothing: shimward %s is installed already", o.Version)
 	}
-	return nil
 }
 
 type configState int
@@ -312,7 +312,7 @@ func lock(folder string) (func(), error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil { //nolint:gosec // a descriptor fits
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another install or uninstall is at work on %s: %w", folder, err), f.Close())
 	}
 	return func() { _ = f.Close() }, nil

@@ -26,6 +26,9 @@ func Uninstall(ctx context.Context, o Options) (restart bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if record.Config != "" {
+		o.Config = record.Config // where it was installed, whatever is named now
+	}
 	if err := checkUnused(o); err != nil {
 		return false, err
 	}
@@ -96,7 +99,6 @@ func unconfigure(ctx context.Context, o Options, record *Record, back *undo) (bo
 	if record.DropIn == "" && !record.Block {
 		return false, nil
 	}
-	o.Config = record.Config
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
 		return false, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
