@@ -61,14 +61,14 @@ func (i *installation) write(config string) {
 	}
 }
 
-func (i *installation) must(command string, want string, args ...string) {
+func (i *installation) must(command, want string, args ...string) {
 	i.t.Helper()
 	if said, err := i.shimward(command, args...); err != nil || !strings.Contains(said, want) {
 		i.t.Fatalf("shimward %s did not say %q: %v\n%s", command, want, err, said)
 	}
 }
 
-func (i *installation) refused(command string, want string) {
+func (i *installation) refused(command, want string) {
 	i.t.Helper()
 	if said, err := i.shimward(command); err == nil || !strings.Contains(said, want) {
 		i.t.Fatalf("shimward %s was not refused with %q: %v\n%s", command, want, err, said)

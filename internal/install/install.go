@@ -275,7 +275,10 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 	if err := replaceFile(o.Config, []byte(text)); err != nil {
 		return err
 	}
-	o.say("wrote the runtime to the end of %s (as it was: %s)", o.Config, record.Backup)
+	o.say("wrote the runtime to the end of %s", o.Config)
+	if record.Backup != "" {
+		o.say("kept that file as it was in %s", record.Backup)
+	}
 	return nil
 }
 
