@@ -14,7 +14,7 @@ SCRIPTS := $(wildcard scripts/*) .ci/run
 
 .PHONY: help
 help: ## what there is to make
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z0-9-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: deps-build ## the static binaries, in bin/
@@ -48,6 +48,10 @@ test-integration: deps-test build ## real containerd and runc, on this machine's
 .PHONY: test-vm
 test-vm: deps-test build ## the tests that need a kernel with BPF LSM, in a VM (KERNEL=6.1)
 	scripts/test vm $(KERNEL)
+
+.PHONY: e2e
+e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down
+	scripts/e2e
 
 .PHONY: demo
 demo: deps-demo build ## attack a container under stock runc, then audit, then enforce; on this kernel

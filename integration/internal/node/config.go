@@ -81,12 +81,17 @@ func (n *Node) containerdConfig() string {
 	if n.options.CRI {
 		config.WriteString(criConfig)
 	}
+	if cni := n.options.CNI; cni != nil {
+		fmt.Fprintf(&config, "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [%q]\nconf_dir = %q\n", cni.Bin, cni.Conf)
+	}
 	return config.String()
 }
 
 // restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
+// netns_mounts_under_state_dir: the network namespaces of pods are the node's own, too.
 const criConfig = `[plugins.'io.containerd.cri.v1.runtime']
 restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
 runtime_type = 'io.containerd.runc.v2'
 [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.shimward]

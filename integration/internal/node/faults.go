@@ -137,3 +137,6 @@ func OpenFiles(pid int) (map[string]int, error) {
 	}
 	return found, nil
 }
+
+// PID is containerd's.
+func (n *Node) PID() int { return n.process.Process.Pid }

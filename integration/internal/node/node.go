@@ -43,7 +43,12 @@ type Options struct {
 	Wrapper []string
 	// CRI starts containerd's Kubernetes side too.
 	CRI bool
+	// CNI, if any, is the network of pods that do not use the node's own.
+	CNI *CNI
 }
+
+// CNI is where containerd finds the plugins that connect pods, and their config.
+type CNI struct{ Bin, Conf string }
 
 // Node is a running containerd.
 type Node struct {
@@ -74,6 +79,10 @@ func Start(ctx context.Context, options Options) (_ *Node, err error) {
 	dir, err := os.MkdirTemp("", "shimward-node-")
 	if err != nil {
 		return nil, fmt.Errorf("make the node's folder: %w", err)
+	}
+	// The root of a user namespace has to get through to its container's files.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // through, and no further
+		return nil, fmt.Errorf("open the node's folder to user namespaces: %w", err)
 	}
 	n := &Node{Dir: dir, Namespace: "sw-" + randomName(), options: options, exited: make(chan struct{})}
 	n.Paths = policy.Paths{

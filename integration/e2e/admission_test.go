@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Who may set which annotations is the apiserver's to say: deploy/admission.yaml,
+// with users who have RBAC rights and users who do not.
+func tellAdmission(t *testing.T, s *stage) {
+	ctx := testContext(t)
+	s.makeNamespace(ctx, t, "plain", nil)
+	s.grant(t, "everybody-edits", []string{"dev", "debugger"}, rbacv1.PolicyRule{
+		APIGroups: []string{"", "apps", "batch"}, Verbs: []string{"create", "update", "get"},
+		Resources: []string{"pods", "deployments", "cronjobs"},
+	})
+	s.grant(t, "may-debug", []string{"debugger"},
+		rbacv1.PolicyRule{APIGroups: []string{"shimward.dev"}, Verbs: []string{"use"}, Resources: []string{"exceptions"}, ResourceNames: []string{"allow-pod"}},
+		rbacv1.PolicyRule{APIGroups: []string{"shimward.dev"}, Verbs: []string{"use"}, Resources: []string{"modes"}, ResourceNames: []string{"audit"}},
+		rbacv1.PolicyRule{APIGroups: []string{"shimward.dev"}, Verbs: []string{"use"}, Resources: []string{"profiles"}, ResourceNames: []string{"debuggable"}},
+	)
+	for _, test := range []struct {
+		name, user  string
+		annotations map[string]string
+		refused     string // what the message has; empty: it is let through
+	}{
+		{"nothing", "dev", nil, ""},
+		{"of others", "dev", map[string]string{"example.com/mode": "off"}, ""},
+		{"more", "dev", map[string]string{annotationMode: "enforce", annotationMode + ".web": "enforce", annotationProfile: "strict"}, ""},
+		{"off", "dev", map[string]string{annotationMode: "off"}, "modes/off"},
+		{"off for one container", "dev", map[string]string{annotationMode: "enforce", annotationMode + ".web": "off"}, "modes/off"},
+		{"audit", "dev", map[string]string{annotationMode: "audit"}, "modes/audit"},
+		{"audit, with the right", "debugger", map[string]string{annotationMode: "audit"}, ""},
+		{"off, with the right to another mode", "debugger", map[string]string{annotationMode: "off"}, "modes/off"},
+		{"exception", "dev", map[string]string{"shimward.dev/allow": "/usr/bin/gdb"}, "exceptions/allow "},
+		{"exception for the pod", "dev", map[string]string{annotationAllowPod + ".web": "/usr/bin/gdb"}, "exceptions/allow-pod "},
+		{"exception for the pod, with the right", "debugger", map[string]string{annotationAllowPod + ".web": "/usr/bin/gdb"}, ""},
+		{"exception, with the right to the other", "debugger", map[string]string{"shimward.dev/allow": "/usr/bin/gdb"}, "exceptions/allow "},
+		{"profile of the node's", "dev", map[string]string{annotationProfile: "debuggable"}, "profiles of that name"},
+		{"profile of the node's, with the right", "debugger", map[string]string{annotationProfile: "debuggable", annotationProfile + ".web": "debuggable"}, ""},
+		{"another profile than the right is for", "debugger", map[string]string{annotationProfile: "lax"}, "profiles of that name"},
+		{"two profiles, one without the right", "debugger", map[string]string{annotationProfile: "debuggable", annotationProfile + ".web": "lax"}, "profiles of that name"},
+		{"unknown key", "dev", map[string]string{"shimward.dev/mod": "enforce"}, "knows no annotation shimward.dev/mod"},
+		{"prefix in other letters", "dev", map[string]string{"Shimward.dev/mode": "enforce"}, "knows no annotation Shimward.dev/mode"},
+		{"misspelt mode", "dev", map[string]string{annotationMode: "enforced"}, "write off, audit or enforce"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client, err := s.As(test.user, "system:authenticated")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for kind, create := range creators() {
+				err := create(t, client, test.annotations)
+				switch {
+				case test.refused == "" && err != nil:
+					t.Errorf("%s as %s: %v", kind, test.user, err)
+				case test.refused != "" && (err == nil || !strings.Contains(err.Error(), test.refused)):
+					t.Errorf("%s as %s: %v, want what says %q", kind, test.user, err, test.refused)
+				}
+			}
+		})
+	}
+	t.Run("what was there before stays", func(t *testing.T) { s.keepsAnnotations(t) })
+}
+
+// creators try to create a thing that makes pods with these annotations, without making it.
+func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]string) error {
+	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
+	template := func(annotations map[string]string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
+		spec := pod("web", annotations, idle("web")).Spec
+		spec.RestartPolicy = restart
+		return corev1.PodTemplateSpec{
+			ObjectMeta: metav1.ObjectMeta{Annotations: annotations, Labels: map[string]string{"app": "web"}}, Spec: spec,
+		}
+	}
+	return map[string]func(*testing.T, kubernetes.Interface, map[string]string) error{
+		"pod": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
+			t.Helper()
+			_, err := client.CoreV1().Pods("plain").Create(t.Context(), pod("web", annotations, idle("web")), dry)
+			return err
+		},
+		"deployment": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
+			t.Helper()
+			_, err := client.AppsV1().Deployments("plain").Create(t.Context(), &appsv1.Deployment{
+				ObjectMeta: metav1.ObjectMeta{Name: "web"},
+				Spec: appsv1.DeploymentSpec{
+					Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+					Template: template(annotations, corev1.RestartPolicyAlways),
+				},
+			}, dry)
+			return err
+		},
+		"cronjob": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
+			t.Helper()
+			_, err := client.BatchV1().CronJobs("plain").Create(t.Context(), &batchv1.CronJob{
+				ObjectMeta: metav1.ObjectMeta{Name: "web"},
+				Spec: batchv1.CronJobSpec{Schedule: "@yearly", JobTemplate: batchv1.JobTemplateSpec{
+					Spec: batchv1.JobSpec{Template: template(annotations, corev1.RestartPolicyNever)},
+				}},
+			}, dry)
+			return err
+		},
+	}
+}
+
+// keepsAnnotations: an administrator's pod can be edited by who could not have
+// made it, as long as its annotations stay as they are.
+func (s *stage) keepsAnnotations(t *testing.T) {
+	t.Helper()
+	ctx := testContext(t)
+	made := pod("kept", map[string]string{annotationMode: "audit"}, idle("web"))
+	made.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: "shimward.dev/never"}} // it need not run
+	made, err := s.Client.CoreV1().Pods("plain").Create(ctx, made, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dev, err := s.As("dev", "system:authenticated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Labels = map[string]string{"edited": "yes"}
+	if made, err = dev.CoreV1().Pods("plain").Update(ctx, made, metav1.UpdateOptions{}); err != nil {
+		t.Fatalf("an edit of something else: %v", err)
+	}
+	made.Annotations[annotationMode] = "off"
+	if _, err := dev.CoreV1().Pods("plain").Update(ctx, made, metav1.UpdateOptions{}); err == nil {
+		t.Error("an edit to mode=off was let through")
+	}
+}
+
+// grant makes a cluster role of these rules and binds users to it in namespace plain.
+func (s *stage) grant(t *testing.T, name string, users []string, rules ...rbacv1.PolicyRule) {
+	t.Helper()
+	rbac := s.Client.RbacV1()
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rules}
+	if _, err := rbac.Roles("plain").Create(t.Context(), role, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
+	}
+	for _, user := range users {
+		binding.Subjects = append(binding.Subjects, rbacv1.Subject{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user})
+	}
+	if _, err := rbac.RoleBindings("plain").Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,118 @@
+// Package e2e tells stories of shimward in a Kubernetes, with kubelet, the
+// control plane and a network of pods as a cluster has them, on the kernel that
+// the tests run on. `make e2e` brings the cluster up and runs them in their order.
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shimward/shimward/integration/internal/cluster"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
+)
+
+// patience is how long a story may take. It is generous, and no test asserts a time.
+const patience = time.Minute
+
+// stage is what a story is told on: the cluster, and a namespace in it.
+type stage struct {
+	*cluster.Cluster
+	namespace string
+}
+
+func testContext(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// startCluster starts a cluster, applies deploy/, and takes everything down at the test's end.
+func startCluster(t *testing.T) *stage {
+	t.Helper()
+	testenv.Root(t)
+	ctx := testContext(t)
+	c, err := cluster.Start(ctx, cluster.Options{
+		Kubernetes: folder(t, "SHIMWARD_KUBERNETES", "Kubernetes (scripts/build-kubernetes)", "kubelet"),
+		Node: node.Options{
+			Engines: folder(t, "SHIMWARD_ENGINES", "containerd and runc (scripts/build-tools engines)", "containerd"),
+			Bin:     folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "shimward"),
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stage{Cluster: c, namespace: "stories"}
+	t.Cleanup(func() {
+		keepLogs(t, c)
+		if err := c.Stop(context.WithoutCancel(ctx)); err != nil {
+			t.Errorf("stopping the cluster: %v", err)
+		}
+	})
+	s.deploy(ctx, t)
+	s.makeNamespace(ctx, t, s.namespace, map[string]string{"shimward.dev/annotations": "free"})
+	return s
+}
+
+// keepLogs copies the logs to where SHIMWARD_LOGS says, if the test failed.
+func keepLogs(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	to := os.Getenv("SHIMWARD_LOGS")
+	if !t.Failed() || to == "" {
+		return
+	}
+	if err := c.KeepLogs(filepath.Join(to, time.Now().Format("20060102-150405"))); err != nil {
+		t.Error(err)
+	}
+	t.Logf("the cluster's logs are in %s", to)
+}
+
+// deploy applies what an administrator applies.
+func (s *stage) deploy(ctx context.Context, t *testing.T) {
+	t.Helper()
+	if out, err := s.Kubectl(ctx, "apply", "-f", "../../deploy").CombinedOutput(); err != nil {
+		t.Fatalf("kubectl apply: %v\n%s", err, out)
+	}
+	// What `shimward verify` does on a node where it holds.
+	if out, err := s.Kubectl(ctx, "label", "node", cluster.NodeName, "shimward.dev/runtime=ready").CombinedOutput(); err != nil {
+		t.Fatalf("kubectl label: %v\n%s", err, out)
+	}
+}
+
+// makeNamespace makes a namespace that takes every pod, and waits until it takes one.
+func (s *stage) makeNamespace(ctx context.Context, t *testing.T, name string, labels map[string]string) {
+	t.Helper()
+	all := map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}
+	for key, value := range labels {
+		all[key] = value
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: all}}
+	if _, err := s.Client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Kubectl(ctx, "wait", "--namespace="+name, "--for=create", "--timeout=2m", "serviceaccount/default").CombinedOutput()
+	if err != nil {
+		t.Fatalf("the namespace has no service account: %v\n%s", err, out)
+	}
+}
+
+// folder is the absolute path that the variable names, if what is in it.
+func folder(t *testing.T, variable, label, what string) string {
+	t.Helper()
+	dir, err := filepath.Abs(os.Getenv(variable))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := exec.LookPath(filepath.Join(dir, what)); os.Getenv(variable) == "" || err != nil {
+		testenv.Missing(t, label)
+	}
+	return dir
+}

@@ -1,0 +1,56 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// The runtime class says at least what a pod's shim takes beside stock runc's:
+// its proportional memory while the pod runs.
+func tellOverhead(t *testing.T, s *stage) {
+	shim := func(name string, annotations map[string]string) int64 {
+		p := s.run(t, pod(name, annotations, idle("main")))
+		shims, err := s.Node.Shims()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return proportional(t, shims[s.sandbox(t, p)])
+	}
+	stock, ours := shim("stock-overhead", nil), shim("overhead", enforceStrict())
+	class, err := s.Client.NodeV1().RuntimeClasses().Get(testContext(t), shimward, v1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := class.Overhead.PodFixed.Memory().Value()
+	t.Logf("runc's shim %d KiB, shimward's %d KiB, overhead.podFixed %d KiB", stock>>10, ours>>10, said>>10)
+	if more := ours - stock; more > said {
+		t.Errorf("a pod's shim takes %d KiB more than runc's, the runtime class says %d KiB", more>>10, said>>10)
+	}
+}
+
+// proportional is a process's memory, what it shares with others shared out among them.
+func proportional(t *testing.T, pid int) int64 {
+	t.Helper()
+	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		if fields := strings.Fields(lines.Text()); len(fields) == 3 && fields[0] == "Pss:" {
+			kib, err := strconv.ParseInt(fields[1], 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kib << 10
+		}
+	}
+	t.Fatalf("process %d has no proportional memory", pid)
+	return 0
+}

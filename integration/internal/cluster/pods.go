@@ -1,0 +1,32 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// removePods removes the pods that are left when kubelet is gone, so that their
+// containers, network and cgroups go, too.
+func (c *Cluster) removePods(ctx context.Context) error {
+	client, done, err := c.Node.CRI()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = done() }()
+	list, err := client.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
+	if err != nil {
+		return fmt.Errorf("list the pods that are left: %w", err)
+	}
+	var errs []error
+	for _, sandbox := range list.GetItems() {
+		_, stopErr := client.StopPodSandbox(ctx, &runtime.StopPodSandboxRequest{PodSandboxId: sandbox.GetId()})
+		_, removeErr := client.RemovePodSandbox(ctx, &runtime.RemovePodSandboxRequest{PodSandboxId: sandbox.GetId()})
+		if err := errors.Join(stopErr, removeErr); err != nil {
+			errs = append(errs, fmt.Errorf("remove pod %s: %w", sandbox.GetMetadata().GetName(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
