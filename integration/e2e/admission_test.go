@@ -15,6 +15,7 @@ import (
 // Who may set which annotations is the apiserver's to say: deploy/admission.yaml,
 // with users who have RBAC rights and users who do not.
 func tellAdmission(t *testing.T, s *stage) {
+	t.Helper()
 	ctx := testContext(t)
 	s.makeNamespace(ctx, t, "plain", nil)
 	s.grant(t, "everybody-edits", []string{"dev", "debugger"}, rbacv1.PolicyRule{
@@ -68,18 +69,12 @@ func tellAdmission(t *testing.T, s *stage) {
 		})
 	}
 	t.Run("what was there before stays", func(t *testing.T) { s.keepsAnnotations(t) })
+	t.Run("the control plane makes what a user may", func(t *testing.T) { s.makesPods(t) })
 }
 
 // creators try to create a thing that makes pods with these annotations, without making it.
 func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]string) error {
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	template := func(annotations map[string]string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
-		spec := pod("web", annotations, idle("web")).Spec
-		spec.RestartPolicy = restart
-		return corev1.PodTemplateSpec{
-			ObjectMeta: metav1.ObjectMeta{Annotations: annotations, Labels: map[string]string{"app": "web"}}, Spec: spec,
-		}
-	}
 	return map[string]func(*testing.T, kubernetes.Interface, map[string]string) error{
 		"pod": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
 			t.Helper()
@@ -88,13 +83,7 @@ func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]str
 		},
 		"deployment": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
 			t.Helper()
-			_, err := client.AppsV1().Deployments("plain").Create(t.Context(), &appsv1.Deployment{
-				ObjectMeta: metav1.ObjectMeta{Name: "web"},
-				Spec: appsv1.DeploymentSpec{
-					Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
-					Template: template(annotations, corev1.RestartPolicyAlways),
-				},
-			}, dry)
+			_, err := client.AppsV1().Deployments("plain").Create(t.Context(), deployment(annotations), dry)
 			return err
 		},
 		"cronjob": func(t *testing.T, client kubernetes.Interface, annotations map[string]string) error {
@@ -107,6 +96,48 @@ func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]str
 			}, dry)
 			return err
 		},
+	}
+}
+
+// template is of pods with these annotations.
+func template(annotations map[string]string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
+	spec := pod("web", annotations, idle("web")).Spec
+	spec.RestartPolicy = restart
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Annotations: annotations, Labels: map[string]string{"app": "web"}}, Spec: spec,
+	}
+}
+
+func deployment(annotations map[string]string) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			Template: template(annotations, corev1.RestartPolicyAlways),
+		},
+	}
+}
+
+// makesPods: a Deployment that its user may write becomes a ReplicaSet and a pod,
+// which are made by controllers that have no such right.
+func (s *stage) makesPods(t *testing.T) {
+	t.Helper()
+	ctx := testContext(t)
+	debugger, err := s.As("debugger", "system:authenticated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := deployment(map[string]string{annotationMode: "audit", annotationAllowPod: "/bin/shimward"})
+	if _, err := debugger.AppsV1().Deployments("plain").Create(ctx, made, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := s.Kubectl(ctx, "--namespace=plain", "wait", "deployment/web", "--for=condition=Available", "--timeout=1m").CombinedOutput()
+	if err != nil {
+		t.Errorf("wait for the deployment: %v\n%s", err, out)
+	}
+	out, err = s.Kubectl(ctx, "--namespace=plain", "delete", "deployment", "web", "--cascade=foreground").CombinedOutput()
+	if err != nil {
+		t.Errorf("delete the deployment: %v\n%s", err, out)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 // A pod in a user namespace of its own.
 func tellUserNamespace(t *testing.T, s *stage) {
+	t.Helper()
 	inside := func(name string, annotations map[string]string) *corev1.Pod {
 		no := false
 		p := sharedPID(pod(name, annotations, victim(), idle("attacker")))
@@ -35,6 +36,7 @@ const localhostProfile = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"nam
 
 // Whatever seccomp profile a container has, it keeps, and shimward's rules are added to it.
 func tellSeccomp(t *testing.T, s *stage) {
+	t.Helper()
 	if err := os.MkdirAll(s.SeccompDir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -64,6 +66,7 @@ func tellSeccomp(t *testing.T, s *stage) {
 
 // A container whose root cannot be written.
 func tellReadOnly(t *testing.T, s *stage) {
+	t.Helper()
 	yes := true
 	neighbour := idle("attacker")
 	neighbour.SecurityContext.ReadOnlyRootFilesystem = &yes

@@ -12,6 +12,7 @@ import (
 // kubectl exec: the event names the exec that the attacker came from, and the
 // store has that exec's own event, with its command line.
 func tellExec(t *testing.T, s *stage) {
+	t.Helper()
 	p := s.run(t, sharedPID(pod("exec", enforce(), victim(), idle("main"))))
 	container := id(t, p, "main")
 	report := s.attackFrom(t, p, "main")
@@ -33,6 +34,7 @@ func tellExec(t *testing.T, s *stage) {
 // kubectl debug --target joins a container's pid namespace: with an attacker,
 // who is refused, and with a debugger that the pod's owner made an exception for.
 func tellDebug(t *testing.T, s *stage) {
+	t.Helper()
 	annotations := enforce()
 	annotations[annotationAllowPod+".debugger"] = "/bin/shimward"
 	p := s.run(t, pod("debugged", annotations, victim()))

@@ -16,6 +16,7 @@ import (
 
 // A pod in the node's pid namespace, and another pod's process.
 func tellHostPID(t *testing.T, s *stage) {
+	t.Helper()
 	target := s.run(t, pod("target", enforce(), victim()))
 	// By its pid: the node has other people's processes, too.
 	aim := "--victim=" + strconv.Itoa(s.hostPID(t, id(t, target, "victim")))
@@ -40,6 +41,7 @@ func tellHostPID(t *testing.T, s *stage) {
 
 // A privileged container.
 func tellPrivileged(t *testing.T, s *stage) {
+	t.Helper()
 	privileged := func(name string, annotations map[string]string) *corev1.Pod {
 		yes := true
 		attacker := idle("attacker")

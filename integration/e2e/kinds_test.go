@@ -18,6 +18,7 @@ func inner(name string) corev1.Container {
 
 // An init container is guarded like any other, and the pod goes on after it.
 func tellInit(t *testing.T, s *stage) {
+	t.Helper()
 	initial := func(name string, annotations map[string]string) *corev1.Pod {
 		p := pod(name, annotations, container("main", "/bin/true"))
 		p.Spec.InitContainers = []corev1.Container{inner("first")}
@@ -33,6 +34,7 @@ func tellInit(t *testing.T, s *stage) {
 
 // A restartable init container has the secret that a main container is after.
 func tellSidecar(t *testing.T, s *stage) {
+	t.Helper()
 	beside := func(name string, annotations map[string]string) *corev1.Pod {
 		always := corev1.ContainerRestartPolicyAlways
 		sidecar := victim()
@@ -51,6 +53,7 @@ func tellSidecar(t *testing.T, s *stage) {
 
 // A Job's pod, which the control plane makes.
 func tellJob(t *testing.T, s *stage) {
+	t.Helper()
 	ctx := testContext(t)
 	never := int32(0)
 	template := pod("", enforceStrict(), inner("main"))
@@ -78,6 +81,7 @@ func tellJob(t *testing.T, s *stage) {
 // A probe of exec kind comes into the container as kubectl exec does. This one
 // holds when its attack is refused, so the pod gets ready by that.
 func tellProbe(t *testing.T, s *stage) {
+	t.Helper()
 	probed := idle("main")
 	probed.ReadinessProbe = &corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: inner("").Command}},

@@ -8,12 +8,13 @@ import (
 	"strings"
 	"testing"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The runtime class says at least what a pod's shim takes beside stock runc's:
-// its proportional memory while the pod runs.
+// The runtime class says at least what a pod's shim takes: its proportional
+// memory while the pod runs. Stock runc's is there to compare.
 func tellOverhead(t *testing.T, s *stage) {
+	t.Helper()
 	shim := func(name string, annotations map[string]string) int64 {
 		p := s.run(t, pod(name, annotations, idle("main")))
 		shims, err := s.Node.Shims()
@@ -23,14 +24,14 @@ func tellOverhead(t *testing.T, s *stage) {
 		return proportional(t, shims[s.sandbox(t, p)])
 	}
 	stock, ours := shim("stock-overhead", nil), shim("overhead", enforceStrict())
-	class, err := s.Client.NodeV1().RuntimeClasses().Get(testContext(t), shimward, v1.GetOptions{})
+	class, err := s.Client.NodeV1().RuntimeClasses().Get(testContext(t), shimward, metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	said := class.Overhead.PodFixed.Memory().Value()
 	t.Logf("runc's shim %d KiB, shimward's %d KiB, overhead.podFixed %d KiB", stock>>10, ours>>10, said>>10)
-	if more := ours - stock; more > said {
-		t.Errorf("a pod's shim takes %d KiB more than runc's, the runtime class says %d KiB", more>>10, said>>10)
+	if ours > said {
+		t.Errorf("a pod's shim takes %d KiB, the runtime class says %d KiB", ours>>10, said>>10)
 	}
 }
 

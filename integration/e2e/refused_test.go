@@ -12,6 +12,7 @@ import (
 // What shimward cannot take does not start, and kubectl describe says what to
 // write instead. The namespace is one in which the admission policy does not speak first.
 func tellRefused(t *testing.T, s *stage) {
+	t.Helper()
 	for _, test := range []struct{ name, key, value, want string }{
 		{"mode", annotationMode, "enforced", `write "off", "audit" or "enforce"`},
 		{"key", "shimward.dev/mod", "enforce", "unknown key, write one of mode, profile, allow or allow-pod"},

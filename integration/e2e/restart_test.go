@@ -12,6 +12,7 @@ import (
 // containerd is killed and started again under a running pod: it runs on, is
 // guarded on, and what comes after it is, too.
 func tellContainerdRestarted(t *testing.T, s *stage) {
+	t.Helper()
 	p := s.run(t, sharedPID(pod("outlives-containerd", enforce(), victim(), idle("main"))))
 	if err := s.Node.KillContainerd(); err != nil {
 		t.Fatal(err)
@@ -26,6 +27,7 @@ func tellContainerdRestarted(t *testing.T, s *stage) {
 
 // kubelet is ended and started again under a running pod.
 func tellKubeletRestarted(t *testing.T, s *stage) {
+	t.Helper()
 	p := s.run(t, sharedPID(pod("outlives-kubelet", enforce(), victim(), idle("main"))))
 	if err := s.RestartKubelet(testContext(t)); err != nil {
 		t.Fatal(err)
@@ -39,6 +41,10 @@ func tellKubeletRestarted(t *testing.T, s *stage) {
 func (s *stage) wantAsBefore(t *testing.T, before *corev1.Pod) {
 	t.Helper()
 	container := id(t, before, "main")
+	// A kubelet that has just started learns of its pods a moment after it answers.
+	for s.exec(t, before, "main", "/bin/true").Code != 0 && t.Context().Err() == nil {
+		continue
+	}
 	report := s.attackFrom(t, before, "main")
 	wantThrough(t, report, false)
 	s.wantEvents(t, container, report, access.RelationSamePod)
@@ -54,6 +60,7 @@ func (s *stage) wantAsBefore(t *testing.T, before *corev1.Pod) {
 // The pod's shim is killed. Its containers end with it, as under stock runc;
 // kubelet makes them anew, and they are guarded.
 func tellShimKilled(t *testing.T, s *stage) {
+	t.Helper()
 	lasting := sharedPID(pod("shim-killed", enforce(), victim(), idle("main")))
 	lasting.Spec.RestartPolicy = corev1.RestartPolicyAlways
 	p := s.run(t, lasting)

@@ -10,6 +10,7 @@ import (
 // secret under stock runc, and does not under enforce, but for the container
 // that one annotation leaves in audit.
 func tellSharedPID(t *testing.T, s *stage) {
+	t.Helper()
 	t.Run("stock runc", func(t *testing.T) {
 		p := s.run(t, sharedPID(pod("stock", nil, victim(), idle("attacker"))))
 		wantThrough(t, s.attackFrom(t, p, "attacker"), true)

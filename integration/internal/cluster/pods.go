@@ -30,3 +30,24 @@ func (c *Cluster) removePods(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Emptied waits until no pod is left, and nothing of any: kubelet takes up to a
+// minute to remove the sandbox of a deleted pod.
+func (c *Cluster) Emptied(ctx context.Context) error {
+	client, done, err := c.Node.CRI()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = done() }()
+	err = c.until(ctx, "the end of the pods", func(ctx context.Context) error {
+		list, err := client.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
+		if err == nil && len(list.GetItems()) > 0 {
+			err = fmt.Errorf("there are %d sandboxes", len(list.GetItems()))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return c.Node.Settled(ctx)
+}
