@@ -28,10 +28,11 @@ func attacker(name string) corev1.Container {
 func (s *stage) attackFrom(t *testing.T, p *corev1.Pod, name string, args ...string) emulate.Report {
 	t.Helper()
 	command := append([]string{"/bin/shimward", "emulate", "--json"}, args...)
+	ctx := testContext(t)
 	for {
 		result := s.exec(t, p, name, append(command, vectors()...)...)
-		if result.Code == 2 && t.Context().Err() == nil {
-			continue
+		if result.Code == 2 && ctx.Err() == nil {
+			continue // the victim has not planted its secret yet
 		}
 		var report emulate.Report
 		if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {

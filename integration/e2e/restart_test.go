@@ -42,7 +42,7 @@ func (s *stage) wantAsBefore(t *testing.T, before *corev1.Pod) {
 	t.Helper()
 	container := id(t, before, "main")
 	// A kubelet that has just started learns of its pods a moment after it answers.
-	for s.exec(t, before, "main", "/bin/true").Code != 0 && t.Context().Err() == nil {
+	for ctx := testContext(t); s.exec(t, before, "main", "/bin/true").Code != 0 && ctx.Err() == nil; {
 		continue
 	}
 	report := s.attackFrom(t, before, "main")
