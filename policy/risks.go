@@ -26,6 +26,9 @@ type Spec struct {
 	Process *specs.Process `json:"process"`
 	Mounts  []specs.Mount  `json:"mounts"`
 	Linux   *specs.Linux   `json:"linux"`
+	// NodePID are the paths of Linux.Namespaces that are the node's own pid
+	// namespace: CRI names it by a path, as it does a neighbour's.
+	NodePID []string `json:"-"`
 }
 
 // The risks that are no capability of their own.
@@ -141,7 +144,9 @@ func (s *Spec) namespaceRisks(add func(Risk, string, ...any)) {
 			continue
 		}
 		own = true
-		if namespace.Path != "" {
+		if slices.Contains(s.NodePID, namespace.Path) {
+			add(RiskHostPID, "linux.namespaces has the node's pid namespace, %s", quote(namespace.Path))
+		} else if namespace.Path != "" {
 			add(RiskSharedPID, "linux.namespaces has the pid namespace %s", quote(namespace.Path))
 		}
 	}

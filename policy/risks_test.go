@@ -41,9 +41,12 @@ func TestRisks(t *testing.T) {
 		"nothing":         {func(s *Spec) { *s = Spec{} }, []Risk{RiskHostPID, RiskSeccompUnconfined}},
 		"host pid":        {func(s *Spec) { s.Linux.Namespaces = s.Linux.Namespaces[1:] }, []Risk{RiskHostPID}},
 		"shared pid":      {func(s *Spec) { s.Linux.Namespaces[0].Path = "/proc/7/ns/pid" }, []Risk{RiskSharedPID}},
-		"unconfined":      {func(s *Spec) { s.Linux.Seccomp = nil }, []Risk{RiskSeccompUnconfined}},
-		"ptrace":          {capability("CAP_SYS_PTRACE"), []Risk{"cap_sys_ptrace"}},
-		"restore":         {capability("CAP_CHECKPOINT_RESTORE"), []Risk{"cap_checkpoint_restore"}},
+		"host pid by path": {func(s *Spec) {
+			s.Linux.Namespaces[0].Path, s.NodePID = "/proc/7/ns/pid", []string{"/proc/7/ns/pid"}
+		}, []Risk{RiskHostPID}},
+		"unconfined": {func(s *Spec) { s.Linux.Seccomp = nil }, []Risk{RiskSeccompUnconfined}},
+		"ptrace":     {capability("CAP_SYS_PTRACE"), []Risk{"cap_sys_ptrace"}},
+		"restore":    {capability("CAP_CHECKPOINT_RESTORE"), []Risk{"cap_checkpoint_restore"}},
 		"devices alone": {func(s *Spec) {
 			s.Linux.Resources.Devices = append(s.Linux.Resources.Devices, specs.LinuxDeviceCgroup{Allow: true, Access: "rwm"})
 		}, nil},

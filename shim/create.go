@@ -115,17 +115,6 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 	return c, nil
 }
 
-// findRisks finds what of a spec leads around what shimward holds. The error is
-// that the plan does not take it.
-func findRisks(spec *specFile, plan *policy.Plan) ([]policy.Finding, error) {
-	parsed, err := spec.spec()
-	if err != nil {
-		return nil, err
-	}
-	risks := plan.Paths.Risks(parsed)
-	return risks, plan.CheckRisks(risks)
-}
-
 // check refuses what cannot be guaranteed here, and finds the hooks' binary.
 func (s *service) check(r *task.CreateTaskRequest, plan *policy.Plan) (string, error) {
 	if r.GetCheckpoint() != "" {

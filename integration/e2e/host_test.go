@@ -34,8 +34,7 @@ func tellHostPID(t *testing.T, s *stage) {
 		report := s.attackFrom(t, p, "attacker", aim)
 		wantThrough(t, report, false)
 		s.wantEvents(t, id(t, p, "attacker"), report, access.RelationOtherContainer)
-		// containerd names the node's pid namespace by a path, so it is a shared one to the spec.
-		s.wantRisk(t, id(t, p, "attacker"), "shared_pid")
+		s.wantRisk(t, id(t, p, "attacker"), "host_pid")
 	})
 }
 
