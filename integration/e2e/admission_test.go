@@ -3,6 +3,7 @@ package e2e
 import (
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -18,6 +19,7 @@ func tellAdmission(t *testing.T, s *stage) {
 	t.Helper()
 	ctx := testContext(t)
 	s.makeNamespace(ctx, t, "plain", nil)
+	s.awaitPolicy(t)
 	s.grant(t, "everybody-edits", []string{"dev", "debugger"}, rbacv1.PolicyRule{
 		APIGroups: []string{"", "apps", "batch"}, Verbs: []string{"create", "update", "get"},
 		Resources: []string{"pods", "deployments", "cronjobs"},
@@ -70,6 +72,26 @@ func tellAdmission(t *testing.T, s *stage) {
 	}
 	t.Run("what was there before stays", func(t *testing.T) { s.keepsAnnotations(t) })
 	t.Run("the control plane makes what a user may", func(t *testing.T) { s.makesPods(t) })
+}
+
+// awaitPolicy waits until the apiserver goes by the policy: it takes it, and reads it a while later.
+func (s *stage) awaitPolicy(t *testing.T) {
+	t.Helper()
+	ask := time.NewTicker(100 * time.Millisecond)
+	defer ask.Stop()
+	deadline := time.After(2 * time.Minute)
+	for {
+		// What is refused to everybody.
+		err := creators()["pod"](t, s.Client, map[string]string{annotationMode: "misspelt"})
+		if err != nil && strings.Contains(err.Error(), "write off, audit or enforce") {
+			return
+		}
+		select {
+		case <-ask.C:
+		case <-deadline:
+			t.Fatalf("the admission policy is not in force: the apiserver said %v", err)
+		}
+	}
 }
 
 // creators try to create a thing that makes pods with these annotations, without making it.

@@ -81,7 +81,7 @@ func (s *stage) deploy(ctx context.Context, t *testing.T) {
 	if out, err := s.Kubectl(ctx, "apply", "-f", "../../deploy").CombinedOutput(); err != nil {
 		t.Fatalf("kubectl apply: %v\n%s", err, out)
 	}
-	// What `shimward verify` does on a node where it holds.
+	// What an administrator does with a node where it holds.
 	if out, err := s.Kubectl(ctx, "label", "node", cluster.NodeName, "shimward.dev/runtime=ready").CombinedOutput(); err != nil {
 		t.Fatalf("kubectl label: %v\n%s", err, out)
 	}
