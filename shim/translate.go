@@ -62,6 +62,9 @@ func (c *container) read(ctx context.Context, from records) {
 // holds, what proc knows of a process that still lives is added.
 func (c *container) observeRecord(ctx context.Context, r *bpf.Record) {
 	inbound := r.Flags&bpf.FlagInbound != 0
+	if c.told(r) {
+		return
+	}
 	decision := c.explain(r, inbound)
 	actor, actorOwn := c.enrich(&r.Actor)
 	target, targetOwn := c.enrich(&r.Target)
@@ -126,12 +129,22 @@ func (c *container) explain(r *bpf.Record, inbound bool) policy.Decision {
 			return except
 		}
 	}
-	asked := pair{tracer: r.Actor.PID, tracee: r.Target.PID, start: uint64(r.Target.Start / clockTick)} //nolint:gosec // not negative
 	newborn := r.Newborn && r.Vector == access.VectorPtrace
-	if r.Flags&bpf.FlagTraceme != 0 || newborn || r.Relation == access.RelationChild && (r.Traced || c.traced.has(asked)) {
+	if r.Flags&bpf.FlagTraceme != 0 || newborn || r.Relation == access.RelationChild && (r.Traced || c.traced.has(pairOf(r))) {
 		decision = decision.Traceme()
 	}
 	return decision
+}
+
+// told says that what a tracer reads has been told with its tracee's PTRACE_TRACEME,
+// which seccomp's listener saw; of what LSM programs saw, they know it themselves.
+func (c *container) told(r *bpf.Record) bool {
+	return r.Vector == access.VectorPtrace && r.Operation <= access.OperationAttach && r.Sensor == access.SensorAccess &&
+		r.Verdict == access.VerdictObserved && r.Flags&bpf.FlagTraceme == 0 && c.traced.has(pairOf(r))
+}
+
+func pairOf(r *bpf.Record) pair {
+	return pair{tracer: r.Actor.PID, tracee: r.Target.PID, start: uint64(r.Target.Start / clockTick)} //nolint:gosec // not negative
 }
 
 func deedOf(r *bpf.Record, inbound bool) policy.Deed {

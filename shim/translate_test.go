@@ -157,9 +157,34 @@ func TestExplain(t *testing.T) {
 	if got := observing.explain(&asked, false); got.Severity != "info" {
 		t.Errorf("a tracer that was asked: %+v", got)
 	}
+	asked.Sensor = access.SensorAccess
+	if !observing.told(&asked) {
+		t.Error("what a tracer reads of who asked for it is told again")
+	}
+	wrote := asked
+	wrote.Operation = access.OperationWrite
+	if observing.told(&wrote) {
+		t.Error("what a tracer writes is not told")
+	}
 	asked.Target.Start = 12 * clockTick
+	if observing.told(&asked) {
+		t.Error("what a tracer reads of another process is not told")
+	}
 	if got := observing.explain(&asked, false); got.Severity != "warning" {
 		t.Errorf("another process with that pid: %+v", got)
+	}
+}
+
+// Who outlived its own container is stopped by that one's mode, whatever the target's rule says.
+func TestExplainOrphan(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	record := bpf.Record{Vector: access.VectorProcMem, Operation: access.OperationRead, Relation: access.RelationOtherContainer, Verdict: access.VerdictKilled}
+	if got := c.explain(&record, true); got.Rule != "orphan" || got.Severity != "critical" {
+		t.Errorf("killed: %+v", got)
+	}
+	record.Verdict = access.VerdictObserved
+	if got := c.explain(&record, true); got.Rule != "baseline.inbound" {
+		t.Errorf("observed: %+v", got)
 	}
 }
 
