@@ -18,8 +18,10 @@ func TestNodePIDPaths(t *testing.T) {
 		t.Fatal(err)
 	}
 	namespaces := []specs.LinuxNamespace{
-		{Type: specs.PIDNamespace}, {Type: specs.PIDNamespace, Path: link},
-		{Type: specs.PIDNamespace, Path: "/proc/self/ns/mnt"}, {Type: specs.PIDNamespace, Path: "/nothing"},
+		{Type: specs.PIDNamespace},
+		{Type: specs.PIDNamespace, Path: link},
+		{Type: specs.PIDNamespace, Path: "/proc/self/ns/mnt"},
+		{Type: specs.PIDNamespace, Path: "/nothing"},
 		{Type: specs.NetworkNamespace, Path: "/proc/self/ns/pid"},
 	}
 	spec := &policy.Spec{Linux: &specs.Linux{Namespaces: namespaces}}

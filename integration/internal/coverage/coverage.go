@@ -89,7 +89,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	kernels := map[access.Tier][]string{}
 	var rows []row
 	cells := map[row]map[string]string{}
-	for _, p := range proofs {
+	for _, p := range present(proofs) {
 		at := row{p.Vector, p.About, p.Inbound}
 		if cells[at] == nil {
 			cells[at] = map[string]string{}
@@ -170,6 +170,32 @@ func order(rows []row) {
 		place[vector.Name] = i
 	}
 	slices.SortFunc(rows, func(a, b row) int { return place[a.vector] - place[b.vector] })
+}
+
+// present leaves out what a kernel was built without, which stock runc tells,
+// where another kernel of that tier has it.
+func present(proofs []Proof) []Proof {
+	type way struct {
+		row
+		tier access.Tier
+	}
+	type build struct {
+		way
+		kernel string
+	}
+	of := func(p Proof) build { return build{way{row{p.Vector, p.About, p.Inbound}, p.Tier}, p.Kernel} }
+	has, lacks := map[way]bool{}, map[build]bool{}
+	for _, p := range proofs {
+		if p.Mode != "runc" {
+			continue
+		}
+		if p.Outcome == emulate.OutcomeUnsupported {
+			lacks[of(p)] = true
+		} else {
+			has[of(p).way] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(proofs), func(p Proof) bool { return lacks[of(p)] && has[of(p).way] })
 }
 
 func (p Proof) cell() string {
