@@ -129,30 +129,38 @@ func waitNoLease(t *testing.T, n *node.Node) {
 // An exception is for the file that was there when the container was made. What takes its place is told.
 func TestVoidException(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
-	annotations := enforceStrict()
-	annotations["shimward.dev/allow"] = "/bin/shimward"
-	c := startVictim(t, n, node.Spec{ID: "excepted", Runtime: node.Shimward, Annotations: annotations, Capabilities: attackCapabilities()})
-	if !reach(t, c, "before") {
-		t.Fatal("the annotation does not allow it")
-	}
-	result, err := c.Exec(testContext(t), "replace", "/bin/sh", "-c", "cp /bin/shimward /tmp/new && mv /tmp/new /bin/shimward")
-	if err != nil || result.Code != 0 {
-		t.Fatal(err, result)
-	}
-	if reach(t, c, "after") {
-		t.Error("another file has the exception")
-	}
-	end(t, c)
-	void := 0
-	for _, e := range accesses(t, n, c.ID) {
-		if e.Access.Exception != "" {
-			void++
-			if e.Access.Verdict == access.VerdictObserved || !strings.Contains(e.Access.Exception, "/bin/shimward") {
-				t.Errorf("void, and so:\n%s", describe([]event.Event{e}))
+	for name, change := range map[string]string{
+		"replaced":     "cp /bin/shimward /tmp/new && mv /tmp/new /bin/shimward",
+		"changed":      "chmod 0700 /bin/shimward",
+		"mounted-over": "cp /bin/shimward /tmp/new && mount -o bind /tmp/new /bin/shimward",
+	} {
+		t.Run(name, func(t *testing.T) {
+			annotations := enforceStrict()
+			annotations["shimward.dev/allow"] = "/bin/shimward"
+			c := startVictim(t, n, node.Spec{ID: "excepted-" + name, Runtime: node.Shimward, Annotations: annotations, Capabilities: attackCapabilities()})
+			if !reach(t, c, "before") {
+				t.Fatal("the annotation does not allow it")
 			}
-		}
-	}
-	if void != 3 {
-		t.Errorf("%d events say that the exception is void, want 3", void)
+			result, err := c.Exec(testContext(t), "change", "/bin/sh", "-c", change)
+			if err != nil || result.Code != 0 {
+				t.Fatal(err, result)
+			}
+			if reach(t, c, "after") {
+				t.Error("another file has the exception")
+			}
+			end(t, c)
+			void := 0
+			for _, e := range accesses(t, n, c.ID) {
+				if e.Access.Exception != "" {
+					void++
+					if e.Access.Verdict == access.VerdictObserved || !strings.Contains(e.Access.Exception, "/bin/shimward") {
+						t.Errorf("void, and so:\n%s", describe([]event.Event{e}))
+					}
+				}
+			}
+			if void != 3 {
+				t.Errorf("%d events say that the exception is void, want 3", void)
+			}
+		})
 	}
 }

@@ -42,6 +42,7 @@ type container struct {
 	kernel          kernel
 	allow, allowPod map[grant]bool
 	ruled           map[grant]policy.Fits
+	aliases         map[string]string
 
 	context context.Context    //nolint:containedctx // what the goroutines live under
 	cancel  context.CancelFunc // ends them
@@ -116,7 +117,7 @@ func (c *container) attach(initPID int) error {
 	c.members.self = self
 	c.kernel = opened
 	c.allow, c.allowPod = findAllowed(c.rootfs, c.plan.Allow), findAllowed(c.rootfs, c.plan.AllowPod)
-	c.ruled = findRuled(c.rootfs, c.plan)
+	c.ruled, c.aliases = findRuled(c.rootfs, c.plan), findAliases(c.rootfs, c.plan)
 	c.origins.created(initPID)
 	close(c.ready)
 	c.running.Go(func() { c.read(c.context, reader) })

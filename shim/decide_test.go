@@ -375,6 +375,16 @@ func TestOwnRules(t *testing.T) {
 	if got := c.voided("/gdb", "", 7, deed); !strings.HasPrefix(got, "void: /gdb ") || !strings.Contains(got, "by-user") {
 		t.Errorf("edited: %q", got)
 	}
+	if err := os.Symlink("/gdb", filepath.Join(root, "debugger")); err != nil {
+		t.Fatal(err)
+	}
+	linked := *c.plan
+	linked.Allow = []string{"/debugger"}
+	c.aliases, c.plan.Allow = findAliases(root, &linked), linked.Allow
+	if got := c.voided("/gdb", "", 9, deed); !strings.HasPrefix(got, "void: /debugger ") {
+		t.Errorf("allowed by a link: %q", got)
+	}
+	c.plan.Allow = nil
 	if got := c.voided("/gdb", "", 9, deed); got != "" {
 		t.Errorf("edited, and the rule is for another user: %q", got)
 	}

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +36,7 @@ func grantOf(info os.FileInfo) (grant, bool) {
 
 // findGrants looks executables up in a container's root, following links within
 // it, and calls found with each. One that is not there is not granted: the hook has said so already.
-func findGrants(rootfs string, paths []string, found func(path string, file grant)) {
+func findGrants(rootfs string, paths []string, found func(path, resolved string, file grant)) {
 	if len(paths) == 0 {
 		return
 	}
@@ -54,24 +56,53 @@ func findGrants(rootfs string, paths []string, found func(path string, file gran
 		f := os.NewFile(uintptr(fd), path)
 		if info, err := f.Stat(); err == nil {
 			if g, ok := grantOf(info); ok {
-				found(path, g)
+				found(path, within(root, fd), g)
 			}
 		}
 		f.Close() //nolint:errcheck,gosec // opened for looking at
 	}
 }
 
+// within is the path of a file in a root, both open, with no link in it; "" where that cannot be told.
+func within(root, fd int) string {
+	name := func(fd int) string {
+		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return ""
+		}
+		return path
+	}
+	path, ok := strings.CutPrefix(name(fd), strings.TrimSuffix(name(root), "/")+"/")
+	if !ok {
+		return ""
+	}
+	return "/" + path
+}
+
 // findAllowed is the set of the executables of a list.
 func findAllowed(rootfs string, paths []string) map[grant]bool {
 	allowed := map[grant]bool{}
-	findGrants(rootfs, paths, func(_ string, file grant) { allowed[file] = true })
+	findGrants(rootfs, paths, func(_, _ string, file grant) { allowed[file] = true })
 	return allowed
+}
+
+// findAliases are the names in the plan of the executables that it names by a
+// link: what procfs calls them is the file's own.
+func findAliases(rootfs string, plan *policy.Plan) map[string]string {
+	aliases := map[string]string{}
+	named := slices.Concat(plan.Allow, plan.AllowPod, slices.Collect(maps.Keys(plan.RuleFiles())))
+	findGrants(rootfs, named, func(path, resolved string, _ grant) {
+		if path != resolved {
+			aliases[resolved] = path
+		}
+	})
+	return aliases
 }
 
 // findRuled is what the executables that the plan's own rules name are to them.
 func findRuled(rootfs string, plan *policy.Plan) map[grant]policy.Fits {
 	ruled, files := map[grant]policy.Fits{}, plan.RuleFiles()
-	findGrants(rootfs, slices.Collect(maps.Keys(files)), func(path string, file grant) {
+	findGrants(rootfs, slices.Collect(maps.Keys(files)), func(path, _ string, file grant) {
 		fits := ruled[file] // two names of one file
 		fits.Actor |= files[path].Actor
 		fits.Target |= files[path].Target
@@ -166,6 +197,14 @@ func (c *container) whyLeased(exe string) string {
 	return ""
 }
 
+// named is the name that the plan has for an executable.
+func (c *container) named(exe string) string {
+	if alias, ok := c.aliases[exe]; ok {
+		return alias
+	}
+	return exe
+}
+
 // voided says that the executable of an actor that is refused something has the path of
 // one that the plan lets do it, and is not the file that was there when the container was
 // made: it was changed or replaced, or another is mounted over it. The target's may be so, too.
@@ -177,6 +216,7 @@ func (c *container) voided(exe, target string, uid int, deed policy.Deed) string
 	} else if deed.Relation > access.RelationSamePod {
 		allowed = nil
 	}
+	exe, target = c.named(exe), c.named(target)
 	if exe != "" && slices.Contains(allowed, exe) {
 		return fmt.Sprintf(void, exe, "was allowed")
 	}

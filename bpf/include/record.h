@@ -17,7 +17,7 @@
 #define RULE_UIDS 8
 
 enum record_flag {
-	FLAG_INBOUND = 1 << 0,	    /* the actor is in no container that lives, the target is guarded */
+	FLAG_INBOUND = 1 << 0, /* the actor is in no container that lives, the target is guarded */
 	FLAG_WOULD_REFUSE = 1 << 1, /* a rule refuses it; the mode is audit */
 	FLAG_TRACEME = 1 << 2,	    /* the target asked for it */
 	FLAG_ALLOWED = 1 << 3,	    /* a rule refuses it; the actor's executable is allowed */
