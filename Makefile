@@ -49,6 +49,10 @@ test-integration: deps-test build ## real containerd and runc, on this machine's
 test-vm: deps-test build ## the tests that need a kernel with BPF LSM, in a VM (KERNEL=6.1)
 	scripts/test vm $(KERNEL)
 
+.PHONY: test-compat
+test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, on this machine's kernel
+	scripts/test compat
+
 .PHONY: e2e
 e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down
 	scripts/e2e

@@ -31,7 +31,9 @@ func testContext(t *testing.T) context.Context {
 func startNode(t *testing.T, options node.Options) *node.Node {
 	t.Helper()
 	testenv.Root(t)
-	options.Engines = engines(t)
+	if options.Engines == "" {
+		options.Engines = engines(t)
+	}
 	// On emulated CPUs the verifier takes longer than all else that a test does.
 	options.BPF = os.Getenv("SHIMWARD_TEST_BPF")
 	ctx := testContext(t)

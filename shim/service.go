@@ -62,9 +62,11 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 	return s, nil
 }
 
-// RegisterTTRPC puts the service on the shim's socket.
+// RegisterTTRPC puts the service on the shim's socket, under both of its names: a
+// shim that containerd 1.7 started is found again by the 2.x that replaces it.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	task.RegisterTTRPCTaskService(server, s)
+	s.registerV2(server)
 	return nil
 }
 

@@ -4,13 +4,13 @@ package main
 
 import (
 	"context"
-
-	containerdshim "github.com/containerd/containerd/v2/pkg/shim"
+	"os"
 
 	"github.com/shimward/shimward/shim"
 )
 
 func main() {
-	shim.Register()
-	containerdshim.RunShim(context.Background(), shim.NewManager())
+	os.Exit(shim.Run(context.Background(), shim.Invocation{
+		Args: os.Args[1:], Getenv: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+	}))
 }

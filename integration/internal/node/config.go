@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -52,6 +53,10 @@ func (n *Node) writeConfigs() error {
 	if err := write(); err != nil {
 		return err
 	}
+	return n.writeContainerdConfig()
+}
+
+func (n *Node) writeContainerdConfig() error {
 	if err := os.WriteFile(n.containerdConfigPath(), []byte(n.containerdConfig()), 0o600); err != nil {
 		return fmt.Errorf("write containerd's config: %w", err)
 	}
@@ -72,12 +77,18 @@ func (n *Node) containerdConfig() string {
 			"io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
 	}
 	var config strings.Builder
-	fmt.Fprintf(&config, "version = 4\nroot = %q\nstate = %q\nimports = []\n",
-		filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"))
+	version := cmp.Or(n.options.ConfigVersion, 4)
+	fmt.Fprintf(&config, "version = %d\nroot = %q\nstate = %q\nimports = []\n",
+		version, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"))
 	fmt.Fprintf(&config, "disabled_plugins = [%s]\n", quoted(disabled))
-	fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.grpc']\naddress = %q\n", n.Socket())
-	fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.ttrpc']\naddress = %q\n", n.Socket()+".ttrpc")
-	fmt.Fprintf(&config, "[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", filepath.Join(n.Dir, "s"))
+	if version < 4 {
+		// The shims' sockets are in /run/containerd/s, whatever the state folder is.
+		fmt.Fprintf(&config, "[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n", n.Socket(), n.Socket()+".ttrpc")
+	} else {
+		fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.grpc']\naddress = %q\n", n.Socket())
+		fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.ttrpc']\naddress = %q\n", n.Socket()+".ttrpc")
+		fmt.Fprintf(&config, "[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", filepath.Join(n.Dir, "s"))
+	}
 	if n.options.CRI {
 		config.WriteString(criConfig)
 	}

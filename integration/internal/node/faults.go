@@ -29,6 +29,15 @@ func (n *Node) Restart(ctx context.Context) error {
 	return n.startContainerd(ctx)
 }
 
+// Replace starts another release of containerd on what a killed one left.
+func (n *Node) Replace(ctx context.Context, engines string, configVersion int) error {
+	n.options.Engines, n.options.ConfigVersion = engines, configVersion
+	if err := n.writeContainerdConfig(); err != nil {
+		return err
+	}
+	return n.Restart(ctx)
+}
+
 // Adopt takes up a running container again after containerd was restarted. Its
 // output is lost, as it is for everybody who was attached.
 func (n *Node) Adopt(ctx context.Context, c *Container) error {

@@ -30,6 +30,9 @@ import (
 type Options struct {
 	// Engines is the folder with containerd, ctr, its runc shim, and runc.
 	Engines string
+	// ConfigVersion is of containerd's own config, as its release writes it: 2 for
+	// 1.7, 3 for 2.0 to 2.2. Zero is 4, of later ones.
+	ConfigVersion int
 	// Bin is the folder with shimward's binaries. Empty: a node without shimward.
 	Bin string
 	// Config is what the node's config.toml says beside its paths.
