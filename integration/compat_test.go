@@ -25,7 +25,7 @@ func releases() []release {
 func (r release) options(t *testing.T) node.Options {
 	t.Helper()
 	engines := folder(t, r.engines, "containerd of each series (make test-compat)", "", "containerd")
-	return node.Options{Engines: engines, ConfigVersion: r.config}
+	return node.Options{Engines: engines, ConfigVersion: r.config, CRI: true}
 }
 
 // One binary is the shim of every containerd that is supported.
@@ -43,6 +43,7 @@ func TestCompat(t *testing.T) {
 				c := mustStart(t, n, node.Spec{ID: "entered", Runtime: node.Shimward, Annotations: enforceStrict()})
 				wantGuarded(t, n, c, "x", true)
 			})
+			t.Run("pod", func(t *testing.T) { tryPod(t, n) })
 			wantSettled(t, n)
 			t.Run("containerd killed", func(t *testing.T) { wantFoundAgain(t, n) })
 			t.Run("shim killed", func(t *testing.T) { wantBereft(t, n) })

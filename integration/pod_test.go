@@ -11,10 +11,14 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// A pod, over CRI as kubelet makes it: two containers that share a pid
-// namespace, the second of which attacks the first.
 func TestPod(t *testing.T) {
-	n := startGuardedNode(t, node.Options{CRI: true})
+	tryPod(t, startGuardedNode(t, node.Options{CRI: true}))
+}
+
+// tryPod makes a pod over CRI, as kubelet does: two containers that share a pid
+// namespace, the second of which attacks the first.
+func tryPod(t *testing.T, n *node.Node) {
+	t.Helper()
 	client, done, err := n.CRI()
 	if err != nil {
 		t.Fatal(err)

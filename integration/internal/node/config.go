@@ -90,7 +90,7 @@ func (n *Node) containerdConfig() string {
 		fmt.Fprintf(&config, "[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", filepath.Join(n.Dir, "s"))
 	}
 	if n.options.CRI {
-		config.WriteString(criConfig)
+		config.WriteString(criConfig(version))
 	}
 	if cni := n.options.CNI; cni != nil {
 		fmt.Fprintf(&config, "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [%q]\nconf_dir = %q\n", cni.Bin, cni.Conf)
@@ -98,14 +98,24 @@ func (n *Node) containerdConfig() string {
 	return config.String()
 }
 
+// criConfig is the config of containerd's Kubernetes side, which was one plugin up to 1.7.
+func criConfig(version int) string {
+	plugin := "io.containerd.cri.v1.runtime"
+	head := fmt.Sprintf("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = %q\n[plugins.%q]\n", pauseName, plugin)
+	if version < 3 {
+		plugin = "io.containerd.grpc.v1.cri"
+		head = fmt.Sprintf("[plugins.%q]\nsandbox_image = %q\n", plugin, pauseName)
+	}
+	return head + strings.ReplaceAll(criRuntimes, "PLUGIN", plugin)
+}
+
 // restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
 // netns_mounts_under_state_dir: the network namespaces of pods are the node's own, too.
-const criConfig = `[plugins.'io.containerd.cri.v1.runtime']
-restrict_oom_score_adj = true
+const criRuntimes = `restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+[plugins.'PLUGIN'.containerd.runtimes.runc]
 runtime_type = 'io.containerd.runc.v2'
-[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.shimward]
+[plugins.'PLUGIN'.containerd.runtimes.shimward]
 runtime_type = 'io.containerd.shimward.v1'
 pod_annotations = ['shimward.dev/*']
 `
