@@ -159,9 +159,9 @@ func (r *Report) programs(f *Facts) {
 		r.found("hook", f.Hook, StateFail, "install shimward into the folder that containerd-shim-shimward-v1 is in: the runtime calls it as a hook")
 	}
 	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, for doctor to see its version")
-	if older(f.Containerd.Version, 2, 3) {
+	if older(f.Containerd.Version, 1, 7) {
 		last := &r.Findings[len(r.Findings)-1]
-		last.State, last.Advice = StateFail, "use containerd 2.3 or later: older ones do not speak this shim's protocol"
+		last.State, last.Advice = StateFail, "use containerd 1.7 or later: shimward is not tried with older ones"
 	}
 	r.found("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
 	switch last := &r.Findings[len(r.Findings)-1]; {
