@@ -159,9 +159,9 @@ func (r *Report) programs(f *Facts) {
 		r.found("hook", f.Hook, StateFail, "install shimward into the folder that containerd-shim-shimward-v1 is in: the runtime calls it as a hook")
 	}
 	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, for doctor to see its version")
-	if older(f.Containerd.Version, 1, 7) {
+	if older(f.Containerd.Version, 1, 6) {
 		last := &r.Findings[len(r.Findings)-1]
-		last.State, last.Advice = StateFail, "use containerd 1.7 or later: shimward is not tried with older ones"
+		last.State, last.Advice = StateFail, "use containerd 1.7 or later: nobody has tried shimward with one before 1.6"
 	}
 	r.found("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
 	switch last := &r.Findings[len(r.Findings)-1]; {

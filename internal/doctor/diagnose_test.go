@@ -110,7 +110,7 @@ func TestDiagnose(t *testing.T) {
 		{name: "no hook", change: func(f *Facts) { f.Hook = Program{} }, finding: "hook", state: StateFail, advice: "install", lost: true},
 		{name: "no containerd", change: func(f *Facts) { f.Containerd = Program{} }, finding: "containerd", state: StateWarn, advice: "PATH"},
 		{
-			name: "old containerd", change: func(f *Facts) { f.Containerd.Version = "1.6.20" },
+			name: "old containerd", change: func(f *Facts) { f.Containerd.Version = "1.5.18" },
 			finding: "containerd", state: StateFail, advice: "1.7", lost: true,
 		},
 		{name: "no runc", change: func(f *Facts) { f.Runc = Program{} }, finding: "runc", state: StateWarn, advice: "PATH"},
