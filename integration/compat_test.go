@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -146,6 +147,24 @@ func TestCompatUpgrade(t *testing.T) {
 		wantPod(t, n, pod, next.engines)
 	}
 	deletePod(t, n, pod)
+}
+
+// The runtime goes into each release's config, in each version of that, and out of it again.
+func TestCompatInstall(t *testing.T) {
+	for _, release := range releases() {
+		for version := 2; version <= release.config; version++ {
+			for name, imports := range map[string]string{"drop-in": "'DIR/conf.d/*.toml'", "in place": ""} {
+				t.Run(fmt.Sprintf("%s v%d %s", release.engines, version, name), func(t *testing.T) {
+					config := fmt.Sprintf("version = %d\nimports = [%s]\n", version, imports)
+					if release.config == 2 {
+						// A runtime that is written takes the place of all that 1.7 has by default.
+						config += "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
+					}
+					installAndUninstall(t, startInstallationOn(t, release.options(t), config))
+				})
+			}
+		}
+	}
 }
 
 // startPod starts two containers that one shim serves.

@@ -16,13 +16,15 @@ type installation struct {
 	bin    string
 	config string
 	prefix string
+	// engines has the containerd whose config it is.
+	engines string
 }
 
 func (i *installation) shimward(command string, args ...string) (string, error) {
 	i.t.Helper()
 	args = append([]string{
 		command, "--prefix", i.prefix, "--containerd-config", i.config,
-		"--containerd", filepath.Join(engines(i.t), "containerd"), "--config", i.n.ConfigPath(),
+		"--containerd", filepath.Join(i.engines, "containerd"), "--config", i.n.ConfigPath(),
 	}, args...)
 	said, err := i.n.Tool(testContext(i.t), filepath.Join(i.bin, "shimward"), args...).CombinedOutput()
 	return string(said), err
@@ -41,15 +43,21 @@ func (i *installation) dump() string {
 // that is empty yet.
 func startInstallation(t *testing.T, config string) *installation {
 	t.Helper()
+	return startInstallationOn(t, node.Options{Engines: engines(t)}, config)
+}
+
+func startInstallationOn(t *testing.T, options node.Options, config string) *installation {
+	t.Helper()
 	dir := t.TempDir()
-	i := &installation{t: t, prefix: filepath.Join(dir, "prefix"), config: filepath.Join(dir, "config.toml")}
+	i := &installation{t: t, prefix: filepath.Join(dir, "prefix"), config: filepath.Join(dir, "config.toml"), engines: options.Engines}
 	i.bin = folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
 	absolute, err := filepath.Abs(i.bin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	i.bin = absolute
-	i.n = startNode(t, node.Options{Bin: filepath.Join(i.prefix, "bin")})
+	options.Bin = filepath.Join(i.prefix, "bin")
+	i.n = startNode(t, options)
 	i.write(strings.ReplaceAll(config, "DIR", dir))
 	return i
 }
@@ -84,14 +92,13 @@ func TestInstallAndUninstall(t *testing.T) {
 		"v3 in place": "version = 3\nimports = []\n",
 		"v4 in place": "version = 4\nimports = []\n# the end",
 	} {
-		t.Run(name, func(t *testing.T) { installAndUninstall(t, config) })
+		t.Run(name, func(t *testing.T) { installAndUninstall(t, startInstallation(t, config)) })
 	}
 }
 
-func installAndUninstall(t *testing.T, config string) {
+func installAndUninstall(t *testing.T, i *installation) {
 	t.Helper()
 	ctx := testContext(t)
-	i := startInstallation(t, config)
 	root, err := os.ReadFile(i.config)
 	if err != nil {
 		t.Fatal(err)

@@ -57,9 +57,10 @@ func ours(runtime map[string]any) bool {
 }
 
 // differences are the keys in which two configs differ, shimward's runtime and
-// the import of its drop-in aside.
-func differences(before, after dump, dropIn string) []string {
-	a, b := flatten(before, dropIn), flatten(after, dropIn)
+// these files among the imports aside: its drop-in, and the root file, which 1.7
+// counts among them under the name that it was read by.
+func differences(before, after dump, files ...string) []string {
+	a, b := flatten(before, files), flatten(after, files)
 	var keys []string
 	for key, value := range a {
 		if other, found := b[key]; !found || !reflect.DeepEqual(value, other) {
@@ -75,7 +76,7 @@ func differences(before, after dump, dropIn string) []string {
 	return keys
 }
 
-func flatten(d dump, dropIn string) map[string]any {
+func flatten(d dump, files []string) map[string]any {
 	flat := make(map[string]any)
 	var walk func(path string, value any)
 	walk = func(path string, value any) {
@@ -95,7 +96,10 @@ func flatten(d dump, dropIn string) map[string]any {
 	}
 	walk("", map[string]any(d))
 	if imports, is := flat["imports"].([]any); is {
-		flat["imports"] = slices.DeleteFunc(slices.Clone(imports), func(path any) bool { return path == dropIn })
+		flat["imports"] = slices.DeleteFunc(slices.Clone(imports), func(path any) bool {
+			text, _ := path.(string)
+			return slices.Contains(files, text)
+		})
 	}
 	return flat
 }

@@ -27,11 +27,12 @@ func TestDifferencesLeaveOnlyOurRuntimeAside(t *testing.T) {
 			"imports = ['/etc/containerd/config.toml']\n" + wantV2,
 			[]string{"plugins.io.containerd.grpc.v1.cri.containerd.runtimes.runc.runtime_type"},
 		},
-		"another import": {"imports = ['/etc/containerd/config.toml', '/d/x.toml']\n" + runc + wantV2, []string{"imports"}},
-		"another key":    {"imports = ['/etc/containerd/config.toml']\nroot = '/x'\n" + runc + wantV2, []string{"root"}},
+		"a trial of 1.7's": {"imports = ['/etc/containerd/config.toml.trial']\n" + runc + wantV2, nil},
+		"another import":   {"imports = ['/etc/containerd/config.toml', '/d/x.toml']\n" + runc + wantV2, []string{"imports"}},
+		"another key":      {"imports = ['/etc/containerd/config.toml']\nroot = '/x'\n" + runc + wantV2, []string{"root"}},
 	} {
 		after := mustParse(t, test.after)
-		if got := differences(before, after, "/d/shimward.toml"); !slices.Equal(got, test.want) {
+		if got := differences(before, after, "/d/shimward.toml", "/etc/containerd/config.toml", "/etc/containerd/config.toml.trial"); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 		if !ours(after.runtime()) {

@@ -291,7 +291,7 @@ func compare(ctx context.Context, o Options, before dump, config string) (string
 	if !ours(after.runtime()) {
 		return "the runtime is not there", nil
 	}
-	if keys := differences(before, after, o.dropIn()); len(keys) > 0 {
+	if keys := differences(before, after, o.dropIn(), o.Config, config); len(keys) > 0 {
 		return "it changes " + strings.Join(keys, ", "), nil
 	}
 	return "", nil
