@@ -92,7 +92,7 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 
 // own says that a vector aims at the attacker itself or at a child of its.
 func own(r emulate.Result) bool {
-	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme"
+	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme" || r.Name == "ptrace-userns"
 }
 
 func describe(events []event.Event) string {

@@ -130,6 +130,8 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 		relation, target = access.RelationKernel, 0
 	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID
+	case r.Name == "ptrace-userns":
+		relation, target = access.RelationChild, a.Target.PID
 	case r.Name == "ptrace-traceme":
 		relation, target = access.RelationChild, a.Target.PID
 		if !r.Through() {
@@ -142,6 +144,9 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	}
 	if e.Container.ID != container || a.Actor.Container != container || a.Inbound {
 		t.Errorf("container %q, actor's %q, inbound %t; want the attacker's, %q", e.Container.ID, a.Actor.Container, a.Inbound, container)
+	}
+	if first := a.Actor.TID == a.Actor.PID; r.Name == "ptrace-from-thread" && first {
+		t.Errorf("the thread %d of the process %d, want another than its first", a.Actor.TID, a.Actor.PID)
 	}
 	if a.Actor.Origin == nil || a.Actor.Origin.Kind != "entrypoint" {
 		t.Errorf("origin %+v, want entrypoint", a.Actor.Origin)

@@ -260,3 +260,23 @@ func TestDescribeRefusesOthers(t *testing.T) {
 		t.Errorf("took itself for a victim: %+v", victim)
 	}
 }
+
+// docs/threat-model.md says that procfs hands out no handle that would open a file of its.
+func TestProcfsHasNoHandles(t *testing.T) {
+	const handleFID = 0x200 // AT_HANDLE_FID, which tells files apart; since Linux 6.5, any file system has those
+	dir, err := os.Open("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if _, _, err := unix.NameToHandleAt(int(dir.Fd()), "self/mem", unix.AT_SYMLINK_FOLLOW); !errors.Is(err, unix.EOPNOTSUPP) {
+		t.Errorf("name_to_handle_at says %v", err)
+	}
+	handle, _, err := unix.NameToHandleAt(int(dir.Fd()), "self/mem", unix.AT_SYMLINK_FOLLOW|handleFID)
+	if err != nil {
+		return
+	}
+	if fd, err := unix.OpenByHandleAt(int(dir.Fd()), handle, unix.O_RDONLY); !errors.Is(err, unix.ESTALE) && !errors.Is(err, unix.EPERM) {
+		t.Errorf("open_by_handle_at says %d, %v", fd, err)
+	}
+}

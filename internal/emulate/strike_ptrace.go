@@ -38,6 +38,21 @@ func ptraceThread(s *striker) error {
 	return s.peek(thread)
 }
 
+// ptraceFromThread attaches by a thread that is not this process's first.
+func ptraceFromThread(s *striker) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- ptraceFromThread(s) // which gets another one: this keeps the first
+			return
+		}
+		done <- ptraceAttach(s)
+	}()
+	return <-done
+}
+
 // ptracePoke attaches and writes.
 func ptracePoke(s *striker) error {
 	runtime.LockOSThread()

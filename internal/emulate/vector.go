@@ -134,6 +134,10 @@ func attacks() []Vector {
 			About: "PTRACE_ATTACH to a thread that is not the first, then PTRACE_PEEKDATA", attack: ptraceThread,
 		},
 		{
+			Name: "ptrace-from-thread", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_ATTACH by a thread that is not the attacker's first, then PTRACE_PEEKDATA", attack: ptraceFromThread,
+		},
+		{
 			Name: "ptrace-poke", Goal: GoalChange, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "PTRACE_ATTACH, then PTRACE_POKEDATA", attack: ptracePoke,
 		},
@@ -141,6 +145,11 @@ func attacks() []Vector {
 			Name: "ptrace-traceme", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "start a child that asks for it with PTRACE_TRACEME, as debuggers do, then PTRACE_PEEKDATA",
 			own:   true, attack: ptraceTraceme,
+		},
+		{
+			Name: "ptrace-userns", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "PTRACE_ATTACH in a user namespace of its own, which makes it CAP_SYS_PTRACE's holder, to a child there",
+			own:   true, attack: ptraceUserns,
 		},
 		{
 			Name: "pidfd-getfd", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
