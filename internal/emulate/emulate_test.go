@@ -3,8 +3,10 @@ package emulate
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"strconv"
@@ -278,5 +280,22 @@ func TestProcfsHasNoHandles(t *testing.T) {
 	}
 	if fd, err := unix.OpenByHandleAt(int(dir.Fd()), handle, unix.O_RDONLY); !errors.Is(err, unix.ESTALE) && !errors.Is(err, unix.EPERM) {
 		t.Errorf("open_by_handle_at says %d, %v", fd, err)
+	}
+}
+
+// docs/threat-model.md says that a user namespace of its own leads to nobody outside it.
+func TestUsernsReachesNobodyOutside(t *testing.T) {
+	victim := outside(t)
+	proof, err := newProof()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer proof.close()
+	s := &striker{Order: Order{Self: self()}, out: json.NewEncoder(io.Discard)}
+	for _, name := range []string{"ptrace-attach", "process-vm-readv"} {
+		err := s.inUserns(Order{Vector: name, Victim: victim, Self: self()}, proof.file, os.Stdin)
+		if !errors.Is(err, unix.EPERM) || !strings.HasPrefix(err.Error(), "in a user namespace") {
+			t.Errorf("%s: %v, want EPERM in the namespace", name, err)
+		}
 	}
 }

@@ -12,18 +12,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ptraceUserns has this program attach in a user namespace of its own. Whoever
-// makes one has every capability there, and over nobody outside: the kernel asks
-// for CAP_SYS_PTRACE in the target's namespace (cap_ptrace_access_check), so the
-// victim is a child inside.
+// ptraceUserns has this program attach in a user namespace of its own, to a child
+// there: see inUserns.
 func ptraceUserns(s *striker) error {
 	order := s.Order
 	order.Vector, order.Child = "ptrace-attach", true
+	return s.inUserns(order, os.NewFile(uintptr(s.Proof), "proof"), os.NewFile(uintptr(s.Stop), "stop"))
+}
+
+// inUserns makes the attempt that an order asks for in a user namespace of its own.
+// Whoever makes one has every capability there, and over nobody outside: the
+// kernel asks for CAP_SYS_PTRACE in the target's namespace (cap_ptrace_access_check).
+func (s *striker) inUserns(order Order, proof, stop *os.File) error {
+	order.Proof, order.Stop = 3, 4
 	input, err := json.Marshal(order)
 	if err != nil {
 		return err
 	}
-	proof, stop := os.NewFile(uintptr(s.Proof), "proof"), os.NewFile(uintptr(s.Stop), "stop")
 	read, write, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("pipe: %w", err)
@@ -32,7 +37,7 @@ func ptraceUserns(s *striker) error {
 	command := exec.Command(selfExe) //nolint:noctx // the judge has the deadline
 	command.Args = append(append([]string{}, s.Self...), "strike")
 	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), write, os.Stderr
-	command.ExtraFiles = []*os.File{proof, stop} // by the numbers that the order has
+	command.ExtraFiles = []*os.File{proof, stop}
 	// A thread of many cannot leave its user namespace: a child is made in another.
 	command.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER,
