@@ -35,12 +35,14 @@ var ErrBusy = errors.New("another process writes it")
 type Store struct {
 	dir   string
 	limit int64 // of each of the three files
-	lock  *os.File
 
 	mu   sync.Mutex
+	lock *os.File // guarded by mu
 	file *os.File // guarded by mu; nil once closed
 	size int64    // guarded by mu
 	torn bool     // guarded by mu: the file may not end in a newline
+	// moved says that rotate took the file's name away and could not make the next one.
+	moved bool // guarded by mu
 }
 
 // OpenStore opens a container's folder for writing, at most maxBytes in all,
@@ -137,6 +139,9 @@ func (s *Store) Append(e Event) error {
 	if s.file == nil {
 		return fmt.Errorf("append to event store %s: %w", s.dir, fs.ErrClosed)
 	}
+	if err := s.restore(e.Container); err != nil {
+		return fmt.Errorf("append to event store: %w", err)
+	}
 	if s.size > 0 && s.size+int64(len(line)) > s.limit {
 		dropped, err := s.rotate()
 		if err != nil {
@@ -182,6 +187,7 @@ func (s *Store) rotate() (int64, error) {
 	}
 	old := s.file
 	if err := s.open(); err != nil {
+		s.moved = true
 		return 0, err // s.file stays as it was, and full: the next Append tries again
 	}
 	return dropped, old.Close()

@@ -24,8 +24,9 @@ import (
 // embedded service. Its goroutines end with close.
 type container struct {
 	plan    *policy.Plan
-	rootfs  string // absolute path of its root file system
-	listens bool   // it has a seccomp listener
+	rootfs  string      // absolute path of its root file system
+	listens bool        // it has a seccomp listener
+	socket  os.FileInfo // of that listener, as it was made
 	risks   []policy.Finding
 	proc    procfs
 	members *members
@@ -94,6 +95,10 @@ func (c *container) listen(residue *seccomp.Residue) error {
 		return err
 	}
 	c.listens = true
+	c.socket, err = os.Lstat(c.plan.Paths.Notify(c.plan.Identity.Key))
+	if err != nil {
+		return errors.Join(fmt.Errorf("look at the listener's socket: %w", err), listener.Close())
+	}
 	c.running.Go(func() {
 		if err := listener.Serve(c.context, c); err != nil {
 			// Callers get ENOSYS from here on: closed, not open.

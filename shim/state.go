@@ -50,18 +50,24 @@ func (c *container) watchState(ctx context.Context) {
 			toldPins = true
 		}
 		if files != nil && !toldFiles {
-			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed the container's state (%v): "+
+			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed or replaced the container's state (%v): "+
 				"it is guarded still, and cannot be exec'ed into; recreate it, and see who cleans %s", files, c.plan.Paths.Run))
 			toldFiles = true
 		}
 	}
 }
 
-// files is an error where the listener's socket is gone, which the runtime looks for at each exec.
+// files is an error where the listener's socket is gone, which the runtime looks
+// for at each exec, or where another is in its place: that one would get the
+// listeners of what is exec'ed.
 func (c *container) files() error {
 	if !c.listens {
 		return nil
 	}
-	_, err := os.Lstat(c.plan.Paths.Notify(c.plan.Identity.Key))
+	path := c.plan.Paths.Notify(c.plan.Identity.Key)
+	socket, err := os.Lstat(path)
+	if err == nil && c.socket != nil && !os.SameFile(c.socket, socket) {
+		return fmt.Errorf("%s is not the socket that shimward made", path)
+	}
 	return err
 }

@@ -1,0 +1,215 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+// A privileged container, guarded itself, goes at shimward's own parts with the
+// node's folders mounted and its processes in sight. Either it is refused, or
+// what it was after holds or ends, and is told of. Moving processes to other cgroups is TestStolen's.
+func TestTamper(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-o", filepath.Join(dir, "tamper"), "testdata/tamper.c")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s := saboteur{n: n, program: dir}
+	t.Run("attacks", func(t *testing.T) { // which share the node, and wait for their notices side by side
+		for name, test := range map[string]func(*testing.T, saboteur){
+			"bpf":          tamperBPF,
+			"pins":         tamperPins,
+			"socket":       tamperSocket,
+			"store":        tamperStore,
+			"shim killed":  tamperKill,
+			"shim stopped": tamperStop,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				test(t, s)
+			})
+		}
+	})
+	wantSettled(t, n)
+}
+
+// saboteur makes the attacker's containers.
+type saboteur struct {
+	n       *node.Node
+	program string // the folder of testdata/tamper.c's binary
+}
+
+// spec is a container that has all of the node that these attacks need.
+func (s saboteur) spec(annotations map[string]string, args ...string) node.Spec {
+	spec := node.Spec{Runtime: node.Shimward, Annotations: annotations, Args: args, Privileged: true, HostPID: true}
+	var mounts []specs.Mount
+	for at, source := range map[string]string{
+		"/host/tamper": s.program, "/host/run": s.n.Paths.Run, "/host/bpf": s.n.Paths.BPF, "/host/log": s.n.Paths.Log, "/host/cgroup": "/sys/fs/cgroup",
+	} {
+		mounts = append(mounts, specs.Mount{Destination: at, Type: "bind", Source: source, Options: []string{"rbind", "rw"}})
+	}
+	spec.Options = []oci.SpecOpts{oci.WithMounts(mounts)}
+	return spec
+}
+
+// mustAttack runs an attack that nothing refuses.
+func (s saboteur) mustAttack(t *testing.T, args ...string) {
+	t.Helper()
+	if result := mustRun(t, s.n, s.spec(enforceBaseline(), args...)); result.Code != 0 {
+		t.Fatalf("%q: %s", args, result)
+	}
+}
+
+// keeper starts the container that is to stay guarded, and is its key.
+func (s saboteur) keeper(t *testing.T, id string) (*node.Container, string) {
+	t.Helper()
+	c := mustDetach(t, s.n, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict()})
+	deleteAtEnd(t, c)
+	return c, policy.Key(c.ID, c.Bundle())
+}
+
+// deleteAtEnd deletes a container that may have lost its shim.
+func deleteAtEnd(t *testing.T, c *node.Container) {
+	t.Helper()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
+		defer cancel()
+		deleteBereft(ctx, t, c)
+	})
+}
+
+func enforceBaseline() map[string]string {
+	return map[string]string{annotationMode: "enforce", annotationProfile: "baseline"}
+}
+
+func tamperBPF(t *testing.T, s saboteur) {
+	keeper, key := s.keeper(t, "kept-bpf")
+	args := []string{"/host/tamper/tamper", "bpf", "/host/bpf/containers/" + key + "/ring", "/host/cgroup"}
+	bare := s.spec(nil, args...)
+	bare.Runtime = node.Runc
+	stock := mustRun(t, s.n, bare)
+	for _, what := range []string{"pin", "program", "map", "link"} {
+		if !strings.Contains(stock.Stdout, what+": done\n") {
+			t.Errorf("%s is refused under stock runc: %s", what, stock)
+		}
+	}
+	if strings.Contains(stock.Stdout, "detach: done") {
+		t.Errorf("what has a link was detached without it: %s", stock)
+	}
+	for name, annotations := range map[string]map[string]string{"baseline": enforceBaseline(), "strict": enforceStrict()} {
+		spec := s.spec(annotations, args...)
+		spec.ID = "tamper-bpf-" + name
+		result := mustRun(t, s.n, spec)
+		for _, what := range []string{"pin", "program", "map", "link"} {
+			if !strings.Contains(result.Stdout, what+": EPERM\n") {
+				t.Errorf("%s is not refused under %s: %s", what, name, result)
+			}
+		}
+		requests := map[string]bool{}
+		for _, e := range accesses(t, s.n, spec.ID) {
+			if e.Access.Vector == access.VectorBPF && e.Access.Verdict == access.VerdictRefused && e.Access.Relation == access.RelationKernel {
+				requests[e.Access.Request] = true
+			}
+		}
+		for _, request := range []string{"BPF_OBJ_GET", "BPF_PROG_GET_FD_BY_ID", "BPF_MAP_GET_FD_BY_ID", "BPF_LINK_GET_FD_BY_ID"} {
+			if !requests[request] {
+				t.Errorf("no event of %s under %s:\n%s", request, name, describe(accesses(t, s.n, spec.ID)))
+			}
+		}
+	}
+	wantGuarded(t, s.n, keeper, "after", true)
+}
+
+func tamperPins(t *testing.T, s saboteur) {
+	keeper, key := s.keeper(t, "kept-pins")
+	waitHeld(testContext(t), t, s.n, keeper.ID)
+	s.mustAttack(t, "/bin/rm", "-r", "/host/bpf/containers/"+key)
+	wantGuarded(t, s.n, keeper, "after", true)
+	wantNotice(testContext(t), t, s.n, keeper.ID, "pins")
+}
+
+func tamperSocket(t *testing.T, s saboteur) {
+	keeper, key := s.keeper(t, "kept-socket")
+	waitHeld(testContext(t), t, s.n, keeper.ID)
+	s.mustAttack(t, "/host/tamper/tamper", "send", "/host/run/containers/"+key+"/notify.sock")
+	wantNotice(testContext(t), t, s.n, keeper.ID, "state")
+	if _, err := keeper.Exec(testContext(t), "after", "/bin/true"); err == nil {
+		t.Error("an exec runs, and nobody of shimward's answers its calls")
+	}
+}
+
+func tamperStore(t *testing.T, s saboteur) {
+	keeper, key := s.keeper(t, "kept-store")
+	file := "/host/log/" + key + "/events.jsonl"
+	for i, attack := range []struct{ command, notice string }{
+		{": > " + file, "cut its file short"},
+		{"echo forged >> " + file, "wrote into its file"},
+		{"rm " + file, "removed or replaced its file"},
+		{"rm -r /host/log/" + key, "removed or replaced its file"}, // with the notice before
+	} {
+		s.mustAttack(t, "/bin/sh", "-c", attack.command)
+		wantGuarded(t, s.n, keeper, fmt.Sprintf("after-%d", i), true)
+		wantNotice(testContext(t), t, s.n, keeper.ID, attack.notice)
+	}
+}
+
+func tamperKill(t *testing.T, s saboteur) {
+	keeper, _ := s.keeper(t, "kept-kill")
+	s.mustAttack(t, "/bin/kill", "-KILL", shimOf(t, s.n, keeper.ID))
+	if err := keeper.Gone(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.n.WaitEvent(testContext(t), keeper.ID, func(e event.Event) bool {
+		return e.Kind == event.KindDeleted && strings.Contains(e.Message, "shim")
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Who stops its own shim has nobody who decides its calls, and the kernel still refuses.
+func tamperStop(t *testing.T, s saboteur) {
+	own := mustDetach(t, s.n, s.spec(enforceBaseline(), "/bin/sleep", "3600"))
+	deleteAtEnd(t, own)
+	victim := startVictim(t, s.n, node.Spec{ID: "kept-stop", Runtime: node.Shimward, Annotations: enforceBaseline()})
+	result, err := own.Exec(testContext(t), "stop", "/bin/sh", "-c",
+		`kill -STOP $0; /bin/shimward emulate --json --timeout=3m --victim=$1 proc-mem-read >/tmp/report; kill -CONT $0; cat /tmp/report`,
+		shimOf(t, s.n, own.ID), strconv.Itoa(victim.PID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := report(t, result).Results[0]
+	wantStopped(t, r)
+	if _, err := s.n.WaitEvent(testContext(t), own.ID, func(e event.Event) bool {
+		return e.Kind == event.KindAccess && e.Access.Target.Container == victim.ID
+	}); err != nil {
+		t.Error(err)
+	}
+}
+
+func shimOf(t *testing.T, n *node.Node, id string) string {
+	t.Helper()
+	shims, err := n.Shims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if shims[id] == 0 {
+		t.Fatalf("no shim of %s", id)
+	}
+	return strconv.Itoa(shims[id])
+}
