@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -100,11 +101,12 @@ func enforceBaseline() map[string]string {
 
 func tamperBPF(t *testing.T, s saboteur) {
 	keeper, key := s.keeper(t, "kept-bpf")
-	args := []string{"/host/tamper/tamper", "bpf", "/host/bpf/containers/" + key + "/ring", "/host/cgroup"}
+	attempts := []string{"pin", "program", "map", "link", "descriptor"}
+	args := []string{"/host/tamper/tamper", "bpf", "/host/bpf/containers/" + key + "/ring", "/host/cgroup", shimOf(t, s.n, keeper.ID)}
 	bare := s.spec(nil, args...)
 	bare.Runtime = node.Runc
 	stock := mustRun(t, s.n, bare)
-	for _, what := range []string{"pin", "program", "map", "link"} {
+	for _, what := range attempts {
 		if !strings.Contains(stock.Stdout, what+": done\n") {
 			t.Errorf("%s is refused under stock runc: %s", what, stock)
 		}
@@ -116,20 +118,21 @@ func tamperBPF(t *testing.T, s saboteur) {
 		spec := s.spec(annotations, args...)
 		spec.ID = "tamper-bpf-" + name
 		result := mustRun(t, s.n, spec)
-		for _, what := range []string{"pin", "program", "map", "link"} {
+		for _, what := range attempts {
 			if !strings.Contains(result.Stdout, what+": EPERM\n") {
 				t.Errorf("%s is not refused under %s: %s", what, name, result)
 			}
 		}
-		requests := map[string]bool{}
-		for _, e := range accesses(t, s.n, spec.ID) {
-			if e.Access.Vector == access.VectorBPF && e.Access.Verdict == access.VerdictRefused && e.Access.Relation == access.RelationKernel {
-				requests[e.Access.Request] = true
-			}
-		}
-		for _, request := range []string{"BPF_OBJ_GET", "BPF_PROG_GET_FD_BY_ID", "BPF_MAP_GET_FD_BY_ID", "BPF_LINK_GET_FD_BY_ID"} {
-			if !requests[request] {
-				t.Errorf("no event of %s under %s:\n%s", request, name, describe(accesses(t, s.n, spec.ID)))
+		events := accesses(t, s.n, spec.ID)
+		for _, want := range []event.Access{
+			{Vector: access.VectorBPF, Relation: access.RelationKernel, Count: 4}, // one event of one vector and actor
+			{Vector: access.VectorPidfdGetfd, Relation: access.RelationHost, Count: 1},
+		} {
+			if !slices.ContainsFunc(events, func(e event.Event) bool {
+				a := e.Access
+				return a.Vector == want.Vector && a.Relation == want.Relation && a.Verdict == access.VerdictRefused && a.Count == want.Count
+			}) {
+				t.Errorf("no event of %d refused by %s under %s:\n%s", want.Count, want.Vector, name, describe(events))
 			}
 		}
 	}

@@ -3,9 +3,10 @@
  * What a privileged container can do to shimward that a shell cannot. Each
  * attempt is a line: its name, and "done" or the error.
  *
- *	tamper bpf PIN CGROUP	gets hold of a pin, and of others' programs, maps
- *				and links by id; detaches from a cgroup
- *	tamper send SOCKET	connects, sends garbage, and takes the socket's place
+ *	tamper bpf PIN CGROUP PID	gets hold of a pin, and of others' programs,
+ *					maps and links by id; detaches from a cgroup;
+ *					takes a descriptor of the process
+ *	tamper send SOCKET		connects, sends garbage, and takes the socket's place
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,6 +14,7 @@
 #include <linux/bpf.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -46,7 +48,7 @@ static int by_id(int next, int get)
 
 static int by_pin(const char *path)
 {
-	union bpf_attr attr = { .pathname = (uintptr_t)path };
+	union bpf_attr attr = {.pathname = (uintptr_t)path};
 
 	return bpf(BPF_OBJ_GET, &attr);
 }
@@ -61,9 +63,17 @@ static int detach(const char *cgroup)
 	return (int)attr.target_fd < 0 ? -1 : bpf(BPF_PROG_DETACH, &attr);
 }
 
+/* The shim holds the links of its container. */
+static int from_process(const char *pid)
+{
+	int process = syscall(SYS_pidfd_open, atoi(pid), 0);
+
+	return process < 0 ? -1 : syscall(SYS_pidfd_getfd, process, 0, 0);
+}
+
 static int take_place(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	static const char garbage[] = "{\"fds\":[\"seccompFd\"],";
 	int s = socket(AF_UNIX, SOCK_STREAM, 0);
 
@@ -80,12 +90,13 @@ int main(int argc, char **argv)
 {
 	if (argc == 3)
 		return take_place(argv[2]) < 0;
-	if (argc != 4)
+	if (argc != 5)
 		return 2;
 	tell("pin", by_pin(argv[2]));
 	tell("program", by_id(BPF_PROG_GET_NEXT_ID, BPF_PROG_GET_FD_BY_ID));
 	tell("map", by_id(BPF_MAP_GET_NEXT_ID, BPF_MAP_GET_FD_BY_ID));
 	tell("link", by_id(BPF_LINK_GET_NEXT_ID, BPF_LINK_GET_FD_BY_ID));
 	tell("detach", detach(argv[3]));
+	tell("descriptor", from_process(argv[4]));
 	return 0;
 }
