@@ -2,6 +2,7 @@ package shim
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"runtime/debug"
 	"sync"
@@ -117,6 +118,10 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		return s.TTRPCTaskService.Start(ctx, r)
 	}
 	if r.GetExecID() != "" {
+		// The runtime hands the process's listener to whoever has the socket.
+		if err := c.files(); err != nil {
+			return nil, fmt.Errorf("start exec %s: somebody removed or replaced the container's state: recreate the container: %w", r.GetExecID(), err)
+		}
 		started := c.origins.begin(r.GetExecID())
 		response, err := s.TTRPCTaskService.Start(ctx, r)
 		started(int(response.GetPid()))

@@ -17,12 +17,14 @@ func TestWatchState(t *testing.T) {
 	for name, test := range map[string]struct {
 		kernel    *fakeKernel
 		stateless bool
+		replaced  bool
 		says      string
 	}{
-		"there":         {&fakeKernel{}, false, ""},
-		"gone":          {&fakeKernel{unpinned: gone}, false, "it holds while the container"},
-		"no state":      {&fakeKernel{}, true, "cannot be exec'ed into"},
-		"gone too soon": {&fakeKernel{unheld: gone}, false, "and with them the guard"},
+		"there":         {&fakeKernel{}, false, false, ""},
+		"gone":          {&fakeKernel{unpinned: gone}, false, false, "it holds while the container"},
+		"no state":      {&fakeKernel{}, true, false, "cannot be exec'ed into"},
+		"another's":     {&fakeKernel{}, false, true, "not the socket that shimward made"},
+		"gone too soon": {&fakeKernel{unheld: gone}, false, false, "and with them the guard"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
@@ -30,6 +32,12 @@ func TestWatchState(t *testing.T) {
 			withStore(t, c)
 			if !test.stateless {
 				if err := os.WriteFile(c.plan.Paths.Notify(c.plan.Identity.Key), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if test.replaced {
+				var err error
+				if c.socket, err = os.Stat(t.TempDir()); err != nil {
 					t.Fatal(err)
 				}
 			}
