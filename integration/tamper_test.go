@@ -102,6 +102,7 @@ func enforceBaseline() map[string]string {
 }
 
 func tamperBPF(t *testing.T, s saboteur) {
+	t.Helper()
 	keeper, key := s.keeper(t, "kept-bpf")
 	attempts := []string{"pin", "program", "map", "link", "descriptor"}
 	args := []string{"/host/tamper/tamper", "bpf", "/host/bpf/containers/" + key + "/ring", "/host/cgroup", shimOf(t, s.n, keeper.ID)}
@@ -142,6 +143,7 @@ func tamperBPF(t *testing.T, s saboteur) {
 }
 
 func tamperState(t *testing.T, s saboteur) {
+	t.Helper()
 	keeper, key := s.keeper(t, "kept-state")
 	ctx := testContext(t)
 	waitHeld(ctx, t, s.n, keeper.ID)
@@ -156,6 +158,7 @@ func tamperState(t *testing.T, s saboteur) {
 }
 
 func tamperStore(t *testing.T, s saboteur) {
+	t.Helper()
 	keeper, key := s.keeper(t, "kept-store")
 	file := "/host/log/" + key + "/events.jsonl"
 	for i, attack := range []struct{ command, notice string }{
@@ -171,6 +174,7 @@ func tamperStore(t *testing.T, s saboteur) {
 }
 
 func tamperKill(t *testing.T, s saboteur) {
+	t.Helper()
 	keeper, _ := s.keeper(t, "kept-kill")
 	s.mustAttack(t, "/bin/kill", "-KILL", shimOf(t, s.n, keeper.ID))
 	if err := keeper.Gone(testContext(t)); err != nil {
@@ -185,6 +189,7 @@ func tamperKill(t *testing.T, s saboteur) {
 
 // Who stops its own shim has nobody who decides its calls, and the kernel still refuses.
 func tamperStop(t *testing.T, s saboteur) {
+	t.Helper()
 	victim := startVictim(t, s.n, node.Spec{ID: "kept-stop", Runtime: node.Shimward, Annotations: enforceBaseline()})
 	own := mustDetach(t, s.n, s.spec(enforceBaseline(), "/bin/sleep", "3600"))
 	deleteAtEnd(t, own)
