@@ -163,7 +163,7 @@ func tamperStore(t *testing.T, s saboteur) {
 	file := "/host/log/" + key + "/events.jsonl"
 	for i, attack := range []struct{ command, notice string }{
 		{": > " + file, "cut its file short"},
-		{"echo forged >> " + file, "wrote into its file"},
+		{`line=$(head -n 1 ` + file + `) && echo "$line" >> ` + file, "wrote into its file"},
 		{"rm " + file, "removed or replaced its file"},
 		{"rm -r /host/log/" + key, "removed or replaced its file"}, // with the notice before
 	} {
