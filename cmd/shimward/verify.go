@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/doctor"
+	"github.com/shimward/shimward/internal/verify"
+)
+
+// readyLabel is the node label that deploy/runtimeclass.yaml schedules on.
+const readyLabel = "shimward.dev/runtime"
+
+const verifyAbout = `Tries whether shimward holds on this node. On the containerd that runs here, in a
+namespace of its own (shimward-verify), it starts a victim, and in the victim's pid
+namespace the attacks of "shimward emulate": once under stock runc, which says which
+attacks work here at all, and once under shimward with enforce and the profile
+strict. It needs no image. It removes all that it made, also on Ctrl-C; what stays
+is the events, and whoever watches this node sees attacks on it.
+
+A vector that this node's tier does not see ("shimward doctor") is listed as such, and
+is no failure. Set TMPDIR to a folder that containerd sees too, if /tmp is not.
+
+With --label-node the node gets the label ` + readyLabel + `=ready if shimward held,
+and loses it if it did not. An error leaves the label as it is.
+
+Exit status: 0: it held; 1: something got through, or was not stopped by shimward, or
+no attack works here; 2: an error.`
+
+func verifyCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name: "verify", Usage: "try whether shimward holds on this node", Description: verifyAbout,
+		Flags: []cli.Flag{
+			configFlag(env),
+			&cli.StringFlag{Name: "address", Value: "/run/containerd/containerd.sock", Usage: "containerd's `SOCKET`"},
+			&cli.BoolFlag{Name: "json", Usage: "write one JSON object"},
+			&cli.StringFlag{Name: "label-node", HideDefault: true, Usage: "label the node `NAME` of the cluster by what came out"},
+			&cli.StringFlag{Name: "kubeconfig", HideDefault: true, Usage: "the `FILE` that kubectl is handed (default: kubectl's own)"},
+			&cli.StringFlag{Name: "kubectl", Value: "kubectl", Usage: "the `COMMAND` that labels the node"},
+		},
+		Action: func(ctx context.Context, command *cli.Command) error { return runVerify(ctx, env, command) },
+	}
+}
+
+func runVerify(ctx context.Context, env environment, command *cli.Command) error {
+	if err := noArguments(command); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	tier := doctor.Diagnose(doctor.Gather(ctx, doctor.Options{Config: command.String("config"), Path: env.getenv("PATH"), Beside: filepath.Dir(self)})).Tier
+	if tier == nil {
+		return errors.New("this node's kernel takes none of shimward's programs: \"shimward doctor\" says why")
+	}
+	report, err := verify.Run(ctx, verify.Options{Address: command.String("address"), Self: self, Tier: *tier})
+	if ctx.Err() != nil {
+		return errors.Join(errors.New("interrupted"), err)
+	}
+	if err != nil {
+		return err
+	}
+	write := report.WriteText
+	if command.Bool("json") {
+		write = report.WriteJSON
+	}
+	if err := write(env.stdout); err != nil {
+		return err
+	}
+	if node := command.String("label-node"); node != "" {
+		if err := labelNode(ctx, command, node, report.Held); err != nil {
+			return err
+		}
+	}
+	if !report.Held {
+		return status(statusNo)
+	}
+	return nil
+}
+
+// labelNode has kubectl set the label, or remove it: that it is not there is no error to kubectl.
+func labelNode(ctx context.Context, command *cli.Command, node string, held bool) error {
+	var args []string
+	if file := command.String("kubeconfig"); file != "" {
+		args = append(args, "--kubeconfig", file)
+	}
+	if held {
+		args = append(args, "label", "node", node, readyLabel+"=ready", "--overwrite")
+	} else {
+		args = append(args, "label", "node", node, readyLabel+"-")
+	}
+	said, err := exec.CommandContext(ctx, command.String("kubectl"), args...).CombinedOutput() //nolint:gosec // the operator says which kubectl
+	if err != nil {
+		return fmt.Errorf("shimward held on this node: %t; but the label %s of node %s could not be changed: kubectl: %w: %s", held, readyLabel, node, err, said)
+	}
+	return nil
+}

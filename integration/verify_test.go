@@ -1,0 +1,184 @@
+package integration
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/pkg/namespaces"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/emulate"
+	"github.com/shimward/shimward/internal/verify"
+)
+
+// verification is a run of shimward verify, on a node and with a TMPDIR of its own.
+type verification struct {
+	t   *testing.T
+	n   *node.Node
+	tmp string
+}
+
+func newVerification(t *testing.T, options node.Options) *verification {
+	t.Helper()
+	return &verification{t: t, n: startGuardedNode(t, options), tmp: t.TempDir()}
+}
+
+// run returns the exit status, and what was said on stdout and stderr.
+func (v *verification) run(args ...string) (int, string, string) {
+	v.t.Helper()
+	cmd := v.n.Tool(testContext(v.t), "shimward", append([]string{"verify", "--address", v.n.Socket(), "--config", v.n.ConfigPath()}, args...)...)
+	cmd.Env = append(cmd.Env, "TMPDIR="+v.tmp)
+	var stdout, stderr strings.Builder
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); cmd.ProcessState == nil {
+		v.t.Fatal(err)
+	}
+	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
+}
+
+// wantNothingLeft looks for what is left of a run, in containerd and beside it.
+func (v *verification) wantNothingLeft() {
+	v.t.Helper()
+	ctx := testContext(v.t)
+	all, err := v.n.Client.Containers(namespaces.WithNamespace(ctx, "shimward-verify"))
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, container := range all {
+		v.t.Errorf("container %s was left", container.ID())
+	}
+	known, err := v.n.Client.NamespaceService().List(ctx)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, name := range known {
+		if name == "shimward-verify" {
+			v.t.Errorf("containerd's namespace %s was left", name)
+		}
+	}
+	for _, pattern := range []string{
+		filepath.Join(v.tmp, "*"),
+		filepath.Join(v.n.Dir, "state/io.containerd.runtime.v2.task/shimward-verify/*"),
+	} {
+		if left, _ := filepath.Glob(pattern); len(left) > 0 {
+			v.t.Errorf("left: %q", left)
+		}
+	}
+	// Processes, shims, state and pins; the names of cgroups are of no node, and
+	// another test's may be there.
+	wantNoLeaks(v.t, v.n)
+}
+
+func TestVerifyHolds(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	code, stdout, stderr := v.run("--json")
+	if code != 0 {
+		t.Fatalf("exit status %d\n%s%s", code, stdout, stderr)
+	}
+	var report verify.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if !report.Held || report.Tier != tier(t) {
+		t.Errorf("held %t in tier %s, want true in %s", report.Held, report.Tier, tier(t))
+	}
+	for _, result := range report.Results {
+		want := verify.VerdictHeld
+		switch {
+		case !result.Access.SeenIn(tier(t)):
+			want = verify.VerdictUnseen
+		case result.Runc == emulate.OutcomeUnsupported:
+			want = verify.VerdictUnproved
+		}
+		if result.Verdict != want {
+			t.Errorf("%s: %s, want %s (under runc: %s, under shimward: %s %s)", result.Name, result.Verdict, want, result.Runc, result.Shimward, result.Detail)
+		}
+	}
+	v.wantNothingLeft()
+}
+
+func TestVerifyDoesNotHold(t *testing.T) {
+	if tier(t) == access.TierLSM {
+		t.Log("in the lsm tier without_lsm weakens nothing, so verify is to hold")
+	}
+	v := newVerification(t, node.Options{Config: `without_lsm = "audit"`})
+	calls := filepath.Join(t.TempDir(), "calls")
+	kubectl := filepath.Join(t.TempDir(), "kubectl")
+	if err := os.WriteFile(kubectl, []byte("#!/bin/sh\necho \"$@\" >>"+calls+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := v.run("--label-node", "worker", "--kubeconfig", "/k", "--kubectl", kubectl)
+	want, said, label := 1, "does NOT hold", "--kubeconfig /k label node worker shimward.dev/runtime-\n"
+	if tier(t) == access.TierLSM {
+		want, said, label = 0, "shimward holds", "--kubeconfig /k label node worker shimward.dev/runtime=ready --overwrite\n"
+	}
+	if code != want || !strings.Contains(stdout, said) {
+		t.Errorf("exit status %d, want %d and %q\n%s%s", code, want, said, stdout, stderr)
+	}
+	if called, err := os.ReadFile(calls); err != nil || string(called) != label {
+		t.Errorf("kubectl was called with %q (%v), want %q", called, err, label)
+	}
+	v.wantNothingLeft()
+}
+
+func TestVerifyCannot(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	if err := v.n.SetRawConfig([]byte("version = 99\n")); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{nil, {"--address", "/nonexistent.sock"}} {
+		code, stdout, stderr := v.run(args...)
+		if code != 2 || stderr == "" {
+			t.Errorf("%q: exit status %d, want 2\n%s%s", args, code, stdout, stderr)
+		}
+		t.Log(stderr)
+	}
+	v.wantNothingLeft()
+}
+
+// The signal comes while the attacks are made, under runc and then under shimward.
+func TestVerifyThatIsInterrupted(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	for _, during := range []string{"victim", "runc", "enforce"} {
+		t.Run(during, func(t *testing.T) {
+			events := v.n.Tool(testContext(t), "ctr", "--namespace", "shimward-verify", "events")
+			out, err := events.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := events.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = events.Process.Kill(); _ = events.Wait() }()
+
+			cmd := v.n.Tool(testContext(t), "shimward", "verify", "--address", v.n.Socket(), "--config", v.n.ConfigPath())
+			cmd.Env = append(cmd.Env, "TMPDIR="+v.tmp)
+			var stderr strings.Builder
+			cmd.Stderr = &stderr
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			seen := false
+			for lines := bufio.NewScanner(out); !seen && lines.Scan(); {
+				seen = strings.Contains(lines.Text(), "/tasks/start") && strings.Contains(lines.Text(), "-"+during+`"`)
+			}
+			if !seen {
+				t.Errorf("the start of %s was not told", during)
+			}
+			if err := cmd.Process.Signal(unix.SIGINT); err != nil {
+				t.Error(err)
+			}
+			_ = cmd.Wait()
+			if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(stderr.String(), "interrupted") {
+				t.Errorf("exit status %d, want 2 and \"interrupted\"\n%s", code, stderr.String())
+			}
+			v.wantNothingLeft()
+		})
+	}
+}

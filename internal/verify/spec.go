@@ -1,0 +1,50 @@
+package verify
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// inside is where shimward's own binary is in the containers.
+const inside = "/bin/shimward"
+
+// makeSpec is the spec of a container that runs self, with what its attacks take and
+// nothing masked: what is refused there is to be refused by shimward. Zero for pidOf
+// is a pid namespace of its own.
+func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string, args ...string) *specs.Spec {
+	capabilities := []string{
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+		"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO",
+	}
+	pids := specs.LinuxNamespace{Type: specs.PIDNamespace}
+	if pidOf != 0 {
+		pids.Path = fmt.Sprintf("/proc/%d/ns/pid", pidOf)
+	}
+	nodev := []string{"nosuid", "noexec", "nodev"}
+	return &specs.Spec{
+		Version:     specs.Version,
+		Root:        &specs.Root{Path: root},
+		Annotations: annotations,
+		Process: &specs.Process{
+			Args: append([]string{inside}, args...), Cwd: "/", Env: []string{"PATH=" + filepath.Dir(inside)}, NoNewPrivileges: true,
+			Capabilities: &specs.LinuxCapabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
+		},
+		Mounts: []specs.Mount{
+			{Destination: "/proc", Type: "proc", Source: "proc", Options: nodev},
+			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
+			{Destination: "/tmp", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "nodev", "mode=1777", "size=65536k"}},
+			{Destination: "/sys", Type: "sysfs", Source: "sysfs", Options: append([]string{"ro"}, nodev...)},
+			{Destination: inside, Type: "bind", Source: self, Options: []string{"bind", "ro"}},
+		},
+		Linux: &specs.Linux{
+			// Of its own name at the top: runc leaves the parents that it makes.
+			CgroupsPath: "/" + id,
+			Resources:   &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+			Namespaces: []specs.LinuxNamespace{
+				pids, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
+			},
+		},
+	}
+}
