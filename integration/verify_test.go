@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,11 +30,17 @@ func newVerification(t *testing.T, options node.Options) *verification {
 	return &verification{t: t, n: startGuardedNode(t, options), tmp: t.TempDir()}
 }
 
+func (v *verification) command(args ...string) *exec.Cmd {
+	args = append([]string{"verify", "--address", v.n.Socket(), "--config", v.n.ConfigPath()}, args...)
+	cmd := v.n.Tool(testContext(v.t), "shimward", args...)
+	cmd.Env = append(cmd.Env, "TMPDIR="+v.tmp)
+	return cmd
+}
+
 // run returns the exit status, and what was said on stdout and stderr.
 func (v *verification) run(args ...string) (int, string, string) {
 	v.t.Helper()
-	cmd := v.n.Tool(testContext(v.t), "shimward", append([]string{"verify", "--address", v.n.Socket(), "--config", v.n.ConfigPath()}, args...)...)
-	cmd.Env = append(cmd.Env, "TMPDIR="+v.tmp)
+	cmd := v.command(args...)
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); cmd.ProcessState == nil {
@@ -70,8 +77,6 @@ func (v *verification) wantNothingLeft() {
 			v.t.Errorf("left: %q", left)
 		}
 	}
-	// Processes, shims, state and pins; the names of cgroups are of no node, and
-	// another test's may be there.
 	wantNoLeaks(v.t, v.n)
 }
 
@@ -142,43 +147,74 @@ func TestVerifyCannot(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// The signal comes while the attacks are made, under runc and then under shimward.
+// A label that cannot be set is an error, whatever came out.
+func TestVerifyThatCannotLabel(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	code, stdout, stderr := v.run("--label-node", "worker", "--kubectl", "false")
+	if code != 2 || !strings.Contains(stdout, "shimward holds") || !strings.Contains(stderr, "could not be changed") {
+		t.Errorf("exit status %d, want 2\n%s%s", code, stdout, stderr)
+	}
+	v.wantNothingLeft()
+}
+
+// The signal comes while the victim is awaited, and while it is attacked.
 func TestVerifyThatIsInterrupted(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	for _, during := range []string{"victim", "runc", "enforce"} {
 		t.Run(during, func(t *testing.T) {
-			events := v.n.Tool(testContext(t), "ctr", "--namespace", "shimward-verify", "events")
-			out, err := events.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := events.Start(); err != nil {
-				t.Fatal(err)
-			}
-			defer func() { _ = events.Process.Kill(); _ = events.Wait() }()
-
-			cmd := v.n.Tool(testContext(t), "shimward", "verify", "--address", v.n.Socket(), "--config", v.n.ConfigPath())
-			cmd.Env = append(cmd.Env, "TMPDIR="+v.tmp)
-			var stderr strings.Builder
-			cmd.Stderr = &stderr
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			seen := false
-			for lines := bufio.NewScanner(out); !seen && lines.Scan(); {
-				seen = strings.Contains(lines.Text(), "/tasks/start") && strings.Contains(lines.Text(), "-"+during+`"`)
-			}
-			if !seen {
-				t.Errorf("the start of %s was not told", during)
-			}
-			if err := cmd.Process.Signal(unix.SIGINT); err != nil {
-				t.Error(err)
-			}
-			_ = cmd.Wait()
-			if code := cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(stderr.String(), "interrupted") {
-				t.Errorf("exit status %d, want 2 and \"interrupted\"\n%s", code, stderr.String())
+			code, stderr := v.signal(during, unix.SIGINT)
+			if code != 2 || !strings.Contains(stderr, "interrupted") {
+				t.Errorf("exit status %d, want 2 and \"interrupted\"\n%s", code, stderr)
 			}
 			v.wantNothingLeft()
 		})
 	}
+}
+
+// What a verify leaves that was killed, the next one removes.
+func TestVerifyAfterOneThatWasKilled(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	v.signal("enforce", unix.SIGKILL)
+	if left, err := v.n.Client.Containers(namespaces.WithNamespace(testContext(t), "shimward-verify")); err != nil || len(left) == 0 {
+		t.Fatalf("it left %d containers (%v), so this shows nothing", len(left), err)
+	}
+	if code, stdout, stderr := v.run(); code != 0 {
+		t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+	}
+	v.wantNothingLeft()
+}
+
+// signal sends a run a signal when a container of that role has been started.
+func (v *verification) signal(role string, signal unix.Signal) (int, string) {
+	v.t.Helper()
+	events := v.n.Tool(testContext(v.t), "ctr", "--namespace", "shimward-verify", "events")
+	out, err := events.StdoutPipe()
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	if err := events.Start(); err != nil {
+		v.t.Fatal(err)
+	}
+	defer func() {
+		_ = events.Process.Kill()
+		_ = events.Wait()
+	}()
+	cmd := v.command()
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		v.t.Fatal(err)
+	}
+	seen := false
+	for lines := bufio.NewScanner(out); !seen && lines.Scan(); {
+		seen = strings.Contains(lines.Text(), "/tasks/start") && strings.Contains(lines.Text(), "-"+role+`"`)
+	}
+	if !seen {
+		v.t.Errorf("the start of %s was not told", role)
+	}
+	if err := cmd.Process.Signal(signal); err != nil {
+		v.t.Error(err)
+	}
+	_ = cmd.Wait()
+	return cmd.ProcessState.ExitCode(), stderr.String()
 }

@@ -57,15 +57,13 @@ func connect(address string) (*engine, error) {
 	}, nil
 }
 
-// close also removes what containerd and runc keep of the namespace, unless
-// another verify has containers in it.
+// close also removes what containerd and runc keep of the namespace.
 func (e *engine) close(ctx context.Context) error {
 	ctx, cancel := request(ctx)
 	defer cancel()
 	_, err := e.namespaces.Delete(ctx, &namespacesapi.DeleteNamespaceRequest{Name: namespace})
-	switch status.Code(err) {
-	case codes.OK, codes.NotFound, codes.FailedPrecondition, codes.Unavailable:
-		err = nil
+	if code := status.Code(err); code == codes.NotFound || code == codes.Unavailable || code == codes.FailedPrecondition {
+		err = nil // it was not made, or cannot be: that has been told
 	}
 	_ = os.Remove(filepath.Join("/run/containerd/runc", namespace)) // where it is, and empty
 	return errors.Join(err, e.connection.Close())

@@ -24,7 +24,12 @@ type Options struct {
 // Run attacks a victim from a container under stock runc, and then from one under
 // shimward's enforce. It leaves nothing behind, also where ctx ends meanwhile.
 func Run(ctx context.Context, options Options) (_ *Report, err error) {
-	dir, err := os.MkdirTemp("", "shimward-verify-")
+	locked, err := lock(options.Address)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, locked.Close()) }()
+	dir, err := os.MkdirTemp("", prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -34,8 +39,11 @@ func Run(ctx context.Context, options Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, e.close(ctx)) }()
+	if err := e.sweep(ctx); err != nil {
+		return nil, err
+	}
 
-	n := &trial{engine: e, dir: dir, self: options.Self, name: "shimward-verify-" + rand.Text()[:8]}
+	n := &trial{engine: e, dir: dir, self: options.Self, name: prefix + rand.Text()[:8]}
 	victim, err := n.start(ctx, "victim", runtimeRunc, 0, nil, "emulate", "victim")
 	if err != nil {
 		return nil, err
@@ -78,7 +86,7 @@ func (n *trial) start(ctx context.Context, role, runtime string, pidOf uint32, a
 
 func (n *trial) attack(ctx context.Context, role, runtime string, victim *container, annotations map[string]string) (emulate.Report, error) {
 	var report emulate.Report
-	attacker, err := n.start(ctx, role, runtime, victim.pid, annotations, "emulate", "--json", "all")
+	attacker, err := n.start(ctx, role, runtime, victim.pid, annotations, "emulate", "--json", "--timeout=3m", "all")
 	if err != nil {
 		return report, err
 	}

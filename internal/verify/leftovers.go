@@ -1,0 +1,61 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// prefix begins the name of everything that is made here.
+const prefix = "shimward-verify-"
+
+// lock keeps a second verify off this containerd. It is on the folder of its socket:
+// that is the same one wherever else verify may run, such as in a pod.
+func lock(address string) (*os.File, error) {
+	dir, err := os.Open(filepath.Dir(address))
+	if err != nil {
+		return nil, fmt.Errorf("find containerd's socket: %w", err)
+	}
+	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	switch {
+	case err == nil:
+		return dir, nil
+	case errors.Is(err, unix.EWOULDBLOCK):
+		err = fmt.Errorf("another shimward verify is at work on %s: wait for its end", address)
+	default:
+		err = fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
+	return nil, errors.Join(err, dir.Close())
+}
+
+// sweep removes what a verify left that was killed itself. The lock is held, so
+// whatever is in the namespace is of no other.
+func (e *engine) sweep(ctx context.Context) error {
+	requestCtx, cancel := request(ctx)
+	defer cancel()
+	list, err := e.containers.List(requestCtx, &containersapi.ListContainersRequest{})
+	if err != nil {
+		return fmt.Errorf("ask containerd for what an earlier verify left: %w", err)
+	}
+	var errs []error
+	for _, left := range list.Containers {
+		c := &container{id: left.ID, engine: e, output: &output{}}
+		errs = append(errs, c.delete(ctx))
+		var spec specs.Spec
+		if err := json.Unmarshal(left.Spec.GetValue(), &spec); err != nil || spec.Root == nil {
+			continue
+		}
+		if dir := filepath.Dir(spec.Root.Path); strings.HasPrefix(filepath.Base(dir), prefix) {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,36 @@
+package verify
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A pipe outlives one who opens, writes and closes it, as a shim may do.
+func TestStream(t *testing.T) {
+	s, err := newStream(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"first\n", "second\n"} {
+		found := s.watch(text)
+		w, err := os.OpenFile(s.path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.WriteString(text); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		<-found
+		<-s.watch(text) // what is there already
+	}
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	if s.String() != "first\nsecond\n" {
+		t.Errorf("read %q", s)
+	}
+}
