@@ -47,11 +47,11 @@ func newStream(path string) (*stream, error) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		return nil, fmt.Errorf("make the pipe %s: %w", path, err)
 	}
-	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	reader, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the pipe that was just made
 	if err != nil {
 		return nil, err
 	}
-	writer, err := os.OpenFile(path, os.O_WRONLY, 0)
+	writer, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // the same
 	if err != nil {
 		return nil, errors.Join(err, reader.Close())
 	}
