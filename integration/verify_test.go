@@ -184,6 +184,28 @@ func TestVerifyAfterOneThatWasKilled(t *testing.T) {
 	v.wantNothingLeft()
 }
 
+// The second of two is refused, and takes nothing from the first.
+func TestVerifyBesideAnother(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	locked, err := os.Open(v.n.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(int(locked.Fd()), unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := v.run(); code != 2 || !strings.Contains(stderr, "another shimward verify is at work") {
+		t.Errorf("exit status %d, want 2\n%s%s", code, stdout, stderr)
+	}
+	if err := locked.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := v.run("--address", "unix://"+v.n.Socket()); code != 0 {
+		t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+	}
+	v.wantNothingLeft()
+}
+
 // signal sends a run a signal when a container of that role has been started.
 func (v *verification) signal(role string, signal unix.Signal) (int, string) {
 	v.t.Helper()

@@ -79,7 +79,7 @@ func runVerify(ctx context.Context, env environment, command *cli.Command) error
 		return err
 	}
 	if node := command.String("label-node"); node != "" {
-		if err := labelNode(ctx, command, node, report.Held); err != nil {
+		if err := labelNode(ctx, env, command, node, report.Held); err != nil {
 			return err
 		}
 	}
@@ -90,7 +90,7 @@ func runVerify(ctx context.Context, env environment, command *cli.Command) error
 }
 
 // labelNode has kubectl set the label, or remove it: that it is not there is no error to kubectl.
-func labelNode(ctx context.Context, command *cli.Command, node string, held bool) error {
+func labelNode(ctx context.Context, env environment, command *cli.Command, node string, held bool) error {
 	var args []string
 	if file := command.String("kubeconfig"); file != "" {
 		args = append(args, "--kubeconfig", file)
@@ -104,5 +104,6 @@ func labelNode(ctx context.Context, command *cli.Command, node string, held bool
 	if err != nil {
 		return fmt.Errorf("shimward held on this node: %t; but the label %s of node %s could not be changed: kubectl: %w: %s", held, readyLabel, node, err, said)
 	}
-	return nil
+	_, err = env.stderr.Write(said)
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/emulate"
@@ -24,7 +25,11 @@ type Options struct {
 // Run attacks a victim from a container under stock runc, and then from one under
 // shimward's enforce. It leaves nothing behind, also where ctx ends meanwhile.
 func Run(ctx context.Context, options Options) (_ *Report, err error) {
-	locked, err := lock(options.Address)
+	address, err := filepath.Abs(strings.TrimPrefix(options.Address, "unix://")) // as crictl and kubelet write it
+	if err != nil {
+		return nil, err
+	}
+	locked, err := lock(address)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +39,7 @@ func Run(ctx context.Context, options Options) (_ *Report, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	e, err := connect(options.Address)
+	e, err := connect(address)
 	if err != nil {
 		return nil, err
 	}
