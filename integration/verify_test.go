@@ -184,6 +184,22 @@ func TestVerifyAfterOneThatWasKilled(t *testing.T) {
 	v.wantNothingLeft()
 }
 
+// containerd goes away under it: it says so and ends, and the next one clears up.
+func TestVerifyThatLosesContainerd(t *testing.T) {
+	v := newVerification(t, node.Options{})
+	code, stderr := v.during("runc", func(*os.Process) error { return v.n.KillContainerd() })
+	if code != 2 || stderr == "" {
+		t.Errorf("exit status %d, want 2 and a word\n%s", code, stderr)
+	}
+	if err := v.n.Restart(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if code, stdout, stderr := v.run(); code != 0 {
+		t.Errorf("exit status %d\n%s%s", code, stdout, stderr)
+	}
+	v.wantNothingLeft()
+}
+
 // The second of two is refused, and takes nothing from the first.
 func TestVerifyBesideAnother(t *testing.T) {
 	v := newVerification(t, node.Options{})
@@ -208,6 +224,12 @@ func TestVerifyBesideAnother(t *testing.T) {
 
 // signal sends a run a signal when a container of that role has been started.
 func (v *verification) signal(role string, signal unix.Signal) (int, string) {
+	v.t.Helper()
+	return v.during(role, func(verify *os.Process) error { return verify.Signal(signal) })
+}
+
+// during does something when a container of a run has started, and returns the run's exit status and stderr.
+func (v *verification) during(role string, do func(verify *os.Process) error) (int, string) {
 	v.t.Helper()
 	events := v.n.Tool(testContext(v.t), "ctr", "--namespace", "shimward-verify", "events")
 	out, err := events.StdoutPipe()
@@ -234,7 +256,7 @@ func (v *verification) signal(role string, signal unix.Signal) (int, string) {
 	if !seen {
 		v.t.Errorf("the start of %s was not told", role)
 	}
-	if err := cmd.Process.Signal(signal); err != nil {
+	if err := do(cmd.Process); err != nil {
 		v.t.Error(err)
 	}
 	_ = cmd.Wait()

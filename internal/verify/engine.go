@@ -108,7 +108,7 @@ func (e *engine) run(ctx context.Context, id, runtime string, spec *specs.Spec, 
 		Spec:    &anypb.Any{TypeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Spec", Value: raw},
 	}})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make container %s: %w", id, err), c.output.close())
+		return nil, errors.Join(fmt.Errorf("make container %s: %w", id, err), c.output.close(true))
 	}
 	defer func() {
 		if err != nil {
@@ -162,10 +162,9 @@ func (c *container) waitLine(ctx context.Context, text string) error {
 func (c *container) delete(ctx context.Context) error {
 	ctx, cancel := request(ctx)
 	defer cancel()
-	errs := []error{c.end(ctx)}
+	ended := c.end(ctx)
 	_, err := c.engine.containers.Delete(ctx, &containersapi.DeleteContainerRequest{ID: c.id})
-	errs = append(errs, gone(err), c.output.close())
-	if err := errors.Join(errs...); err != nil {
+	if err := errors.Join(ended, gone(err), c.output.close(ended == nil)); err != nil {
 		return fmt.Errorf("delete container %s of containerd's namespace %s: %w", c.id, namespace, err)
 	}
 	return nil

@@ -25,16 +25,19 @@ func newOutput(dir string) (_ *output, err error) {
 		return nil, err
 	}
 	if o.stderr, err = newStream(filepath.Join(dir, "stderr")); err != nil {
-		return nil, errors.Join(err, o.stdout.close())
+		return nil, errors.Join(err, o.stdout.close(true))
 	}
 	return o, nil
 }
 
-func (o *output) close() error { return errors.Join(o.stdout.close(), o.stderr.close()) }
+func (o *output) close(ended bool) error {
+	return errors.Join(o.stdout.close(ended), o.stderr.close(ended))
+}
 
 // stream is one such pipe.
 type stream struct {
 	path   string
+	reader *os.File
 	writer *os.File // keeps the pipe from its end until close
 	read   chan error
 
@@ -55,20 +58,30 @@ func newStream(path string) (*stream, error) {
 	if err != nil {
 		return nil, errors.Join(err, reader.Close())
 	}
-	s := &stream{path: path, writer: writer, read: make(chan error, 1), waiting: map[string]chan struct{}{}}
+	s := &stream{path: path, reader: reader, writer: writer, read: make(chan error, 1), waiting: map[string]chan struct{}{}}
 	go func() {
 		_, err := io.Copy(s, reader)
-		s.read <- errors.Join(err, reader.Close())
+		s.read <- err
 	}()
 	return s, nil
 }
 
-// close waits for the rest of what was written. The shim has to be gone.
-func (s *stream) close() error {
+// close waits for the rest of what was written, where the container has ended and its
+// shim with it. Where it has not, containerd being gone, its shim has the pipe open
+// for as long as it lives.
+func (s *stream) close(ended bool) error {
 	if s == nil { // of a container that another verify made
 		return nil
 	}
-	return errors.Join(s.writer.Close(), <-s.read)
+	err := s.writer.Close()
+	if ended {
+		return errors.Join(err, <-s.read, s.reader.Close())
+	}
+	err = errors.Join(err, s.reader.Close())
+	if read := <-s.read; !errors.Is(read, os.ErrClosed) {
+		err = errors.Join(err, read)
+	}
+	return err
 }
 
 func (s *stream) Write(p []byte) (int, error) {

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -27,10 +28,25 @@ func TestStream(t *testing.T) {
 		<-found
 		<-s.watch(text) // what is there already
 	}
-	if err := s.close(); err != nil {
+	if err := s.close(true); err != nil {
 		t.Fatal(err)
 	}
 	if s.String() != "first\nsecond\n" {
 		t.Errorf("read %q", s)
+	}
+}
+
+// A container that could not be ended keeps its end of the pipe.
+func TestStreamOfOneThatLivesOn(t *testing.T) {
+	s, err := newStream(filepath.Join(t.TempDir(), "pipe"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shim, err := os.OpenFile(s.path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.close(false), shim.Close()); err != nil {
+		t.Error(err)
 	}
 }
