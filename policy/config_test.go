@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"reflect"
@@ -250,6 +251,8 @@ func FuzzParseConfig(f *testing.F) {
 		f.Add(regexp.MustCompile(`(?m)^#([^ \n])`).ReplaceAll(example, []byte("$1")))
 	}
 	f.Add([]byte("version = 1\n[profiles.x]\nextends = \"x\"\n"))
+	f.Add([]byte(ruled))
+	f.Add([]byte("version = 1\n[[floor]]\nnamespaces = [\"n\"]\nmode = \"enforce\"\nprofile = \"strict\"\n"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		config, err := ParseConfig(content)
 		if err != nil {
@@ -268,6 +271,13 @@ func FuzzParseConfig(f *testing.F) {
 			if rule.check() != nil {
 				t.Errorf("a config was taken that leaves %s = %q", rule.name, *rule.action)
 			}
+		}
+		text, err := json.Marshal(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ParsePlan(text); err != nil {
+			t.Errorf("a config was taken whose plan cannot be read again: %v", err)
 		}
 	})
 }
