@@ -15,7 +15,7 @@ const inside = "/bin/shimward"
 // is a pid namespace of its own.
 func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string, args ...string) *specs.Spec {
 	capabilities := []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
+		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETUID",
 		"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO",
 	}
 	pids := specs.LinuxNamespace{Type: specs.PIDNamespace}
