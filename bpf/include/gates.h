@@ -125,7 +125,7 @@ static __always_inline void trace_begins(struct deed *deed, struct task_struct *
 	struct guard *keeper = bpf_task_storage_get(&guards, tracer, NULL, 0);
 
 	if (keeper)
-		mark_told(deed, keeper, (u64)tracee->group_leader);
+		mark_told(deed, keeper, name_of(address_of(tracee)));
 }
 
 /* Opening a mem file asks too, with the other kind of credentials, after

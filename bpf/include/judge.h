@@ -145,8 +145,19 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64
 	return 0;
 }
 
+/* Returns what a process is called for as long as the node is up. Its address is not
+ * that: the next one of that address would have been told already.
+ */
+static __always_inline u64 name_of(u64 address)
+{
+	struct task_struct *task = (struct task_struct *)address;
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+
+	return BPF_CORE_READ(leader, start_boottime) ^ (u64)BPF_CORE_READ(leader, pid) << 40;
+}
+
 /* keeper is the guard that remembers what was told last: the actor's, or an
- * unguarded actor's target's. peer is the address of the other side.
+ * unguarded actor's target's. peer is the other side's name.
  */
 static __always_inline void mark_told(struct deed *deed, struct guard *keeper, u64 peer)
 {
@@ -161,7 +172,7 @@ static __always_inline void mark_told(struct deed *deed, struct guard *keeper, u
  */
 static __always_inline bool repeats(struct deed *deed, struct guard *keeper)
 {
-	u64 peer = deed->actor_guard ? deed->target : deed->actor;
+	u64 peer = name_of(deed->actor_guard ? deed->target : deed->actor);
 	u32 what = deed->vector << 16 | deed->operation << 8 | deed->flags, last;
 
 	if (!keeper || deed->verdict != VERDICT_OBSERVED)

@@ -146,7 +146,7 @@ struct grant {
 /* A task's guard, in its local storage. */
 struct guard {
 	u64 cgroup;
-	u64 last_peer; /* of the last record: the other side's address in the kernel */
+	u64 last_peer; /* of the last record: the other side's name */
 	u64 last_time;
 	u32 last_what;
 	u32 origin;
