@@ -69,7 +69,7 @@ const next = `
 Everything that shimward promises on this kernel held.
 
 What to type next:
-  make install                     the binaries, into /usr/local/bin
+  bin/shimward install             the binaries, into /usr/local, and the runtime into containerd's config
   shimward doctor                  what this node can do, and what to do about the rest
   ctr run --runtime io.containerd.shimward.v1 --annotation shimward.dev/mode=enforce IMAGE NAME
   shimward events -f               who reached for whose memory
