@@ -34,6 +34,19 @@ type watched struct {
 type selector struct {
 	index  uint
 	values []uint32 // in ascending order
+	known  []span   // the values that a kernel has, or may come to have, a meaning for
+}
+
+// span is the values from first, with as many after it as make size of them. The
+// size is a power of two that divides first.
+type span struct{ first, size uint32 }
+
+// everything is a span that no 32 bits can tell the size of.
+var everything = span{}
+
+// means says that the argument is a value that a kernel may know.
+func (s selector) means(value uint32) bool {
+	return slices.ContainsFunc(s.known, func(known span) bool { return value-known.first < known.size })
 }
 
 func (s selector) all() bool { return len(s.values) == 0 }
@@ -66,7 +79,7 @@ var calls = [...]watched{
 	{name: "process_vm_writev", vector: access.VectorProcessVMWritev, operation: access.OperationWrite, argument: argumentPID},
 	{
 		name: "ptrace", vector: access.VectorPtrace, operation: access.OperationAttach, argument: argumentTrace,
-		selects: selector{0, begins[:]},
+		selects: selector{0, begins[:], []span{{0, 64}, {0x4200, 32}}},
 	},
 	{name: "pidfd_getfd", vector: access.VectorPidfdGetfd, operation: access.OperationAttach, argument: argumentPIDFD},
 	{name: "process_madvise", vector: access.VectorProcessMadvise, operation: access.OperationInspect, argument: argumentPIDFD},
@@ -77,11 +90,11 @@ var calls = [...]watched{
 	{name: "perf_event_open", vector: access.VectorPerfEvent, operation: access.OperationRead, argument: argumentPerf},
 	{
 		name: "prlimit64", vector: access.VectorCoreLimit, operation: access.OperationRead, argument: argumentLimit,
-		selects: selector{1, limits[:]},
+		selects: selector{1, limits[:], []span{{0, 16}}},
 	},
 	{
 		name: "bpf", vector: access.VectorBPF, operation: access.OperationAttach, argument: argumentKernel,
-		selects: selector{0, commands[:]},
+		selects: selector{0, commands[:], []span{{0, 64}}},
 	},
 }
 

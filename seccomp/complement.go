@@ -1,6 +1,8 @@
 package seccomp
 
 import (
+	"math/bits"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
@@ -21,10 +23,11 @@ func (s selector) conditions() []specs.LinuxSeccompArg {
 	return list
 }
 
-// complement covers all other 32-bit values with disjoint conditions: each is a
-// prefix, that is, some high bits with a value. Disjoint, because libseccomp
-// defines no order between rules that overlap.
-func (s selector) complement() []specs.LinuxSeccompArg {
+// complement covers all other values of the spans with disjoint conditions: each is
+// a prefix, that is, some high bits with a value. Disjoint, because libseccomp
+// defines no order between rules that overlap. The runtime compiles them at every
+// start of a container, and to name all 32 bits takes four times as many.
+func (s selector) complement(within ...span) []specs.LinuxSeccompArg {
 	var conditions []specs.LinuxSeccompArg
 	// descend into the subtree of the values whose bits above `below` are as in prefix.
 	var descend func(prefix uint32, below int)
@@ -44,6 +47,8 @@ func (s selector) complement() []specs.LinuxSeccompArg {
 			descend(prefix|1<<(below-1), below-1)
 		}
 	}
-	descend(0, 32)
+	for _, one := range within {
+		descend(one.first, bits.Len32(one.size-1))
+	}
 	return conditions
 }

@@ -116,7 +116,12 @@ func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSysca
 	if action == r.fallback.action {
 		return entries
 	}
-	for _, condition := range r.selects.complement() {
+	// Where the profile refuses with an errno, it may do so for what no kernel knows.
+	within := []span{everything}
+	if r.fallback.action == specs.ActErrno {
+		within = r.selects.known
+	}
+	for _, condition := range r.selects.complement(within...) {
 		entries = append(entries, r.entry(action, condition))
 	}
 	return entries
