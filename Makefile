@@ -18,11 +18,12 @@ help: ## what there is to make
 
 .PHONY: build
 build: deps-build ## the static binaries, in bin/
-	CGO_ENABLED=1 $(GO) build $(STATIC) -o bin/ ./cmd/...
+	CGO_ENABLED=1 $(GO) build $(STATIC) -o bin/ ./cmd/containerd-shim-shimward-v1 ./cmd/shimward
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o bin/ ./cmd/shimward-hook
 
 .PHONY: install
 install: ## the binaries and a config, under DESTDIR/PREFIX (run `make build` first)
-	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/containerd-shim-shimward-v1 bin/shimward
+	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/containerd-shim-shimward-v1 bin/shimward bin/shimward-hook
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/shimward config.toml.example
 
 .PHONY: generate

@@ -10,7 +10,7 @@ import (
 
 // Entry is what Edit writes into a spec.
 type Entry struct {
-	Binary string // absolute path of the shimward binary
+	Binary string // absolute path of shimward-hook, or of shimward
 	Run    string // policy.Paths.Run, for the hook's environment
 }
 
@@ -35,11 +35,11 @@ type hook struct {
 // what they do is not the container's doing. Every other field is kept as it
 // is. Edit of an edited config changes nothing.
 func Edit(config []byte, entry Entry) ([]byte, error) {
-	edited, err := Change(config, entry.add("create-runtime", createRuntimeTimeout), "hooks", "createRuntime")
+	edited, err := Change(config, entry.add(NameCreateRuntime, createRuntimeTimeout), "hooks", "createRuntime")
 	if err != nil {
 		return nil, err
 	}
-	return Change(edited, entry.add("poststop", poststopTimeout), "hooks", "poststop")
+	return Change(edited, entry.add(NamePoststop, poststopTimeout), "hooks", "poststop")
 }
 
 // add returns the edit that makes shimward's hook the last of a list, and its only one there.
@@ -132,7 +132,7 @@ func RunOf(config []byte) string {
 		return ""
 	}
 	for _, h := range spec.Hooks.CreateRuntime {
-		if !slices.Equal(h.Args, []string{"shimward", "hook", "create-runtime"}) || len(h.Env) != 1 {
+		if !slices.Equal(h.Args, []string{"shimward", "hook", NameCreateRuntime}) || len(h.Env) != 1 {
 			continue
 		}
 		if run, ok := strings.CutPrefix(h.Env[0], EnvRun+"="); ok {

@@ -9,6 +9,26 @@ import (
 	"github.com/shimward/shimward/bpf"
 )
 
+// What Run runs.
+const (
+	NameCreateRuntime = "create-runtime"
+	NamePoststop      = "poststop"
+)
+
+// Run runs the hook of that name, with the runtime's state at stdin, run the
+// value of EnvRun, and log for what does not fail the hook.
+func Run(name string, stdin io.Reader, run string, log io.Writer) error {
+	switch name {
+	case NameCreateRuntime:
+		return CreateRuntime(stdin, run)
+	case NamePoststop:
+		Poststop(stdin, run, log)
+		return nil
+	default:
+		return fmt.Errorf("no hook is called %q: there are %s and %s", name, NameCreateRuntime, NamePoststop)
+	}
+}
+
 // CreateRuntime is the hook that puts a container under guard: its init exists
 // and is in its cgroup, and runs no user code yet. stdin is the runtime's
 // state, run the value of EnvRun. An error aborts the container's creation, and

@@ -220,7 +220,7 @@ func TestKilledInHook(t *testing.T) {
 		t.Fatal(err)
 	}
 	script := fmt.Sprintf("#!/bin/sh\n[ \"$2\" = poststop ] || sleep 0.5\nexec %s/shimward \"$@\"\n", bin)
-	if err := os.WriteFile(filepath.Join(slow, "shimward"), []byte(script), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(slow, "shimward-hook"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	n := startNode(t, node.Options{Bin: slow})

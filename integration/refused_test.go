@@ -131,7 +131,7 @@ func TestRefusedByNode(t *testing.T) {
 			t.Fatal(err)
 		}
 		n := startNode(t, node.Options{Bin: alone})
-		wantRefused(t, n, node.Spec{}, filepath.Join(alone, "shimward"))
+		wantRefused(t, n, node.Spec{}, filepath.Join(alone, "shimward-hook"))
 	})
 }
 

@@ -14,7 +14,7 @@ import (
 )
 
 // hookBinary is the name of the binary that the hooks start. It is installed beside the shim's.
-const hookBinary = "shimward"
+const hookBinary = "shimward-hook"
 
 // findHook returns the absolute path of the binary that the hooks start.
 func findHook(shim string) (string, error) {

@@ -13,21 +13,20 @@ func hookCommand(env environment) *cli.Command {
 		Name:  "hook",
 		Usage: "what the container runtime calls",
 		Description: "The shim writes these hooks into a guarded container's config.json. The container\n" +
-			"runtime starts them with the container's state on standard input. Exit status: 0; 2 of\n" +
+			"runtime starts them, as shimward-hook, with the container's state on standard input. Exit status: 0; 2 of\n" +
 			"create-runtime: the container is not under guard, and the runtime does not start it.",
 		Action: noSuchCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "create-runtime", Usage: "put a container under guard, before it runs anything",
+				Name: hooks.NameCreateRuntime, Usage: "put a container under guard, before it runs anything",
 				Action: func(context.Context, *cli.Command) error {
-					return hooks.CreateRuntime(env.stdin, env.getenv(hooks.EnvRun))
+					return hooks.Run(hooks.NameCreateRuntime, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
 				},
 			},
 			{
-				Name: "poststop", Usage: "let go of what a container has in the kernel; never fails",
+				Name: hooks.NamePoststop, Usage: "let go of what a container has in the kernel; never fails",
 				Action: func(context.Context, *cli.Command) error {
-					hooks.Poststop(env.stdin, env.getenv(hooks.EnvRun), env.stderr)
-					return nil
+					return hooks.Run(hooks.NamePoststop, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
 				},
 			},
 		},

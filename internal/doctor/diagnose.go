@@ -156,7 +156,7 @@ func enforcing(config *policy.Config) string {
 func (r *Report) programs(f *Facts) {
 	r.found("shim", f.Shim, StateFail, "install containerd-shim-shimward-v1 into a folder on containerd's PATH")
 	if f.Shim.Path != "" {
-		r.found("hook", f.Hook, StateFail, "install shimward into the folder that containerd-shim-shimward-v1 is in: the runtime calls it as a hook")
+		r.found("hook", f.Hook, StateFail, "install shimward-hook into the folder that containerd-shim-shimward-v1 is in: the runtime starts it")
 	}
 	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, for doctor to see its version")
 	if older(f.Containerd.Version, 1, 6) {

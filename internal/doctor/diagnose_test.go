@@ -21,7 +21,7 @@ func healthy() *Facts {
 		Containerd:   Program{Path: "/usr/bin/containerd", Version: "v2.4.2"},
 		Runc:         Program{Path: "/usr/bin/runc", Version: "1.5.2", Seccomp: "2.5.4"},
 		Shim:         Program{Path: "/usr/bin/containerd-shim-shimward-v1"},
-		Hook:         Program{Path: "/usr/bin/shimward"},
+		Hook:         Program{Path: "/usr/bin/shimward-hook"},
 	}
 }
 

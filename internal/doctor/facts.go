@@ -19,7 +19,7 @@ type Facts struct {
 	Containerd   Program
 	Runc         Program
 	Shim         Program
-	Hook         Program // the shimward binary beside the shim
+	Hook         Program // shimward-hook, beside the shim
 }
 
 // Kernel is what it takes of shimward's programs.

@@ -39,7 +39,7 @@ func Gather(ctx context.Context, options Options) *Facts {
 	path := options.Beside + ":" + options.Path
 	f.Shim.Path = find("containerd-shim-shimward-v1", path)
 	if f.Shim.Path != "" {
-		f.Hook.Path = find("shimward", filepath.Dir(f.Shim.Path))
+		f.Hook.Path = find("shimward-hook", filepath.Dir(f.Shim.Path))
 	}
 	f.Containerd = ask(ctx, find("containerd", options.Path), containerdVersion)
 	f.Runc = ask(ctx, find("runc", options.Path), runcVersion)

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// binaryNames have to be in one folder: the shim looks for shimward beside itself.
-var binaryNames = []string{"containerd-shim-shimward-v1", "shimward"}
+// binaryNames have to be in one folder: the shim looks for shimward-hook beside itself.
+var binaryNames = []string{"containerd-shim-shimward-v1", "shimward", "shimward-hook"}
 
 type binary struct {
 	name string
@@ -24,7 +24,7 @@ func readBinaries(source string) ([]binary, error) {
 	for _, name := range binaryNames {
 		data, err := os.ReadFile(filepath.Join(source, name)) //nolint:gosec // what the operator installs
 		if err != nil {
-			return nil, fmt.Errorf("read the binaries to install (both have to be in one folder): %w", err)
+			return nil, fmt.Errorf("read the binaries to install (all of them have to be in one folder): %w", err)
 		}
 		files = append(files, binary{name: name, data: data})
 	}
