@@ -13,8 +13,6 @@
 package bpf
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -151,6 +149,5 @@ func shut(opened io.Closer) { _ = opened.Close() }
 // another version's layout of maps is another folder, so that an upgrade leaves
 // running containers to the programs that they were enrolled with.
 func nodeDir(paths policy.Paths) string {
-	sum := sha256.Sum256(_KernelBytes)
-	return filepath.Join(paths.BPF, nodePrefix+hex.EncodeToString(sum[:6]))
+	return filepath.Join(paths.BPF, nodePrefix+kernelDigest)
 }

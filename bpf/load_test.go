@@ -1,6 +1,8 @@
 package bpf
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io/fs"
 	"os"
@@ -168,5 +170,13 @@ func TestHold(t *testing.T) {
 	counts, err := node.Counters("held")
 	if err != nil || len(counts) == 0 {
 		t.Errorf("counted %v, %v", counts, err)
+	}
+}
+
+// The folder of the pins is told by what was generated beside the object.
+func TestDigestIsOfTheObject(t *testing.T) {
+	sum := sha256.Sum256(_KernelBytes)
+	if digest := hex.EncodeToString(sum[:6]); digest != kernelDigest {
+		t.Errorf("the object's digest is %s, and what was generated says %s: run make generate", digest, kernelDigest)
 	}
 }
