@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -30,16 +31,15 @@ type hook struct {
 	Timeout int      `json:"timeout"`
 }
 
-// Edit returns config, the text of a config.json, with shimward's hooks in it.
-// createRuntime becomes the last of its list: others' hooks may still fail, and
-// what they do is not the container's doing. Every other field is kept as it
-// is. Edit of an edited config changes nothing.
-func Edit(config []byte, entry Entry) ([]byte, error) {
-	edited, err := Change(config, entry.add(NameCreateRuntime, createRuntimeTimeout), "hooks", "createRuntime")
-	if err != nil {
-		return nil, err
-	}
-	return Change(edited, entry.add(NamePoststop, poststopTimeout), "hooks", "poststop")
+// Edit returns config, the text of a config.json, with shimward's hooks in it, and
+// with further changes. createRuntime becomes the last of its list: others' hooks
+// may still fail, and what they do is not the container's doing. Every other field
+// is kept as it is. Edit of an edited config changes nothing.
+func Edit(config []byte, entry Entry, further ...Change) ([]byte, error) {
+	return Apply(config, append([]Change{
+		{Path: []string{"hooks", "createRuntime"}, Edit: entry.add(NameCreateRuntime, createRuntimeTimeout)},
+		{Path: []string{"hooks", "poststop"}, Edit: entry.add(NamePoststop, poststopTimeout)},
+	}, further...)...)
 }
 
 // add returns the edit that makes shimward's hook the last of a list, and its only one there.
@@ -65,22 +65,28 @@ func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) 
 	}
 }
 
-// Change returns object, the text of a JSON object, with the value at path
-// replaced by what edit makes of it. edit gets nil where there is none. Objects
-// on the way are made where they are missing; every other field keeps its text.
+// Change is what becomes of one field of a JSON object. Edit gets nil where there
+// is none. No path is the start of another's in one call of Apply.
+type Change struct {
+	Path []string
+	Edit func(json.RawMessage) (any, error)
+}
+
+// Apply returns object, the text of a JSON object, with the changes made. Objects on
+// the way are made where they are missing; every other field keeps its text.
 //
 // The runtime matches names without regard to case, and takes the last of two
-// that match (encoding/json), so a name on the path that is there in another
+// that match (encoding/json), so a name on a path that is there in another
 // case is an error: what was edited might not be what is run.
-func Change(object []byte, edit func(json.RawMessage) (any, error), path ...string) ([]byte, error) {
-	if len(path) == 0 {
-		value, err := edit(object)
+func Apply(object []byte, changes ...Change) ([]byte, error) {
+	if len(changes[0].Path) == 0 {
+		value, err := changes[0].Edit(object)
 		if err != nil {
 			return nil, err
 		}
 		return encode(value)
 	}
-	name, rest := path[0], path[1:]
+	name := changes[0].Path[0]
 	fields := map[string]json.RawMessage{}
 	if object != nil {
 		if err := json.Unmarshal(object, &fields); err != nil {
@@ -90,21 +96,62 @@ func Change(object []byte, edit func(json.RawMessage) (any, error), path ...stri
 			fields = map[string]json.RawMessage{}
 		}
 	}
+	for len(changes) > 0 {
+		name = changes[0].Path[0]
+		var below, others []Change
+		for _, change := range changes {
+			if change.Path[0] == name {
+				below = append(below, Change{Path: change.Path[1:], Edit: change.Edit})
+			} else {
+				others = append(others, change)
+			}
+		}
+		if err := applyTo(fields, name, below); err != nil {
+			return nil, err
+		}
+		changes = others
+	}
+	return join(fields)
+}
+
+// applyTo makes changes to one of an object's fields.
+func applyTo(fields map[string]json.RawMessage, name string, changes []Change) error {
 	for other := range fields {
 		if other != name && strings.EqualFold(other, name) {
-			return nil, fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", name, other, name)
+			return fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", name, other, name)
 		}
 	}
 	inner := fields[name]
 	if bytes.Equal(bytes.TrimSpace(inner), []byte("null")) {
 		inner = nil
 	}
-	changed, err := Change(inner, edit, rest...)
+	changed, err := Apply(inner, changes...)
 	if err != nil {
-		return nil, fmt.Errorf("edit %q: %w", name, err)
+		return fmt.Errorf("edit %q: %w", name, err)
 	}
 	fields[name] = changed
-	return encode(fields)
+	return nil
+}
+
+// join writes an object of fields that are JSON already, which encoding/json would
+// read through once more for each object that they are in.
+func join(fields map[string]json.RawMessage) ([]byte, error) {
+	var text bytes.Buffer
+	text.WriteByte('{')
+	for i, name := range slices.Sorted(maps.Keys(fields)) {
+		if i > 0 {
+			text.WriteByte(',')
+		}
+		key, err := encode(name)
+		if err != nil {
+			return nil, err
+		}
+		text.Write(key)
+		text.WriteByte(':')
+		text.Write(fields[name])
+	}
+	text.WriteByte('}')
+	return text.Bytes(), nil
 }
 
 // encode is json.Marshal without HTML's escapes, so that kept fields keep their text.

@@ -120,13 +120,10 @@ func (v *specView) profile() (*specs.LinuxSeccomp, error) {
 // guardedSpec returns the text of a spec with shimward's hooks and the given
 // profile in it. Every field that shimward does not change keeps its text.
 func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([]byte, error) {
-	text, err := hooks.Edit(text, entry)
-	if err != nil {
-		return nil, err
-	}
-	return hooks.Change(text, func(had json.RawMessage) (any, error) {
-		return overlay(had, profile)
-	}, "linux", "seccomp")
+	return hooks.Edit(text, entry, hooks.Change{
+		Path: []string{"linux", "seccomp"},
+		Edit: func(had json.RawMessage) (any, error) { return overlay(had, profile) },
+	})
 }
 
 // overlay is profile, with those fields of what was there that profile's type does not know.
