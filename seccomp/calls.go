@@ -38,11 +38,8 @@ type selector struct {
 }
 
 // span is the values from first, with as many after it as make size of them. The
-// size is a power of two that divides first.
+// size is a power of two that divides first; the zero span: all values there are.
 type span struct{ first, size uint32 }
-
-// everything is a span that no 32 bits can tell the size of.
-var everything = span{}
 
 // means says that the argument is a value that a kernel may know.
 func (s selector) means(value uint32) bool {
