@@ -17,20 +17,31 @@ type debugger struct {
 	script string
 	vector access.Vector
 	warns  []access.Vector // what is recorded above info although it is allowed
+	later  bool            // it is of the later Debian
 }
 
 func debuggers() []debugger {
 	return []debugger{
-		{"gdb attach", "/usr/bin/gdb", `gdb -q -batch -nx -p $pid -ex 'p/x $pc' 2>&1 | grep -q '= 0x' && echo worked`, access.VectorPtrace, nil},
-		{"gcore", "/usr/bin/gdb", `gcore -o /tmp/core $pid >/dev/null 2>&1; [ -s /tmp/core.$pid ] && echo worked`, access.VectorPtrace, nil},
+		{"gdb attach", "/usr/bin/gdb", `gdb -q -batch -nx -p $pid -ex 'p/x $pc' 2>&1 | grep -q '= 0x' && echo worked`, access.VectorPtrace, nil, false},
+		{"gcore", "/usr/bin/gdb", `gcore -o /tmp/core $pid >/dev/null 2>&1; [ -s /tmp/core.$pid ] && echo worked`, access.VectorPtrace, nil, false},
 		{"strace attach", "/usr/bin/strace", `strace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
-for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil},
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false},
 		{"ltrace attach", "/usr/bin/ltrace", `ltrace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
-for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil},
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false},
 		{
 			"perf record", "/usr/bin/perf", `perf record -q -o /tmp/perf.data -e cpu-clock -p $pid -- sleep 0.2 >/dev/null 2>&1 && echo worked`, access.VectorPerfEvent,
 			[]access.Vector{access.VectorPerfEvent},
+			false,
 		}, // it asks for the whole node's first, and does without
+		{
+			"austin", "/usr/bin/austin", `python3 -c 'def busy():
+  open("/tmp/busy", "w").close()
+  while True: pass
+busy()' & python=$!
+until [ -e /tmp/busy ]; do kill -0 $python || break; sleep 0.05; done
+austin -i 10000 -x 1 -p $python 2>/dev/null | grep -q ':busy:' && echo worked; kill -9 $python`,
+			access.VectorProcessVMReadv, nil, true,
+		},
 	}
 }
 
@@ -45,7 +56,7 @@ func TestDebuggers(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			id := strings.ReplaceAll(d.name, " ", "-")
-			h := honest{script: "sleep 1000 & pid=$!\n" + d.script + "\nkill -9 $pid; exit 0", needs: []string{"CAP_SYS_PTRACE", "CAP_PERFMON"}}
+			h := honest{script: "sleep 1000 & pid=$!\n" + d.script + "\nkill -9 $pid; exit 0", needs: []string{"CAP_SYS_PTRACE", "CAP_PERFMON"}, later: d.later}
 			if result := h.run(t, n, node.Spec{Runtime: node.Runc}); result.Stdout != "worked\n" {
 				t.Fatalf("it does not work under runc: %s", result)
 			}

@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -15,12 +16,16 @@ import (
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
-// honestRoot is a container's own copy of the root file system that scripts/fetch-honest makes.
-func honestRoot(t *testing.T) string {
+// honestRoot is a container's own copy of a root file system that scripts/fetch-honest makes.
+func honestRoot(t *testing.T, later bool) string {
 	t.Helper()
 	lower := folder(t, "SHIMWARD_HONEST", "a root file system of honest programs (scripts/fetch-honest)", "", "bin/bash")
+	if later {
+		lower += "-later"
+	}
 	dir := t.TempDir()
 	at := filepath.Join(dir, "root")
 	for _, name := range []string{at, filepath.Join(dir, "upper"), filepath.Join(dir, "work")} {
@@ -49,6 +54,7 @@ type honest struct {
 	needs  []string
 	warns  []access.Vector // what baseline records of it above info, all the same
 	looks  bool            // through /proc, or traces: worth the time of emulated CPUs
+	later  bool            // it is of the later Debian
 }
 
 // run runs it in a container of its own, with what Debian's programs expect of one.
@@ -57,7 +63,7 @@ func (h honest) run(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	spec.Args = []string{"/bin/bash", "-c", h.script}
 	spec.Capabilities = append(spec.Capabilities, h.needs...)
 	spec.Options = append([]oci.SpecOpts{
-		oci.WithRootFSPath(honestRoot(t)), oci.WithEnv([]string{"HOME=/root", "TERM=xterm", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
+		oci.WithRootFSPath(honestRoot(t, h.later)), oci.WithEnv([]string{"HOME=/root", "TERM=xterm", "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
 		oci.WithMounts([]specs.Mount{{Destination: "/run", Type: "tmpfs", Source: "tmpfs"}, {Destination: "/tmp", Type: "tmpfs", Source: "tmpfs"}}),
 	}, spec.Options...)
 	return mustRun(t, n, spec)
@@ -94,7 +100,8 @@ public class Load { public static void main(String[] a) throws Exception {
 } }
 END
 java -Xmx256m /tmp/Load.java`, same: true},
-		{name: "go", script: `shimward version >/dev/null && shimward explain --tier lsm proc_mem host | head -1`, same: true},
+		{name: "go", script: `load`, same: true, code: 3},
+		{name: "shimward", script: `shimward version >/dev/null && shimward explain --tier lsm proc_mem host | head -1`, same: true},
 		{name: "jemalloc", script: `LD_PRELOAD=$(ls /usr/lib/*/libjemalloc.so.2) python3 -c 'print(len([str(i) for i in range(300000)]))'`, same: true},
 		{name: "a crash", script: `ulimit -c unlimited; cd /tmp; bash -c 'kill -SEGV $$'; echo $?`, same: true},
 		{name: "nginx", looks: true, script: `nginx -t && nginx -g 'daemon off;' & for i in {1..100}; do exec 3<>/dev/tcp/127.0.0.1/80 && break; sleep 0.05; done 2>/dev/null
@@ -124,13 +131,14 @@ jstack $! | grep -c 'Wait.main'; jmap -histo $! | grep -c ' java.lang.Thread '; 
 // Honest programs behave as under runc, and nobody is woken.
 func TestSilence(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
+	load := bindLoad(t)
 	for _, h := range corpus() {
 		// Java and Node crash there, under stock runc too.
 		if !h.looks && os.Getenv("SHIMWARD_TEST_EMULATED") != "" {
 			continue
 		}
 		t.Run(h.name, func(t *testing.T) {
-			tool := bindShimward(t)
+			tool := append(bindShimward(t), load)
 			stock := h.run(t, n, node.Spec{Runtime: node.Runc, DefaultSeccomp: true, Options: tool})
 			id := "honest-" + strings.NewReplacer(" ", "-", ",", "", "/", "").Replace(h.name)
 			guarded := h.run(t, n, node.Spec{
@@ -172,4 +180,19 @@ func bindShimward(t *testing.T) []oci.SpecOpts {
 	return []oci.SpecOpts{oci.WithMounts([]specs.Mount{{
 		Source: filepath.Join(bin, "shimward"), Destination: "/usr/local/bin/shimward", Type: "bind", Options: []string{"bind", "ro"},
 	}})}
+}
+
+// bindLoad gives a container testdata/load.go, whose Go runtime does all that one does.
+func bindLoad(t *testing.T) oci.SpecOpts {
+	t.Helper()
+	if os.Getenv("SHIMWARD_TEST_EMULATED") != "" {
+		return oci.Compose() // it is not run there
+	}
+	binary := filepath.Join(t.TempDir(), "load")
+	build := exec.CommandContext(t.Context(), testenv.Program(t, "go"), "build", "-o", binary, "testdata/load.go")
+	build.Env = append(build.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build testdata/load.go: %v: %s", err, out)
+	}
+	return oci.WithMounts([]specs.Mount{{Source: binary, Destination: "/usr/local/bin/load", Type: "bind", Options: []string{"bind", "ro"}}})
 }
