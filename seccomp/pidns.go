@@ -39,6 +39,16 @@ func translate(ns *os.File, inside int) (int, error) {
 	}
 }
 
+// namespace opens the pid namespace that a task is in. os.Open would try whether it can be polled.
+func (p procfs) namespace(tid int) (*os.File, error) {
+	path := p.path(tid, "ns", "pid")
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
 // scan looks through proc for a task whose pid in the namespace ns, depth below
 // proc's own, is inside: what a kernel without the ioctl leaves. Process
 // leaders come first, since nearly every pid that is asked for is one's.
@@ -72,7 +82,7 @@ func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
 	if err != nil || len(s.inside) <= depth || s.inside[depth] != inside {
 		return false
 	}
-	own, err := os.Open(p.path(tid, "ns", "pid"))
+	own, err := p.namespace(tid)
 	if err != nil {
 		return false
 	}

@@ -1,15 +1,15 @@
 package seccomp
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/shimward/shimward/internal/procfile"
 )
 
 // procfs reads a mount of proc. What it reads of a task that may end at any time
@@ -32,11 +32,15 @@ type status struct {
 const bpfCapabilities = 1<<21 | 1<<38 | 1<<39
 
 func (p procfs) path(pid int, elements ...string) string {
-	return filepath.Join(append([]string{string(p), strconv.Itoa(pid)}, elements...)...)
+	return string(p) + "/" + strconv.Itoa(pid) + "/" + strings.Join(elements, "/")
 }
 
+// usual is more than what proc says of a task takes, in bytes, unless it is in very many groups.
+const usual = 4096
+
 func (p procfs) status(tid int) (status, error) {
-	text, err := os.ReadFile(p.path(tid, "status"))
+	var buffer [usual]byte
+	text, err := procfile.Read(p.path(tid, "status"), buffer[:])
 	if err != nil {
 		return status{}, gone("read status", err)
 	}
@@ -45,10 +49,12 @@ func (p procfs) status(tid int) (status, error) {
 
 func parseStatus(text []byte) (status, error) {
 	var s status
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		key, value, _ := strings.Cut(lines.Text(), ":")
+	for len(text) > 0 {
+		var line []byte
+		line, text = procfile.Line(text)
+		key, value, _ := bytes.Cut(line, []byte(":"))
 		var err error
-		switch key {
+		switch string(key) {
 		case "Tgid":
 			s.tgid, err = number(value)
 		case "PPid":
@@ -57,19 +63,17 @@ func parseStatus(text []byte) (status, error) {
 			s.threads, err = number(value)
 		case "CapEff":
 			var effective uint64
-			effective, err = strconv.ParseUint(strings.TrimSpace(value), 16, 64)
+			effective, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 			s.privileged = effective&bpfCapabilities != 0
 		case "NSpid":
-			for _, field := range strings.Fields(value) {
+			for field, rest := procfile.Field(value); len(field) > 0 && err == nil; field, rest = procfile.Field(rest) {
 				var pid int
-				if pid, err = number(field); err != nil {
-					break
-				}
+				pid, err = number(field)
 				s.inside = append(s.inside, pid)
 			}
 		}
 		if err != nil {
-			return status{}, fmt.Errorf("parse status: %s: %w", key, err)
+			return status{}, fmt.Errorf("parse status: %s: %w", string(key), err)
 		}
 	}
 	if s.tgid <= 0 {
@@ -80,7 +84,8 @@ func parseStatus(text []byte) (status, error) {
 
 // start is when a process began, in clock ticks after boot: field 22 of /proc/<pid>/stat.
 func (p procfs) start(pid int) (uint64, error) {
-	text, err := os.ReadFile(p.path(pid, "stat"))
+	var buffer [usual]byte
+	text, err := procfile.Read(p.path(pid, "stat"), buffer[:])
 	if err != nil {
 		return 0, gone("read stat", err)
 	}
@@ -90,12 +95,15 @@ func (p procfs) start(pid int) (uint64, error) {
 func parseStart(text []byte) (uint64, error) {
 	// The command's name is in parentheses, and can have any byte in it.
 	_, rest, ok := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(") "))
-	fields := bytes.Fields(rest)
 	const afterName = 22 - 3
-	if !ok || len(fields) <= afterName {
+	var field []byte
+	for range afterName + 1 {
+		field, rest = procfile.Field(rest)
+	}
+	if !ok || len(field) == 0 {
 		return 0, errors.New("parse stat: too short")
 	}
-	start, err := strconv.ParseUint(string(fields[afterName]), 10, 64)
+	start, err := strconv.ParseUint(string(field), 10, 64)
 	if err != nil {
 		return 0, fmt.Errorf("parse stat: %w", err)
 	}
@@ -108,7 +116,8 @@ var errNotPIDFD = errors.New("not a pidfd")
 // pidfd is the pid that a task's pidfd stands for: 0 if it is in a namespace
 // that this proc does not show. The error wraps errNotPIDFD, or errGone if the process is.
 func (p procfs) pidfd(tid, fd int) (int, error) {
-	text, err := os.ReadFile(p.path(tid, "fdinfo", strconv.Itoa(fd)))
+	var buffer [usual]byte
+	text, err := procfile.Read(p.path(tid, "fdinfo", strconv.Itoa(fd)), buffer[:])
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, fmt.Errorf("descriptor %d: %w", fd, errNotPIDFD)
 	}
@@ -119,12 +128,14 @@ func (p procfs) pidfd(tid, fd int) (int, error) {
 }
 
 func parsePIDFD(text []byte) (int, error) {
-	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
-		value, ok := strings.CutPrefix(lines.Text(), "Pid:")
+	for len(text) > 0 {
+		var line []byte
+		line, text = procfile.Line(text)
+		value, ok := bytes.CutPrefix(line, []byte("Pid:"))
 		if !ok {
 			continue
 		}
-		if strings.TrimSpace(value) == "-1" {
+		if string(bytes.TrimSpace(value)) == "-1" {
 			return 0, fmt.Errorf("pidfd: %w", errGone)
 		}
 		pid, err := number(value)
@@ -136,8 +147,8 @@ func parsePIDFD(text []byte) (int, error) {
 	return 0, errNotPIDFD
 }
 
-func number(text string) (int, error) {
-	n, err := strconv.ParseUint(strings.TrimSpace(text), 10, 31)
+func number(text []byte) (int, error) {
+	n, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 31)
 	if err != nil {
 		return 0, fmt.Errorf("parse a pid: %w", err)
 	}

@@ -33,6 +33,8 @@ type resolver struct {
 	slow sync.Locker
 	// seen are the answers that such a look came to.
 	seen *seen
+	// known is the caller, once it has been found: see again.
+	known *caller
 	// delivered is what is to be called once the caller has its answer: see Answer.
 	delivered []func()
 }
@@ -51,7 +53,7 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process, valid: r.valid,
 	}
 	call.Request = w.requestOf(n.Data.Args)
-	who, err := r.caller(n.TID)
+	who, err := r.again(n.TID, w)
 	if err != nil {
 		if errors.Is(err, errStale) {
 			return nil, err
@@ -84,6 +86,23 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 	default:
 		return r.byPIDs(call, who, descriptor(n.Data.Args[0]))
 	}
+}
+
+// again is the caller, which is not looked up anew where nothing changes about it while it waits:
+// the thread's and the process's pids, in all namespaces, when the process began, and
+// the thread's own capabilities. Its parent does, and how many threads it has.
+func (r *resolver) again(tid int, w watched) (caller, error) {
+	if r.known != nil && w.argument != argumentPIDFD && w.argument != argumentTrace {
+		if !r.valid() {
+			return caller{}, errStale
+		}
+		return *r.known, nil
+	}
+	who, err := r.caller(tid)
+	if err == nil {
+		r.known = &who
+	}
+	return who, err
 }
 
 // descriptor is how the kernel reads a register that holds a pid or a descriptor: as an int.
@@ -197,7 +216,7 @@ func (r *resolver) target(who caller, inside int) (Task, error) {
 }
 
 func (r *resolver) translate(who caller, depth, inside int) (int, error) {
-	ns, err := os.Open(r.proc.path(who.TID, "ns", "pid"))
+	ns, err := r.proc.namespace(who.TID)
 	if err != nil {
 		return 0, r.unlessStale(fmt.Errorf("open the caller's pid namespace: %w", err))
 	}

@@ -41,10 +41,10 @@ func (c *container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	}
 	o := observationOf(call, decision, relation, inbound)
 	o.Access.Policy = c.plan.Digest
-	if decision.Action == policy.ActionRefuse && !inbound {
-		o.Access.Exception = c.voided(c.proc.exe(actor.pid), c.proc.exe(target.pid), parties.UID, deed)
-	}
 	if !c.folder.More(o) {
+		if decision.Action == policy.ActionRefuse && !inbound {
+			o.Access.Exception = c.voided(c.proc.exe(actor.pid), c.proc.exe(target.pid), parties.UID, deed)
+		}
 		c.observeCall(ctx, call, actor, target, o)
 	}
 	answer.Delivered = func() { c.kernel.Count(call.Vector, decision.Verdict) }

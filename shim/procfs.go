@@ -5,12 +5,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/shimward/shimward/internal/procfile"
 )
 
 // procfs is a mounted proc(5): "/proc", but for tests. What it reads of a
@@ -37,21 +37,13 @@ const maxCmdline = 1024
 var errStat = errors.New("not a line of /proc/<pid>/stat")
 
 func (p procfs) path(pid int, name string) string {
-	return filepath.Join(string(p), strconv.Itoa(pid), name)
-}
-
-func (p procfs) read(pid int, name string, limit int64) ([]byte, error) {
-	f, err := os.Open(p.path(pid, name))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	return io.ReadAll(io.LimitReader(f, limit))
+	return string(p) + "/" + strconv.Itoa(pid) + "/" + name
 }
 
 // stat reads who a process is and who started it.
 func (p procfs) stat(pid int) (procStat, error) {
-	raw, err := p.read(pid, "stat", 4096)
+	var buffer [4096]byte
+	raw, err := procfile.Head(p.path(pid, "stat"), buffer[:])
 	if err != nil {
 		return procStat{}, err
 	}
@@ -60,25 +52,32 @@ func (p procfs) stat(pid int) (procStat, error) {
 	if open < 0 || end < open {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	fields := strings.Fields(string(raw[end+1:]))
-	if len(fields) < 20 { // proc_pid_stat(5): starttime is field 22, the state is field 3
+	// proc_pid_stat(5): the state is field 3, starttime is 22, startcode 26.
+	var fields [24][]byte
+	found := 0
+	for rest := raw[end+1:]; found < len(fields); found++ {
+		if fields[found], rest = procfile.Field(rest); len(fields[found]) == 0 {
+			break
+		}
+	}
+	if found < 20 {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	parent, err := strconv.Atoi(fields[1])
+	parent, err := strconv.Atoi(string(fields[1]))
 	if err != nil {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	start, err := strconv.ParseUint(fields[19], 10, 64)
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
 	if err != nil {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
-	flags, err := strconv.ParseUint(fields[6], 10, 32) // field 9
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 32) // field 9
 	if err != nil {
 		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 	}
 	s := procStat{comm: string(raw[open+1 : end]), parent: parent, start: start, newborn: flags&forkNoExec != 0}
-	if len(fields) > 23 { // startcode is field 26
-		if s.code, err = strconv.ParseUint(fields[23], 10, 64); err != nil {
+	if found == len(fields) {
+		if s.code, err = strconv.ParseUint(string(fields[23]), 10, 64); err != nil {
 			return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
 		}
 	}
@@ -99,7 +98,8 @@ func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid,
 
 // cmdline is a process's command line as one writes it in a shell, without quotes.
 func (p procfs) cmdline(pid int) string {
-	raw, err := p.read(pid, "cmdline", maxCmdline)
+	var buffer [maxCmdline]byte
+	raw, err := procfile.Head(p.path(pid, "cmdline"), buffer[:])
 	if err != nil {
 		return ""
 	}
@@ -116,7 +116,8 @@ type procStatus struct {
 }
 
 func (p procfs) status(pid int) (procStatus, error) {
-	raw, err := p.read(pid, "status", 16384)
+	var buffer [16384]byte
+	raw, err := procfile.Head(p.path(pid, "status"), buffer[:])
 	if err != nil {
 		return procStatus{}, err
 	}
