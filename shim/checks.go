@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
@@ -13,16 +14,24 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// hookBinary is the name of the binary that the hooks start. It is installed beside the shim's.
+// hookBinary is the name of the binary that the hooks start.
 const hookBinary = "shimward-hook"
 
-// findHook returns the absolute path of the binary that the hooks start.
+// findHook returns the absolute path of the binary that the hooks start: beside
+// the shim or, where a client names a copy of the shim alone (runtime_path), where
+// the shim finds runc, too: in containerd's PATH.
 func findHook(shim string) (string, error) {
 	path := filepath.Join(filepath.Dir(shim), hookBinary)
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		beside := path
+		// A relative entry of PATH, which would be the bundle's here, is an error of LookPath's.
+		if path, err = exec.LookPath(hookBinary); err != nil || !filepath.IsAbs(path) {
+			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 or in containerd's PATH, the container's hooks start it", beside)
+		}
+		info, err = os.Stat(path)
+	}
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1, the container's hooks start it", path)
 	case err != nil:
 		return "", fmt.Errorf("look for the binary of the container's hooks: %w", err)
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
