@@ -58,6 +58,10 @@ test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, on th
 e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down
 	scripts/e2e
 
+.PHONY: peers
+peers: deps-peers build ## the peers' own tests under stock runc and under shimward, and docs/peers.md of them
+	scripts/peers
+
 .PHONY: demo
 demo: deps-demo build ## attack a container under stock runc, then audit, then enforce; on this kernel
 	scripts/demo
@@ -94,6 +98,6 @@ cross: ## that everything without cgo compiles for arm64
 clean: ## remove what the build made here; the cache outside the checkout stays
 	rm -rf bin build
 
-.PHONY: deps-build deps-demo deps-vm deps-test
-deps-build deps-demo deps-vm deps-test: deps-%:
+.PHONY: deps-build deps-demo deps-vm deps-test deps-peers
+deps-build deps-demo deps-vm deps-test deps-peers: deps-%:
 	@scripts/install-deps $*

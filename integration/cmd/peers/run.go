@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/integration/internal/peers"
+)
+
+func (o options) run(ctx context.Context) error {
+	for _, path := range []*string{&o.tools.Engines, &o.tools.Bin, &o.tools.Suites, &o.tools.Standin, &o.results} {
+		abs, err := filepath.Abs(*path)
+		if err != nil {
+			return err
+		}
+		*path = abs
+	}
+	if err := os.MkdirAll(o.results, 0o755); err != nil { //nolint:gosec // results are for everybody
+		return err
+	}
+	var failed []error
+	for _, suite := range peers.Suites() {
+		if o.suite != "" && o.suite != suite.Name {
+			continue
+		}
+		if err := o.compare(ctx, suite); err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if o.page != "" && o.only == "" {
+		failed = append(failed, o.write())
+	}
+	return errors.Join(failed...)
+}
+
+// compare runs a suite under both runtimes, what is doubtful twice, and keeps
+// what it came to. It is an error where shimward does not pass what runc does.
+func (o options) compare(ctx context.Context, suite peers.Suite) error {
+	var only []string
+	if o.only != "" {
+		only = []string{o.only}
+	}
+	first, err := o.both(ctx, suite, only, "first")
+	if err != nil {
+		return err
+	}
+	c := peers.Compare(suite.Name, first)
+	if doubtful := c.Doubtful(); len(doubtful) > 0 && o.only == "" {
+		fmt.Fprintf(os.Stderr, "%s: once more: %s\n", suite.Name, strings.Join(doubtful, ", "))
+		second, err := o.both(ctx, suite, doubtful, "second")
+		if err != nil {
+			return err
+		}
+		c.Again(second)
+	}
+	if o.only == "" {
+		text, err := json.MarshalIndent(c, "", "\t")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(o.kept(suite.Name), text, 0o644); err != nil { //nolint:gosec // results are for everybody
+			return err
+		}
+	}
+	if names := c.Regressions(); len(names) > 0 {
+		return fmt.Errorf("%s: runc passes and shimward does not: %s (logs are in %s)", suite.Title, strings.Join(names, ", "), o.results)
+	}
+	return nil
+}
+
+func (o options) both(ctx context.Context, suite peers.Suite, only []string, try string) (map[peers.Runtime][]peers.Result, error) {
+	results := map[peers.Runtime][]peers.Result{}
+	for _, runtime := range peers.Runtimes() {
+		if !suite.CanRun(o.tools, runtime) {
+			fmt.Fprintf(os.Stderr, "%s: left out under %s, which has no command line of an OCI runtime\n", suite.Name, runtime)
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "%s: under %s\n", suite.Name, runtime)
+		found, err := o.once(ctx, suite.Name, runtime, only, fmt.Sprintf("%s-%s-%s", suite.Name, runtime, try))
+		if err != nil {
+			return nil, err
+		}
+		results[runtime] = found
+	}
+	return results, nil
+}
+
+func (o options) kept(suite string) string { return filepath.Join(o.results, suite+".json") }
+
+// write makes the page of what is kept.
+func (o options) write() error {
+	var comparisons []peers.Comparison
+	for _, suite := range peers.Suites() {
+		raw, err := os.ReadFile(o.kept(suite.Name))
+		if errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(os.Stderr, "%s has no results in %s and is left out of the page\n", suite.Name, o.results)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		var c peers.Comparison
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return err
+		}
+		comparisons = append(comparisons, c)
+	}
+	facts, err := o.facts()
+	if err != nil {
+		return err
+	}
+	var page strings.Builder
+	if err := peers.Page(&page, facts, comparisons); err != nil {
+		return err
+	}
+	return os.WriteFile(o.page, []byte(page.String()), 0o644) //nolint:gosec // a page for everybody
+}
+
+func (o options) facts() (peers.Facts, error) {
+	var kernel unix.Utsname
+	if err := unix.Uname(&kernel); err != nil {
+		return peers.Facts{}, err
+	}
+	raw, err := os.ReadFile(filepath.Join(o.tools.Suites, "versions.json"))
+	if err != nil {
+		return peers.Facts{}, err
+	}
+	facts := peers.Facts{Tier: node.Tier().String(), Versions: map[string]string{}}
+	// The series: what comes after it is a machine's own.
+	series := strings.SplitN(unix.ByteSliceToString(kernel.Release[:]), ".", 3)
+	facts.Kernel = strings.Join(series[:min(2, len(series))], ".")
+	if err := json.Unmarshal(raw, &facts.Versions); err != nil {
+		return peers.Facts{}, err
+	}
+	out, err := exec.Command(filepath.Join(o.tools.Engines, "runc"), "--version").Output() //nolint:gosec,noctx // ends at once
+	if err != nil {
+		return peers.Facts{}, err
+	}
+	first, _, _ := strings.Cut(string(out), "\n")
+	facts.Versions["runc"] = strings.TrimPrefix(first, "runc version ")
+	return facts, nil
+}

@@ -1,0 +1,114 @@
+// Command standin is what the images of the peers' tests run where the real ones
+// cannot be had: under the name of pause it waits to be told to end, under those of
+// nginx and httpd it serves a page, under that of nc it listens until it is told to
+// end, and under that of nnp it says who it runs as. Under that of modernize it is
+// part of no image: it readies a bundle of 2018 for an OCI runtime of today.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// errTerminated is the end of a program that a shell would say was ended by SIGTERM.
+var errTerminated = errors.New("terminated")
+
+func main() {
+	err := run(os.Args)
+	if errors.Is(err, errTerminated) {
+		os.Exit(128 + int(unix.SIGTERM))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
+	defer stop()
+	switch name := filepath.Base(args[0]); name {
+	case "pause":
+		return pause(ctx)
+	case "nginx", "httpd":
+		port := "80"
+		if len(args) > 1 {
+			port = args[1]
+		}
+		return serve(ctx, name, port)
+	case "nc":
+		return listen(ctx, args[1:])
+	case "nnp":
+		fmt.Fprintf(os.Stdout, "Effective uid: %d\n", os.Geteuid())
+		return nil
+	case "modernize":
+		return modernize(args[1:])
+	default:
+		return fmt.Errorf("standin: run as %q, and stands in for pause, nginx, httpd, nc, nnp and modernize", name)
+	}
+}
+
+// pause reaps orphans, as the init of a pod's pid namespace has to.
+func pause(ctx context.Context) error {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, unix.SIGCHLD)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ended:
+			for {
+				if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+					break
+				}
+			}
+		}
+	}
+}
+
+// listen is `nc -l -p PORT`. Debian's busybox has one that, as the init of a pid
+// namespace, no SIGTERM ends, and which the suites' image does not have.
+func listen(ctx context.Context, args []string) error {
+	if len(args) != 3 || args[0] != "-l" || args[1] != "-p" {
+		return fmt.Errorf("nc: understands -l -p PORT, and not %q", args)
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+args[2])
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	_ = listener.Close()
+	return errTerminated
+}
+
+func serve(ctx context.Context, name, port string) error {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	// Tests read it to find the process.
+	if err := os.WriteFile("/run/"+name+".pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil { //nolint:gosec // for everybody in the container
+		return err
+	}
+	server := &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintln(w, "Welcome to a stand-in")
+		}),
+	}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(listener); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,106 @@
+package peers
+
+import (
+	"slices"
+	"strings"
+)
+
+// Comparison is what a suite came to under both runtimes.
+type Comparison struct {
+	Suite string `json:"suite"`
+	Rows  []Row  `json:"rows"`
+}
+
+// Row is a test.
+type Row struct {
+	Test  string             `json:"test"`
+	Cells map[Runtime][]Cell `json:"cells"` // one a try
+}
+
+// Cell is one try.
+type Cell struct {
+	Outcome Outcome `json:"outcome"`
+	Reason  string  `json:"reason,omitempty"`
+}
+
+// Compare makes rows of the first try's results.
+func Compare(suite string, results map[Runtime][]Result) Comparison {
+	c := Comparison{Suite: suite}
+	c.add(results)
+	return c
+}
+
+// Again adds a second try of some tests.
+func (c *Comparison) Again(results map[Runtime][]Result) { c.add(results) }
+
+func (c *Comparison) add(results map[Runtime][]Result) {
+	for _, runtime := range Runtimes() {
+		for _, result := range results[runtime] {
+			at := slices.IndexFunc(c.Rows, func(r Row) bool { return r.Test == result.Test })
+			if at < 0 {
+				at = len(c.Rows)
+				c.Rows = append(c.Rows, Row{Test: result.Test, Cells: map[Runtime][]Cell{}})
+			}
+			c.Rows[at].Cells[runtime] = append(c.Rows[at].Cells[runtime], Cell{result.Outcome, result.Reason})
+		}
+	}
+}
+
+// Has tells whether the suite was run under the runtime.
+func (c *Comparison) Has(runtime Runtime) bool {
+	return slices.ContainsFunc(c.Rows, func(r Row) bool { return len(r.Cells[runtime]) > 0 })
+}
+
+// Doubtful are the top-level tests that did not pass in both columns, nor were
+// skipped in both: what is to be tried again.
+func (c *Comparison) Doubtful() []string {
+	if !c.Has(Shimward) {
+		return nil // there is nothing to doubt
+	}
+	var names []string
+	for _, row := range c.Rows {
+		top := c.top(row)
+		settled := row.outcome(Runc) == row.outcome(Shimward) && (row.outcome(Runc) == Passed || row.outcome(Runc) == Skipped)
+		if !settled && !slices.Contains(names, top) {
+			names = append(names, top)
+		}
+	}
+	return names
+}
+
+// Regressions are the tests that runc passes and shimward does not.
+func (c *Comparison) Regressions() []string {
+	if !c.Has(Shimward) {
+		return nil
+	}
+	var names []string
+	for _, row := range c.Rows {
+		if row.outcome(Runc) == Passed && row.outcome(Shimward) != Passed {
+			names = append(names, row.Test)
+		}
+	}
+	return names
+}
+
+// top is the test that a subtest is of.
+func (c *Comparison) top(row Row) string {
+	if c.Suite == "critest" {
+		return row.Test // a sentence, with no subtests
+	}
+	top, _, _ := strings.Cut(row.Test, "/")
+	return top
+}
+
+// outcome is Passed if any try was.
+func (r Row) outcome(runtime Runtime) Outcome {
+	tries := r.Cells[runtime]
+	if len(tries) == 0 {
+		return NotThere
+	}
+	for _, try := range tries {
+		if try.Outcome == Passed {
+			return Passed
+		}
+	}
+	return tries[len(tries)-1].Outcome
+}

@@ -1,0 +1,76 @@
+package peers
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+func compared() Comparison {
+	c := Compare("client", map[Runtime][]Result{
+		Runc: {
+			{"TestBoth", Passed, ""},
+			{"TestBoth/a", Passed, ""},
+			{"TestBroken", Passed, ""},
+			{"TestNoCriu", Skipped, "no criu"},
+			{"TestParts", Passed, ""},
+			{"TestParts/a", Passed, ""},
+			{"TestFlaky", Failed, "late"},
+			{"TestNeither", Failed, "no | network"},
+		},
+		Shimward: {
+			{"TestBoth", Passed, ""},
+			{"TestBoth/a", Passed, ""},
+			{"TestBroken", Failed, "why"},
+			{"TestNoCriu", Skipped, "no criu"},
+			{"TestParts", Failed, ""},
+			{"TestParts/a", Unended, ""},
+			{"TestFlaky", Passed, ""},
+			{"TestNeither", Failed, "no | network"},
+		},
+	})
+	c.Again(map[Runtime][]Result{
+		Runc:     {{"TestFlaky", Passed, ""}, {"TestBroken", Passed, ""}},
+		Shimward: {{"TestFlaky", Passed, ""}, {"TestBroken", Failed, "why"}, {"TestParts", Passed, ""}, {"TestParts/a", Passed, ""}},
+	})
+	return c
+}
+
+func TestDoubtful(t *testing.T) {
+	c := compared()
+	if got, want := c.Doubtful(), []string{"TestBroken", "TestNeither"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := c.Regressions(), []string{"TestBroken"}; !slices.Equal(got, want) {
+		t.Errorf("regressions: got %q, want %q", got, want)
+	}
+}
+
+// What runc passes is a regression, too, where shimward's suite ended before it.
+func TestNotRunIsARegression(t *testing.T) {
+	c := Compare("cri", map[Runtime][]Result{Runc: {{"TestA", Passed, ""}, {"TestB", Passed, ""}}, Shimward: {{"TestA", Passed, ""}}})
+	if got, want := c.Regressions(), []string{"TestB"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestPage(t *testing.T) {
+	var page strings.Builder
+	if err := Page(&page, Facts{Kernel: "6.1", Tier: "lsm", Versions: map[string]string{"runc": "1.5.2"}}, []Comparison{compared()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"Linux 6.1 (`lsm` tier), runc 1.5.2.",
+		"| containerd's client integration suite | 8 | 6 | 5 | 1 |",
+		"| `TestBoth`, and its 1 subtests | passes | passes |",
+		"| `TestBroken` | passes | fails: why |",
+		"| `TestNoCriu` | skipped: no criu | skipped |",
+		"| `TestParts/a` | passes | does not end, then alone passes |",
+		"| `TestFlaky` | fails, then alone passes: late | passes |",
+		`| ` + "`TestNeither`" + ` | fails: no \| network | fails |`,
+	} {
+		if !strings.Contains(page.String(), want+"\n") {
+			t.Errorf("the page lacks %q:\n%s", want, page.String())
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package peers
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Facts are of the machine and of what ran on it.
+type Facts struct {
+	Kernel   string            `json:"kernel"`
+	Tier     string            `json:"tier"`
+	Versions map[string]string `json:"versions"`
+}
+
+const intro = `# The peers' own tests
+
+containerd, Kubernetes and the OCI have test suites for what they expect of a runtime. Here they are run twice on the same
+machine, under stock runc and under shimward as it is without a config (` + "`mode=audit`" + `, profile ` + "`baseline`" + `): what runc passes,
+shimward has to pass. The page is written by ` + "`make peers`" + `, which fails where that is not so.
+
+The suites are built as their authors publish them and are not changed. They run in mount and network namespaces and a cgroup of
+their own. The images that they pull come from a registry in there: they have the names, users and files that the tests look for,
+and are made of Debian's busybox, so a test that needs what is only in the real image fails in both columns. *Skipped* is by the
+suite itself, on this machine. What does not pass, or differs, is tried a second time by itself; where the two tries differ, the
+cell says so.
+
+`
+
+// Page writes the page.
+func Page(out io.Writer, facts Facts, comparisons []Comparison) error {
+	text := &strings.Builder{}
+	text.WriteString(intro)
+	fmt.Fprintf(text, "Linux %s (`%s` tier)", facts.Kernel, facts.Tier)
+	for _, name := range []string{"containerd", "runc", "cri-tools", "CNI plugins"} {
+		if version := facts.Versions[name]; version != "" {
+			fmt.Fprintf(text, ", %s %s", name, version)
+		}
+	}
+	text.WriteString(".\n\n| suite | tests | runc passes | shimward passes | of runc's, shimward does not |\n|---|---|---|---|---|\n")
+	for _, c := range comparisons {
+		suite, err := Find(c.Suite)
+		if err != nil {
+			return err
+		}
+		shimward, missing := strconv.Itoa(c.count(Shimward)), strconv.Itoa(len(c.Regressions()))
+		if !c.Has(Shimward) {
+			shimward, missing = string(NotThere), ""
+		}
+		fmt.Fprintf(text, "| %s | %d | %d | %s | %s |\n", suite.Title, len(c.Rows), c.count(Runc), shimward, missing)
+	}
+	text.WriteString("\nA subtest is a test of its own in these numbers. Below, those of a test are one row where they all came to the same.\n")
+	for _, c := range comparisons {
+		c.write(text)
+	}
+	_, err := io.WriteString(out, text.String())
+	return err
+}
+
+func (c *Comparison) count(runtime Runtime) int {
+	var passed int
+	for _, row := range c.Rows {
+		if row.outcome(runtime) == Passed {
+			passed++
+		}
+	}
+	return passed
+}
+
+func (c *Comparison) write(text *strings.Builder) {
+	suite, err := Find(c.Suite)
+	if err != nil {
+		return // Page has found it
+	}
+	about := suite.About
+	if !c.Has(Shimward) {
+		about += " This shimward has no command line of an OCI runtime, and so no column."
+	}
+	fmt.Fprintf(text, "\n## %s\n\n%s\n\n| test | runc | shimward |\n|---|---|---|\n", suite.Title, about)
+	for i := 0; i < len(c.Rows); {
+		row := c.Rows[i]
+		more := c.folded(i)
+		name := "`" + strings.ReplaceAll(row.Test, "`", "'") + "`"
+		if more > 0 {
+			name += fmt.Sprintf(", and its %d subtests", more)
+		}
+		runc, shimward := row.cell(Runc), row.cell(Shimward)
+		if runc == shimward && row.outcome(Runc) != Passed {
+			shimward = string(row.outcome(Shimward)) // for the same reason
+		}
+		fmt.Fprintf(text, "| %s | %s | %s |\n", plain(name), runc, shimward)
+		i += 1 + more
+	}
+}
+
+// folded is how many rows after i are subtests of it that came to the same.
+func (c *Comparison) folded(i int) int {
+	var more int
+	for _, row := range c.Rows[i+1:] {
+		if !strings.HasPrefix(row.Test, c.Rows[i].Test+"/") {
+			break
+		}
+		for _, runtime := range Runtimes() {
+			if row.cell(runtime) != c.Rows[i].cell(runtime) {
+				return 0
+			}
+		}
+		more++
+	}
+	return more
+}
+
+func (r Row) cell(runtime Runtime) string {
+	tries := r.Cells[runtime]
+	if len(tries) == 0 {
+		return string(NotThere)
+	}
+	first, last := tries[0], tries[len(tries)-1]
+	text := string(first.Outcome)
+	if first.Outcome != last.Outcome {
+		text += ", then alone " + string(last.Outcome)
+	}
+	for _, try := range tries {
+		if try.Reason != "" {
+			return text + ": " + plain(try.Reason)
+		}
+	}
+	return text
+}
+
+// plain takes from a text what Markdown would take for markup of a table.
+func plain(text string) string {
+	return strings.NewReplacer("|", "\\|", "<", "&lt;", "*", "\\*", "\n", " ").Replace(text)
+}
