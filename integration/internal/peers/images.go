@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (r *room) images() (map[name.Tag]v1.ImageIndex, error) {
 		if err != nil {
 			return nil, err
 		}
-		index, err := p.index()
+		index, err := p.index(path.Base(reference))
 		if err != nil {
 			return nil, fmt.Errorf("make the image %s: %w", reference, err)
 		}
@@ -105,9 +106,9 @@ func (r *room) pictures() (map[string]picture, error) {
 			}),
 	}
 	for _, tag := range []string{"3.10.2", "3.6", "3.9"} {
-		made["registry.k8s.io/pause:"+tag] = pause
+		made["registry.k8s.io/pause:"+tag] = picture{append(pause.layers, []file{{name: "version", text: tag + "\n"}}), pause.config}
 	}
-	made["k8s.gcr.io/pause:3.9"] = pause
+	made["k8s.gcr.io/pause:3.9"] = made["registry.k8s.io/pause:3.9"]
 	for image, user := range map[string]string{
 		"user-uid": "1002", "user-username": "www-data", "user-uid-group": "1003:1005", "user-username-group": "www-data:100",
 	} {
@@ -172,13 +173,15 @@ func platforms() []v1.Platform {
 	}
 }
 
-func (p picture) index() (v1.ImageIndex, error) {
+// index is of all platforms. No two names have content in common there, as tests
+// look at what goes when one is removed.
+func (p picture) index(name string) (v1.ImageIndex, error) {
 	index := mutate.IndexMediaType(empty.Index, types.DockerManifestList)
 	for i, platform := range platforms() {
 		var layers []v1.Layer
-		for _, files := range p.layers {
+		for at, files := range p.layers {
 			if i > 0 {
-				files = []file{{name: "platform", text: platform.Architecture}}
+				files = []file{{name: "platform", text: fmt.Sprintln(name, platform.Architecture, at)}}
 			}
 			content, err := archive(files)
 			if err != nil {

@@ -67,7 +67,8 @@ func TestReadTAP(t *testing.T) {
 		"skipped": {"TAP version 13\nok 1 - x # SKIP not here\n1..1\n", []Result{{"v", Skipped, "not here"}, {"v/x", Skipped, "not here"}}},
 		"died":    {"TAP version 13\ncannot start\n\n" + ended + "exit status 1\n", []Result{{"v", Failed, "cannot start"}}},
 		"killed":  {"ok 1 - x\n" + ended + "signal: terminated\n", []Result{{"v", Unended, ""}, {"v/x", Passed, ""}}},
-		"silent":  {"", []Result{{"v", Failed, "it asserted nothing: "}}},
+		"refused": {"cannot start\ntime=\"now\" level=error msg=\"no: 7\"\nexit status 1\n" + ended + "exit status 1\n", []Result{{"v", Failed, "no: 7"}}},
+		"silent":  {"TAP version 13\n1..0\n", []Result{{"v", Passed, "it ended well, and asserted nothing"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := readTAP("v", strings.NewReader(test.text))

@@ -28,6 +28,10 @@ type room struct {
 // socket is of the room's containerd, where the suites have it.
 const socket = "/run/containerd/containerd.sock"
 
+// temporary is for temporary files. Tests make sockets in there, of names that are
+// as long as they can be where it is /tmp; but in /tmp are this room's own things.
+const temporary = "/srv"
+
 // stages of entering a room: each is a namespace that the one before could not be in yet.
 const (
 	stageMounts = "peers-mounts" // has mount and network namespaces, moves to its cgroup
@@ -105,14 +109,13 @@ func (r *room) furnish(ctx context.Context) error {
 		}
 	}
 	// containerd's root is here, and an overlay cannot be the upper layer of another.
-	if err := r.bind("/var/lib"); err != nil {
-		return err
+	for _, dir := range []string{"/var/lib", temporary} {
+		if err := r.bind(dir); err != nil {
+			return err
+		}
 	}
 	if out, err := exec.CommandContext(ctx, "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("bring the room's loopback up: %w: %s", err, out)
-	}
-	if err := os.MkdirAll(filepath.Join(r.dir, "tmp"), 0o711); err != nil { //nolint:gosec // as root of a user namespace goes through it
-		return err
 	}
 	return r.writeFiles()
 }
@@ -156,7 +159,7 @@ func (r *room) env() []string {
 	return []string{
 		"PATH=" + strings.Join(path, ":"),
 		"HOME=" + r.dir,
-		"TMPDIR=" + filepath.Join(r.dir, "tmp"),
+		"TMPDIR=" + temporary,
 		"SSL_CERT_FILE=" + filepath.Join(r.dir, "registry.pem"),
 		"TEST_RUNTIME=" + r.runtime.Type(),
 		"RUNTIME=" + r.ociRuntime(),
