@@ -1,8 +1,8 @@
 // Command peers runs the test suites of shimward's peers under stock runc and under
 // shimward, and makes docs/peers.md of what they came to.
 //
-//	peers run [-suite NAME] [-page PAGE]   runs them; exits 1 where shimward fails what runc passes
-//	peers page PAGE                        writes the page from the results of earlier runs
+// scripts/peers builds what it takes and starts it. It exits 1 where shimward does not
+// pass what runc passes.
 package main
 
 import (
@@ -43,6 +43,7 @@ func run(args []string) error {
 	flags.StringVar(&o.suite, "suite", "", "the one suite to run")
 	flags.StringVar(&o.only, "only", "", "the one test to run, for a try: its result is not kept")
 	flags.StringVar(&o.page, "page", "", "the page to write")
+	flags.BoolVar(&o.rewrite, "rewrite", false, "run nothing, and write the page of what earlier runs left in the results")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -64,6 +65,7 @@ func inRoom(ctx context.Context, args []string) error {
 type options struct {
 	tools                      peers.Tools
 	results, suite, only, page string
+	rewrite                    bool
 }
 
 // once runs a suite in a room of its own and reads what it came to.

@@ -28,10 +28,18 @@ func (o options) run(ctx context.Context) error {
 		return err
 	}
 	var failed []error
-	for _, suite := range peers.Suites() {
-		if o.suite != "" && o.suite != suite.Name {
-			continue
+	suites := peers.Suites()
+	if o.suite != "" {
+		suite, err := peers.Find(o.suite)
+		if err != nil {
+			return err
 		}
+		suites = []peers.Suite{suite}
+	}
+	if o.rewrite {
+		suites = nil
+	}
+	for _, suite := range suites {
 		if err := o.compare(ctx, suite); err != nil {
 			failed = append(failed, err)
 		}

@@ -62,7 +62,7 @@ func TestPage(t *testing.T) {
 	for _, want := range []string{
 		"Linux 6.1 (`lsm` tier), runc 1.5.2.",
 		"| containerd's client integration suite | 8 | 6 | 5 | 1 |",
-		"| `TestBoth`, and its 1 subtests | passes | passes |",
+		"| `TestBoth`, subtests: 1 passed | passes | passes |",
 		"| `TestBroken` | passes | fails: why |",
 		"| `TestNoCriu` | skipped: no criu | skipped |",
 		"| `TestParts/a` | passes | does not end, then alone passes |",

@@ -3,6 +3,7 @@ package peers
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -50,7 +51,7 @@ func Page(out io.Writer, facts Facts, comparisons []Comparison) error {
 		}
 		fmt.Fprintf(text, "| %s | %d | %d | %s | %s |\n", suite.Title, len(c.Rows), c.count(Runc), shimward, missing)
 	}
-	text.WriteString("\nA subtest is a test of its own in these numbers. Below, those of a test are one row where they all came to the same.\n")
+	text.WriteString("\nA subtest is a test of its own in these numbers. Below, those that both runtimes pass, or the suite skips, are counted in the row of the test that they are of.\n")
 	for _, c := range comparisons {
 		c.write(text)
 	}
@@ -78,37 +79,63 @@ func (c *Comparison) write(text *strings.Builder) {
 		about += " This shimward has no command line of an OCI runtime, and so no column."
 	}
 	fmt.Fprintf(text, "\n## %s\n\n%s\n\n| test | runc | shimward |\n|---|---|---|\n", suite.Title, about)
-	for i := 0; i < len(c.Rows); {
-		row := c.Rows[i]
-		more := c.folded(i)
-		name := "`" + strings.ReplaceAll(row.Test, "`", "'") + "`"
-		if more > 0 {
-			name += fmt.Sprintf(", and its %d subtests", more)
+	for i, row := range c.Rows {
+		if parent := c.parent(i); parent >= 0 && c.settled(row) {
+			continue // in its parent's row
 		}
+		name := "`" + strings.ReplaceAll(row.Test, "`", "'") + "`" + c.subtests(i)
 		runc, shimward := row.cell(Runc), row.cell(Shimward)
 		if runc == shimward && row.outcome(Runc) != Passed {
 			shimward = string(row.outcome(Shimward)) // for the same reason
 		}
 		fmt.Fprintf(text, "| %s | %s | %s |\n", plain(name), runc, shimward)
-		i += 1 + more
 	}
 }
 
-// folded is how many rows after i are subtests of it that came to the same.
-func (c *Comparison) folded(i int) int {
-	var more int
-	for _, row := range c.Rows[i+1:] {
-		if !strings.HasPrefix(row.Test, c.Rows[i].Test+"/") {
-			break
-		}
-		for _, runtime := range Runtimes() {
-			if row.cell(runtime) != c.Rows[i].cell(runtime) {
-				return 0
-			}
-		}
-		more++
+// parent is the row of the test that row i is a subtest of, or -1.
+func (c *Comparison) parent(i int) int {
+	top := c.top(c.Rows[i])
+	if top == c.Rows[i].Test {
+		return -1
 	}
-	return more
+	return slices.IndexFunc(c.Rows[:i], func(r Row) bool { return r.Test == top })
+}
+
+// settled tells whether both runtimes passed a test at once, or skipped it.
+func (c *Comparison) settled(row Row) bool {
+	for _, runtime := range Runtimes() {
+		if !c.Has(runtime) {
+			continue
+		}
+		tries := row.Cells[runtime]
+		if len(tries) == 0 || tries[0].Outcome != row.outcome(Runc) {
+			return false
+		}
+	}
+	return row.outcome(Runc) == Passed || row.outcome(Runc) == Skipped
+}
+
+// subtests says which of row i's subtests have no row of their own.
+func (c *Comparison) subtests(i int) string {
+	if c.parent(i) >= 0 {
+		return ""
+	}
+	counts := map[Outcome]int{}
+	for j, row := range c.Rows {
+		if j > i && c.parent(j) == i && c.settled(row) {
+			counts[row.outcome(Runc)]++
+		}
+	}
+	var said []string
+	for _, outcome := range []Outcome{Passed, Skipped} {
+		if n := counts[outcome]; n > 0 {
+			said = append(said, fmt.Sprintf("%d %s", n, map[Outcome]string{Passed: "passed", Skipped: "skipped"}[outcome]))
+		}
+	}
+	if len(said) == 0 {
+		return ""
+	}
+	return ", subtests: " + strings.Join(said, ", ")
 }
 
 func (r Row) cell(runtime Runtime) string {
