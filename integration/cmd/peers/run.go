@@ -9,7 +9,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/integration/internal/node"
@@ -85,21 +87,32 @@ func (o options) compare(ctx context.Context, suite peers.Suite) error {
 	return nil
 }
 
+// both runs it under both runtimes: at once the first time, since most of what a
+// suite does is wait, and one after the other where it is about what was doubtful.
 func (o options) both(ctx context.Context, suite peers.Suite, only []string, try string) (map[peers.Runtime][]peers.Result, error) {
 	results := map[peers.Runtime][]peers.Result{}
+	var (
+		mu   sync.Mutex // guards results
+		wait errgroup.Group
+	)
+	if try != "first" {
+		wait.SetLimit(1)
+	}
 	for _, runtime := range peers.Runtimes() {
 		if !suite.CanRun(o.tools, runtime) {
 			fmt.Fprintf(os.Stderr, "%s: left out under %s, which has no command line of an OCI runtime\n", suite.Name, runtime)
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "%s: under %s\n", suite.Name, runtime)
-		found, err := o.once(ctx, suite.Name, runtime, only, fmt.Sprintf("%s-%s-%s", suite.Name, runtime, try))
-		if err != nil {
-			return nil, err
-		}
-		results[runtime] = found
+		wait.Go(func() error {
+			fmt.Fprintf(os.Stderr, "%s: under %s\n", suite.Name, runtime)
+			found, err := o.once(ctx, suite.Name, runtime, only, fmt.Sprintf("%s-%s-%s", suite.Name, runtime, try))
+			mu.Lock()
+			defer mu.Unlock()
+			results[runtime] = found
+			return err
+		})
 	}
-	return results, nil
+	return results, wait.Wait()
 }
 
 func (o options) kept(suite string) string { return filepath.Join(o.results, suite+".json") }

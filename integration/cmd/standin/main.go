@@ -15,6 +15,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,13 +38,25 @@ func main() {
 func run(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGQUIT)
 	defer stop()
-	switch name := filepath.Base(args[0]); name {
+	name := filepath.Base(args[0])
+	if master, ok := strings.CutPrefix(args[0], masterPrefix); ok {
+		name = master
+	}
+	switch name {
 	case "pause":
 		return pause(ctx)
 	case "nginx", "httpd":
 		port := "80"
 		if len(args) > 1 {
 			port = args[1]
+		}
+		if name == "nginx" && !strings.HasPrefix(args[0], masterPrefix) {
+			// Tests look for what nginx makes of its command line.
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			return unix.Exec(self, []string{masterPrefix + name, port}, os.Environ())
 		}
 		return serve(ctx, name, port)
 	case "nc":
@@ -57,6 +70,9 @@ func run(args []string) error {
 		return fmt.Errorf("standin: run as %q, and stands in for pause, nginx, httpd, nc, nnp and modernize", name)
 	}
 }
+
+// masterPrefix begins the command line of nginx's first process.
+const masterPrefix = "nginx: master process "
 
 // pause reaps orphans, as the init of a pod's pid namespace has to.
 func pause(ctx context.Context) error {
@@ -100,6 +116,12 @@ func serve(ctx context.Context, name, port string) error {
 	if err := os.WriteFile("/run/"+name+".pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil { //nolint:gosec // for everybody in the container
 		return err
 	}
+	// nginx's own image has its log at /dev/stderr, which it opens.
+	log, err := os.OpenFile("/dev/stderr", os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(log, "%s: start worker processes\n", name)
 	server := &http.Server{
 		ReadHeaderTimeout: time.Minute,
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

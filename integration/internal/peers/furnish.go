@@ -90,12 +90,20 @@ func (r *room) writeFiles() error {
 	if err := os.MkdirAll("/opt/cni/bin", 0o755); err != nil { //nolint:gosec // as such folders are
 		return err
 	}
-	for _, link := range [][2]string{
+	copies := [][2]string{
 		// Under a name that nothing else on the machine has: the CRI suite ends it by its name.
-		{filepath.Join(r.tools.Engines, "containerd"), filepath.Join(r.dir, "bin", r.containerd())},
+		{filepath.Join(r.tools.Engines, "containerd"), filepath.Join(r.bin(), r.containerd())},
 		{filepath.Join(r.tools.Suites, "cni-bridge-fp"), "/opt/cni/bin/cni-bridge-fp"},
-	} {
-		if err := r.copy(link[0], link[1]); err != nil {
+	}
+	// The CRI suite wants them all in one folder.
+	for _, name := range []string{"containerd", "containerd-shim-runc-v2", "ctr", "runc"} {
+		copies = append(copies, [2]string{filepath.Join(r.tools.Engines, name), filepath.Join(r.bin(), name)})
+	}
+	for _, name := range []string{"containerd-shim-runc-fp-v1", "loopback-v2", "runc-fp"} {
+		copies = append(copies, [2]string{filepath.Join(r.tools.Suites, name), filepath.Join(r.bin(), name)})
+	}
+	for _, c := range copies {
+		if err := r.copy(c[0], c[1]); err != nil {
 			return err
 		}
 	}
@@ -132,6 +140,9 @@ func (r *room) containerd() string {
 }
 
 func (r *room) containerdConfig() string { return filepath.Join(r.dir, "containerd.toml") }
+
+// bin is of the room's programs.
+func (r *room) bin() string { return filepath.Join(r.dir, "bin") }
 
 // work is the working folder of the suite.
 func (r *room) work() string { return filepath.Join(r.dir, "work-of-suite") }

@@ -22,6 +22,7 @@ import (
 // file is an entry of a layer. A name that ends in a slash is a folder's.
 type file struct {
 	name, text, link string
+	hard             bool // the link is
 	mode             int64
 	owner            int
 }
@@ -130,6 +131,10 @@ func (r *room) pictures() (map[string]picture, error) {
 // stress holds 100 MB, as the program of that name is asked to.
 const stress = "#!/bin/sh\nheld=$(head -c 115000000 /dev/zero | tr '\\0' x)\nsleep 30\n"
 
+// pgrep knows a name alone.
+const pgrep = "#!/bin/sh\nfor name; do :; done\ncd /proc\nfor p in [0-9]*; do\n" +
+	"\tread -r comm 2>/dev/null <$p/comm && case $comm in *\"$name\"*) echo $p ;; esac\ndone\n"
+
 const (
 	passwd = "root:x:0:0:root:/root:/bin/sh\ndaemon:x:1:1:daemon:/usr/sbin:/bin/false\nbin:x:2:2:bin:/bin:/bin/false\n" +
 		"sys:x:3:3:sys:/dev:/bin/false\nsync:x:4:100:sync:/bin:/bin/sync\nmail:x:8:8:mail:/var/spool/mail:/bin/false\n" +
@@ -153,10 +158,13 @@ func (r *room) baseLayer() ([]file, error) {
 	for _, dir := range []string{"bin", "dev", "etc", "home", "proc", "root", "run", "sys", "tmp", "usr", "usr/bin", "usr/sbin", "usr/local", "usr/local/bin", "var"} {
 		layer = append(layer, file{name: dir + "/"})
 	}
+	// What tests call and Debian's busybox leaves out.
+	layer = append(layer, file{name: "bin/ipcs", text: "#!/bin/sh\ncat /proc/sysvipc/shm\n", mode: 0o755}, file{name: "bin/pgrep", text: pgrep, mode: 0o755})
+	// Links of the hard kind, as busybox's image has them: masking one masks no other.
 	layer = append(layer, file{name: "var/run", link: "../run"}, file{name: "etc/passwd", text: passwd}, file{name: "etc/group", text: group})
 	for applet := range strings.FieldsSeq(string(applets)) {
 		if applet != "busybox" {
-			layer = append(layer, file{name: "bin/" + applet, link: "/bin/busybox"})
+			layer = append(layer, file{name: "bin/" + applet, link: "bin/busybox", hard: true, mode: 0o755})
 		}
 	}
 	return layer, nil
@@ -231,6 +239,9 @@ func archive(files []file) ([]byte, error) {
 			}
 		case f.link != "":
 			header.Typeflag, header.Linkname = tar.TypeSymlink, f.link
+			if f.hard {
+				header.Typeflag = tar.TypeLink
+			}
 		case f.mode == 0:
 			header.Mode = 0o644
 		}

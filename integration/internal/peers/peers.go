@@ -119,15 +119,15 @@ func clientCommands(r *room, only []string) ([]command, error) {
 func criCommands(r *room, only []string) ([]command, error) {
 	return r.one(append([]string{
 		filepath.Join(r.tools.Suites, "cri.test"), "-test.v=test2json", "-cri-endpoint=unix://" + socket,
-		"-containerd-bin=" + r.containerd(), "-build-dir=" + r.tools.Suites,
+		"-containerd-bin=" + r.containerd(), "-build-dir=" + r.bin(),
 		"-image-list=" + r.imageList(), "-test.timeout=" + r.limit.String(),
 	}, goOnly(only)...))
 }
 
 func critestCommands(r *room, only []string) ([]command, error) {
 	args := []string{
-		filepath.Join(r.tools.Suites, "critest"), "-runtime-endpoint=unix://" + socket, "-report-dir=" + r.reports(),
-		"-ginkgo.no-color", "-ginkgo.v", "-ginkgo.timeout=" + r.limit.String(),
+		filepath.Join(r.tools.Suites, "critest"), "-runtime-endpoint=unix://" + socket,
+		"-ginkgo.no-color", "-ginkgo.v", "-ginkgo.junit-report=" + filepath.Join(r.reports(), "junit.xml"), "-ginkgo.timeout=" + r.limit.String(),
 	}
 	for _, name := range only {
 		args = append(args, "-ginkgo.focus="+regexp.QuoteMeta(name)+"$")

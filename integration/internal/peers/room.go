@@ -150,7 +150,7 @@ func (r *room) bind(dir string) error {
 // env is what the suite, and through it containerd and the shims, are started with.
 func (r *room) env() []string {
 	path := []string{
-		filepath.Join(r.dir, "bin"), r.tools.Engines, r.tools.Suites,
+		r.bin(), r.tools.Engines,
 		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
 	}
 	if r.runtime == Shimward {

@@ -14,7 +14,7 @@ import (
 )
 
 // ociRuntime is the command that the validators take for an OCI runtime.
-func (r *room) ociRuntime() string { return filepath.Join(r.dir, "bin", "oci-runtime") }
+func (r *room) ociRuntime() string { return filepath.Join(r.bin(), "oci-runtime") }
 
 // writeOCIRuntime makes it of the column's runtime. The validators' specs have a
 // seccomp profile of 2018, under which no runc of today starts anything: it is told
@@ -24,7 +24,7 @@ func (r *room) writeOCIRuntime() error {
 	if r.runtime == Shimward {
 		command = filepath.Join(r.tools.Bin, "shimward") + " runc"
 	}
-	modernize := filepath.Join(r.dir, "bin", "modernize")
+	modernize := filepath.Join(r.bin(), "modernize")
 	if err := r.copy(r.tools.Standin, modernize); err != nil {
 		return err
 	}
