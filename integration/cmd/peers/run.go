@@ -55,22 +55,29 @@ func (o options) run(ctx context.Context) error {
 // compare runs a suite under both runtimes, what is doubtful twice, and keeps
 // what it came to. It is an error where shimward does not pass what runc does.
 func (o options) compare(ctx context.Context, suite peers.Suite) error {
-	var only []string
-	if o.only != "" {
-		only = []string{o.only}
+	c := peers.Comparison{Suite: suite.Name}
+	if o.again {
+		if err := o.load(&c); err != nil {
+			return err
+		}
+	} else {
+		var only []string
+		if o.only != "" {
+			only = []string{o.only}
+		}
+		first, err := o.both(ctx, suite, only, "first")
+		if err != nil {
+			return err
+		}
+		c.Add(first)
 	}
-	first, err := o.both(ctx, suite, only, "first")
-	if err != nil {
-		return err
-	}
-	c := peers.Compare(suite.Name, first)
 	if doubtful := c.Doubtful(); len(doubtful) > 0 && o.only == "" {
 		fmt.Fprintf(os.Stderr, "%s: once more: %s\n", suite.Name, strings.Join(doubtful, ", "))
 		second, err := o.both(ctx, suite, doubtful, "second")
 		if err != nil {
 			return err
 		}
-		c.Again(second)
+		c.Add(second, doubtful...)
 	}
 	if o.only == "" {
 		text, err := json.MarshalIndent(c, "", "\t")
@@ -117,20 +124,26 @@ func (o options) both(ctx context.Context, suite peers.Suite, only []string, try
 
 func (o options) kept(suite string) string { return filepath.Join(o.results, suite+".json") }
 
+// load reads what is kept of the comparison's suite.
+func (o options) load(c *peers.Comparison) error {
+	raw, err := os.ReadFile(o.kept(c.Suite))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(raw, c)
+}
+
 // write makes the page of what is kept.
 func (o options) write() error {
 	var comparisons []peers.Comparison
 	for _, suite := range peers.Suites() {
-		raw, err := os.ReadFile(o.kept(suite.Name))
+		c := peers.Comparison{Suite: suite.Name}
+		err := o.load(&c)
 		if errors.Is(err, os.ErrNotExist) {
 			fmt.Fprintf(os.Stderr, "%s has no results in %s and is left out of the page\n", suite.Name, o.results)
 			continue
 		}
 		if err != nil {
-			return err
-		}
-		var c peers.Comparison
-		if err := json.Unmarshal(raw, &c); err != nil {
 			return err
 		}
 		comparisons = append(comparisons, c)

@@ -27,16 +27,20 @@ const bridge = `{
 }
 `
 
-// containerdConfig is what containerd's own script runs its CRI suite with, and
-// restrict_oom_score_adj, for machines without CAP_SYS_RESOURCE.
+// containerdConfig is what containerd's own script runs its CRI suite with,
+// shimward's runtime as it is installed, and restrict_oom_score_adj, for machines
+// without CAP_SYS_RESOURCE.
 const containerdConfig = `version = 2
 [plugins."io.containerd.grpc.v1.cri"]
   drain_exec_sync_io_timeout = "10s"
   restrict_oom_score_adj = true
 [plugins."io.containerd.snapshotter.v1.overlayfs"]
   slow_chown = true
-[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-  runtime_type = %q
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  default_runtime_name = %q
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.shimward]
+  runtime_type = "io.containerd.shimward.v1"
+  pod_annotations = ["shimward.dev/*"]
 [plugins."io.containerd.nri.v1.nri"]
   disable = false
   socket_path = "/var/run/nri-test.sock"
@@ -56,7 +60,7 @@ func (r *room) writeFiles() error {
 		"/etc/resolv.conf":                              "nameserver 127.0.0.1\n",
 		"/etc/cni/net.d/10-peers.conflist":              fmt.Sprintf(bridge, "containerd-net", "bridge", "cni0"),
 		"/etc/cni/failing.d/10-containerd-net.conflist": fmt.Sprintf(bridge, "containerd-net-failpoint", "cni-bridge-fp", "cni-fp"),
-		r.containerdConfig():                            fmt.Sprintf(containerdConfig, r.runtime.Type()),
+		r.containerdConfig():                            fmt.Sprintf(containerdConfig, r.runtime),
 		"/etc/crictl.yaml":                              "runtime-endpoint: unix://" + socket + "\n",
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as such folders are

@@ -69,7 +69,11 @@ const (
 )
 
 func (r *room) pictures() (map[string]picture, error) {
-	base, err := r.baseLayer()
+	base, err := baseLayer(false)
+	if err != nil {
+		return nil, err
+	}
+	alpine, err := baseLayer(true)
 	if err != nil {
 		return nil, err
 	}
@@ -86,14 +90,17 @@ func (r *room) pictures() (map[string]picture, error) {
 	nginx := with(v1.Config{Cmd: []string{"nginx"}}, program("usr/sbin/nginx", 0o755))
 	volumes := map[string]struct{}{"/test_dir": {}, "C:/weird_test_dir": {}, "/:colon_prefixed": {}}
 	made := map[string]picture{
-		busybox:                            with(shell, program("bin/nc", 0o755)),
-		"ghcr.io/containerd/alpine:3.14.0": with(v1.Config{Cmd: []string{"/bin/sh"}}, []file{{name: "etc/os-release", text: "NAME=\"stands in for Alpine Linux\"\n"}}),
-		"ghcr.io/containerd/nginx:1.27.0":  nginx,
-		e2e + "nginx:1.14-2":               nginx,
-		e2e + "httpd:2.4.39-4":             with(v1.Config{Cmd: []string{"httpd"}}, program("usr/sbin/httpd", 0o755)),
-		e2e + "busybox:1.29-2":             with(shell, []file{{name: "etc/image", text: "1.29-2\n"}}), // not the same digest as another
-		e2e + "resource-consumer:1.10":     with(v1.Config{Cmd: []string{"/bin/sleep", "1000000"}}, []file{{name: "bin/stress", text: stress, mode: 0o755}}),
-		e2e + "nonewprivs:1.3":             with(v1.Config{Cmd: []string{"nnp"}}, program("usr/local/bin/nnp", 0o6755)),
+		busybox: with(shell, program("bin/nc", 0o755)),
+		"ghcr.io/containerd/alpine:3.14.0": {
+			[][]file{alpine, {{name: "etc/os-release", text: "NAME=\"stands in for Alpine Linux\"\n"}}},
+			v1.Config{Cmd: []string{"/bin/sh"}},
+		},
+		"ghcr.io/containerd/nginx:1.27.0": nginx,
+		e2e + "nginx:1.14-2":              nginx,
+		e2e + "httpd:2.4.39-4":            with(v1.Config{Cmd: []string{"httpd"}}, program("usr/sbin/httpd", 0o755)),
+		e2e + "busybox:1.29-2":            with(shell, []file{{name: "etc/image", text: "1.29-2\n"}}), // not the same digest as another
+		e2e + "resource-consumer:1.10":    with(v1.Config{Cmd: []string{"/bin/sleep", "1000000"}}, []file{{name: "bin/stress", text: stress, mode: 0o755}}),
+		e2e + "nonewprivs:1.3":            with(v1.Config{Cmd: []string{"nnp"}}, program("usr/local/bin/nnp", 0o6755)),
 		"ghcr.io/containerd/volume-copy-up:2.2": with(v1.Config{Cmd: []string{"sh"}, Volumes: volumes},
 			[]file{{name: "test_dir/"}, {name: "test_dir/test_file", text: "test_content\n"}},
 			[]file{{name: "C:/"}, {name: "C:/weird_test_dir/"}, {name: "C:/weird_test_dir/weird_test_file", text: "test_content\n"}},
@@ -144,8 +151,9 @@ const (
 		"plugdev:x:46:\nstaff:x:50:\nlock:x:54:\nnetdev:x:82:\nusers:x:100:\nnobody:x:65534:\n"
 )
 
-// baseLayer is a root file system as busybox's own image has it.
-func (r *room) baseLayer() ([]file, error) {
+// baseLayer is a root file system as busybox's own image has it, with hard links, so
+// that masking one applet masks no other; or with symlinks, as Alpine's has them.
+func baseLayer(symlinks bool) ([]file, error) {
 	binary, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		return nil, fmt.Errorf("make an image (busybox-static has it): %w", err)
@@ -160,11 +168,14 @@ func (r *room) baseLayer() ([]file, error) {
 	}
 	// What tests call and Debian's busybox leaves out.
 	layer = append(layer, file{name: "bin/ipcs", text: "#!/bin/sh\ncat /proc/sysvipc/shm\n", mode: 0o755}, file{name: "bin/pgrep", text: pgrep, mode: 0o755})
-	// Links of the hard kind, as busybox's image has them: masking one masks no other.
 	layer = append(layer, file{name: "var/run", link: "../run"}, file{name: "etc/passwd", text: passwd}, file{name: "etc/group", text: group})
 	for applet := range strings.FieldsSeq(string(applets)) {
 		if applet != "busybox" {
-			layer = append(layer, file{name: "bin/" + applet, link: "bin/busybox", hard: true, mode: 0o755})
+			link := file{name: "bin/" + applet, link: "bin/busybox", hard: true, mode: 0o755}
+			if symlinks {
+				link.link, link.hard = "/bin/busybox", false
+			}
+			layer = append(layer, link)
 		}
 	}
 	return layer, nil

@@ -74,13 +74,13 @@ func Suites() []Suite {
 		},
 		{
 			Name: "cri", Title: "containerd's CRI integration suite",
-			About: "`integration` of containerd, with the column's runtime as the type of the default runtime handler. " +
+			About: "`integration` of containerd, with the column's runtime as the default one. " +
 				"Those with a failing part planted (`runc-fp`) bring a shim of their own in both columns.",
 			Limit: 40 * time.Minute, containerd: true, commands: criCommands, results: goResults,
 		},
 		{
 			Name: "critest", Title: "critest",
-			About: "Kubernetes' conformance tests of a container runtime, with the column's runtime as the type of the default runtime handler.",
+			About: "Kubernetes' conformance tests of a container runtime, with the column's runtime as the default one.",
 			Limit: 30 * time.Minute, containerd: true, commands: critestCommands, results: junitResults,
 		},
 		{
@@ -130,7 +130,9 @@ func critestCommands(r *room, only []string) ([]command, error) {
 		"-ginkgo.no-color", "-ginkgo.v", "-ginkgo.junit-report=" + filepath.Join(r.reports(), "junit.xml"), "-ginkgo.timeout=" + r.limit.String(),
 	}
 	for _, name := range only {
-		args = append(args, "-ginkgo.focus="+regexp.QuoteMeta(name)+"$")
+		// What is in brackets at its end may be labels, which are not what is looked in.
+		text, _, _ := strings.Cut(name, " [Conformance]")
+		args = append(args, "-ginkgo.focus="+regexp.QuoteMeta(text))
 	}
 	return r.one(args)
 }

@@ -178,7 +178,7 @@ func readJUnit(raw []byte) ([]Result, error) {
 			result := Result{Test: name, Outcome: Passed}
 			for outcome, said := range map[Outcome]*message{Skipped: test.Skipped, Failed: test.Failure, Unended: test.Error} {
 				if said != nil {
-					result.Outcome, result.Reason = outcome, tidy(said.Text)
+					result.Outcome, result.Reason = outcome, tidy(strings.TrimPrefix(said.Text, "skipped - "))
 				}
 			}
 			results = append(results, result)
