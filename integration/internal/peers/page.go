@@ -162,9 +162,9 @@ func (r Row) cell(runtime Runtime) string {
 	if first.Outcome != last.Outcome {
 		text += ", then alone " + string(last.Outcome)
 	}
-	for _, try := range tries {
+	for _, try := range slices.Backward(tries) {
 		if try.Reason != "" {
-			return text + ": " + plain(try.Reason)
+			return text + ": " + plain(tidy(try.Reason))
 		}
 	}
 	return text

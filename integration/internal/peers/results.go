@@ -91,7 +91,7 @@ func readEvents(in io.Reader) ([]Result, error) {
 
 var (
 	saying  = regexp.MustCompile(`^\s+[\w.-]+\.go:\d+: (.*)`)
-	unstead = regexp.MustCompile(`\b[0-9a-f]{12,}\b|\d{6,}`)
+	unstead = regexp.MustCompile(`\b0x[0-9a-f]+\b|\b[0-9a-f]{12,}\b|\d{6,}`)
 )
 
 // reason is the line that says why a test did not pass: testify's Error, or what
@@ -120,8 +120,9 @@ func reason(lines []string) string {
 func tidy(text string) string {
 	text = strings.Join(strings.Fields(text), " ")
 	text = unstead.ReplaceAllString(text, "…")
-	if runes := []rune(text); len(runes) > 240 {
-		text = string(runes[:240]) + "…"
+	// What was tried is at the beginning, and why it failed at the end.
+	if runes := []rune(text); len(runes) > 360 {
+		text = string(runes[:160]) + " … " + string(runes[len(runes)-180:])
 	}
 	return text
 }
