@@ -43,7 +43,7 @@ func run(args []string) error {
 	flags.StringVar(&o.suite, "suite", "", "the one suite to run")
 	flags.StringVar(&o.only, "only", "", "the one test to run, for a try: its result is not kept")
 	flags.StringVar(&o.page, "page", "", "the page to write")
-	flags.BoolVar(&o.again, "again", false, "run only what is still doubtful in the results of earlier runs")
+	flags.BoolVar(&o.again, "again", false, "run afresh only what did not pass at once in earlier runs: after a repair")
 	flags.BoolVar(&o.rewrite, "rewrite", false, "run nothing, and write the page of what earlier runs left in the results")
 	if err := flags.Parse(args); err != nil {
 		return err

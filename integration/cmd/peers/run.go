@@ -56,21 +56,23 @@ func (o options) run(ctx context.Context) error {
 // what it came to. It is an error where shimward does not pass what runc does.
 func (o options) compare(ctx context.Context, suite peers.Suite) error {
 	c := peers.Comparison{Suite: suite.Name}
+	var only []string
 	if o.again {
 		if err := o.load(&c); err != nil {
 			return err
 		}
-	} else {
-		var only []string
-		if o.only != "" {
-			only = []string{o.only}
+		if only = c.Unsettled(); len(only) == 0 {
+			return nil
 		}
-		first, err := o.both(ctx, suite, only, "first")
-		if err != nil {
-			return err
-		}
-		c.Add(first)
+	} else if o.only != "" {
+		only = []string{o.only}
 	}
+	first, err := o.both(ctx, suite, only, "first")
+	if err != nil {
+		return err
+	}
+	c.Forget(only)
+	c.Add(first, only...)
 	if doubtful := c.Doubtful(); len(doubtful) > 0 && o.only == "" {
 		fmt.Fprintf(os.Stderr, "%s: once more: %s\n", suite.Name, strings.Join(doubtful, ", "))
 		second, err := o.both(ctx, suite, doubtful, "second")

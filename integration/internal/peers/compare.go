@@ -55,6 +55,26 @@ func (c *Comparison) Has(runtime Runtime) bool {
 	return slices.ContainsFunc(c.Rows, func(r Row) bool { return len(r.Cells[runtime]) > 0 })
 }
 
+// Unsettled are the top-level tests that were not passed at once by both, nor skipped.
+func (c *Comparison) Unsettled() []string {
+	var names []string
+	for _, row := range c.Rows {
+		if top := c.top(row); !c.settled(row) && !slices.Contains(names, top) {
+			names = append(names, top)
+		}
+	}
+	return names
+}
+
+// Forget drops what some tests came to: what was tried may have changed.
+func (c *Comparison) Forget(only []string) {
+	for i, row := range c.Rows {
+		if slices.Contains(only, c.top(row)) {
+			c.Rows[i].Cells = map[Runtime][]Cell{}
+		}
+	}
+}
+
 // Doubtful are the top-level tests that did not pass in both columns, nor were
 // skipped in both: what is to be tried again.
 func (c *Comparison) Doubtful() []string {

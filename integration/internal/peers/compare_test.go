@@ -76,3 +76,21 @@ func TestPage(t *testing.T) {
 		}
 	}
 }
+
+// After a repair, what did not pass at once is a new try, and the rest is kept.
+func TestForget(t *testing.T) {
+	c := compared()
+	unsettled := c.Unsettled()
+	if want := []string{"TestBroken", "TestParts", "TestFlaky", "TestNeither"}; !slices.Equal(unsettled, want) {
+		t.Fatalf("unsettled: got %q, want %q", unsettled, want)
+	}
+	c.Forget(unsettled)
+	mended := []Result{{"TestBroken", Passed, ""}, {"TestParts", Passed, ""}, {"TestParts/a", Passed, ""}, {"TestFlaky", Passed, ""}, {"TestNeither", Failed, ""}}
+	c.Add(map[Runtime][]Result{Runc: mended, Shimward: mended}, unsettled...)
+	if got, want := c.Unsettled(), []string{"TestNeither"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if len(c.Rows) != 8 || len(c.Regressions()) != 0 {
+		t.Errorf("got %d rows, regressions %q", len(c.Rows), c.Regressions())
+	}
+}
