@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "7acdb48ef1a1"
+const kernelDigest = "bb0cb7859056"

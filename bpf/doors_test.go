@@ -25,6 +25,7 @@ func TestAccessDoors(t *testing.T) {
 		flags  Flags
 	}{
 		{"int80-vm", access.VectorProcessVMReadv, FlagCompat},
+		{"high-vm", access.VectorProcessVMReadv, 0},
 		{"int80-mem", access.VectorProcMem, FlagCompat},
 		{"uring", access.VectorProcMem, 0},
 		{"uring-worker", access.VectorProcMem, 0},

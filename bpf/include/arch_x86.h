@@ -12,9 +12,10 @@ struct pt_regs {
 
 #define call_registers pt_regs
 
+/* The kernel takes the lower half of what user space had in the register, and keeps all of it. */
 static __always_inline u64 arch_call(struct pt_regs *regs)
 {
-	return regs->orig_ax;
+	return (u32)regs->orig_ax;
 }
 
 static __always_inline bool arch_is_compat(struct task_struct *task)

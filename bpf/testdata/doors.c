@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static int failed(const char *what)
@@ -70,6 +71,30 @@ static int door_int80(int reads, const char *pid, uint64_t address, size_t len)
 	if (got != (long)len)
 		return failed("int 0x80");
 	puts(low->buffer);
+	return 0;
+}
+#endif
+
+#ifdef __x86_64__
+/* process_vm_readv by a number whose upper half is noise: the kernel takes the lower. */
+static int door_high(const char *pid, uint64_t address, size_t len)
+{
+	char buffer[64] = {};
+	struct iovec local = {buffer, len}, remote = {(void *)address, len};
+	long target = atoi(pid);
+	register long liovcnt asm("rdx") = 1;
+	register void *rvec asm("r10") = &remote;
+	register long riovcnt asm("r8") = 1;
+	register long flags asm("r9") = 0;
+	long got = __NR_process_vm_readv | 0x5ull << 32;
+
+	asm volatile("syscall"
+		     : "+a"(got)
+		     : "D"(target), "S"(&local), "r"(liovcnt), "r"(rvec), "r"(riovcnt), "r"(flags)
+		     : "memory", "rcx", "r11");
+	if (got != (long)len)
+		return failed("process_vm_readv");
+	puts(buffer);
 	return 0;
 }
 #endif
@@ -164,6 +189,8 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "race"))
 		return door_race(argv[2], address, len);
 #ifdef __x86_64__
+	if (!strcmp(argv[1], "high-vm"))
+		return door_high(argv[2], address, len);
 	if (!strcmp(argv[1], "int80-vm"))
 		return door_int80(0, argv[2], address, len);
 	if (!strcmp(argv[1], "int80-mem"))
