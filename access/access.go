@@ -35,7 +35,8 @@ const (
 	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
 	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
 	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port
-	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/recon.h
+	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/windows.h
+	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
 	vectorEnd
 )
 
@@ -113,7 +114,7 @@ var (
 	vectorNames = [...]string{
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
-		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon",
+		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -151,7 +152,7 @@ func (v Vector) Door() Door {
 	switch v {
 	case VectorUnknown, VectorProcMem, VectorSelfMem:
 		return DoorMemory
-	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon:
+	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd:
 		return DoorFile
 	default:
 		return DoorCall

@@ -295,6 +295,23 @@ func attack(vector string, args []string, out io.Writer) int {
 		if pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
 			_, err = unix.PidfdGetfd(pidfd, int(address), 0)
 		}
+	case "kcmp":
+		err = errnoOf(unix.SYS_KCMP, uintptr(os.Getpid()), uintptr(pid), kcmpVM)
+	case "pages":
+		page, status := uintptr(address), int32(0)
+		err = errnoOf(unix.SYS_MOVE_PAGES, uintptr(pid), 1, uintptr(unsafe.Pointer(&page)), 0, uintptr(unsafe.Pointer(&status)))
+	case "advise":
+		var pidfd int
+		if pidfd, err = unix.PidfdOpen(pid, 0); err == nil {
+			page := unix.RemoteIovec{Base: uintptr(address) &^ uintptr(os.Getpagesize()-1), Len: os.Getpagesize()}
+			err = errnoOf(unix.SYS_PROCESS_MADVISE, uintptr(pidfd), uintptr(unsafe.Pointer(&page)), 1, unix.MADV_COLD)
+		}
+	case "perf":
+		_, err = unix.PerfEventOpen(&unix.PerfEventAttr{
+			Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_CPU_CLOCK, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
+		}, pid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+	case "core-limit":
+		err = unix.Prlimit(pid, unix.RLIMIT_CORE, &unix.Rlimit{}, nil)
 	case "peek", "poke":
 		err = usePtrace(pid, vector == "poke", buffer, uintptr(address))
 	default:
@@ -305,6 +322,17 @@ func attack(vector string, args []string, out io.Writer) int {
 	}
 	fmt.Fprintln(out, string(buffer))
 	return 0
+}
+
+// kcmpVM is KCMP_VM of linux/kcmp.h.
+const kcmpVM = 1
+
+func errnoOf(call uintptr, args ...uintptr) error {
+	args = append(args, make([]uintptr, 6-len(args))...)
+	if _, _, errno := unix.Syscall6(call, args[0], args[1], args[2], args[3], args[4], args[5]); errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 func usePtrace(pid int, write bool, buffer []byte, address uintptr) error {

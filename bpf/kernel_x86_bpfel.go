@@ -255,7 +255,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [18][4][4]uint64
+	Counts  [19][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -321,7 +321,8 @@ const (
 	kernelVectorVECTOR_MAP_FILES         kernelVector = 15
 	kernelVectorVECTOR_KERNEL_MEM        kernelVector = 16
 	kernelVectorVECTOR_RECON             kernelVector = 17
-	kernelVectorVECTOR_END               kernelVector = 18
+	kernelVectorVECTOR_USERFAULTFD       kernelVector = 18
+	kernelVectorVECTOR_END               kernelVector = 19
 )
 
 type kernelVerdict uint32
@@ -358,8 +359,10 @@ const (
 	kernelProgLsmFileOpen          = "lsm_file_open"
 	kernelProgLsmFileReceive       = "lsm_file_receive"
 	kernelProgLsmInodeFollowLink   = "lsm_inode_follow_link"
+	kernelProgLsmPerfEventAlloc    = "lsm_perf_event_alloc"
 	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
 	kernelProgLsmPtraceTraceme     = "lsm_ptrace_traceme"
+	kernelProgLsmTaskSetrlimit     = "lsm_task_setrlimit"
 	kernelProgTouch                = "touch"
 	kernelProgTryGuard             = "try_guard"
 	kernelVarActionType            = "action_type"
@@ -441,8 +444,10 @@ type kernelProgramSpecs struct {
 	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.ProgramSpec `ebpf:"lsm_file_receive"`
 	LsmInodeFollowLink   *ebpf.ProgramSpec `ebpf:"lsm_inode_follow_link"`
+	LsmPerfEventAlloc    *ebpf.ProgramSpec `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.ProgramSpec `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskSetrlimit     *ebpf.ProgramSpec `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
 	TryGuard             *ebpf.ProgramSpec `ebpf:"try_guard"`
 }
@@ -573,8 +578,10 @@ type kernelPrograms struct {
 	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.Program `ebpf:"lsm_file_receive"`
 	LsmInodeFollowLink   *ebpf.Program `ebpf:"lsm_inode_follow_link"`
+	LsmPerfEventAlloc    *ebpf.Program `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.Program `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskSetrlimit     *ebpf.Program `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.Program `ebpf:"touch"`
 	TryGuard             *ebpf.Program `ebpf:"try_guard"`
 }
@@ -595,8 +602,10 @@ func (p *kernelPrograms) Close() error {
 		p.LsmFileOpen,
 		p.LsmFileReceive,
 		p.LsmInodeFollowLink,
+		p.LsmPerfEventAlloc,
 		p.LsmPtraceAccessCheck,
 		p.LsmPtraceTraceme,
+		p.LsmTaskSetrlimit,
 		p.Touch,
 		p.TryGuard,
 	)

@@ -31,6 +31,11 @@ func TestLSM(t *testing.T) {
 		{[]string{"vm-write", victim.pid, victim.address}, "operation not permitted", access.VectorProcessVMWritev},
 		{[]string{"peek", victim.pid, victim.address}, "operation not permitted", access.VectorPtrace},
 		{[]string{"getfd", victim.pid, "0"}, "operation not permitted", access.VectorPidfdGetfd},
+		{[]string{"kcmp", victim.pid, victim.address}, "operation not permitted", access.VectorKcmp},
+		{[]string{"pages", victim.pid, victim.address}, "operation not permitted", access.VectorMovePages},
+		{[]string{"advise", victim.pid, victim.address}, "permission denied", access.VectorProcessMadvise},
+		{[]string{"perf", victim.pid, victim.address}, "operation not permitted", access.VectorPerfEvent},
+		{[]string{"core-limit", victim.pid, victim.address}, "operation not permitted", access.VectorCoreLimit},
 		{[]string{"self-write"}, "permission denied", access.VectorSelfMem},
 		{[]string{"traceme"}, "operation not permitted", access.VectorPtrace},
 	} {

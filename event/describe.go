@@ -120,6 +120,8 @@ func door(vector access.Vector) string {
 		return "/proc/kcore or a device of its kind"
 	case access.VectorRecon:
 		return "its files in /proc"
+	case access.VectorUserfaultfd:
+		return "its userfaultfd"
 	case access.VectorPerfEvent:
 		return "perf_event_open(2)"
 	case access.VectorCoreLimit:

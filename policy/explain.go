@@ -138,7 +138,7 @@ func (p *Plan) exceptions(relation access.Relation) []string {
 // Purpose is the operation that a vector is for.
 func Purpose(vector access.Vector) access.Operation {
 	switch vector {
-	case access.VectorSelfMem, access.VectorProcessVMWritev:
+	case access.VectorSelfMem, access.VectorProcessVMWritev, access.VectorUserfaultfd:
 		return access.OperationWrite
 	case access.VectorPtrace, access.VectorPidfdGetfd, access.VectorBPF, access.VectorProcFD, access.VectorMapFiles:
 		return access.OperationAttach
@@ -186,6 +186,8 @@ func means(q Question) string {
 		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
 	case q.Tier == access.TierTracepoint:
 		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
+	case q.Vector == access.VectorUserfaultfd:
+		return "The descriptor is withheld: what was to be received comes without it."
 	case door == access.DoorFile:
 		return "The open fails with EACCES."
 	case door == access.DoorMemory:

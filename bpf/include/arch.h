@@ -6,6 +6,7 @@
 #ifndef SHIMWARD_ARCH_H
 #define SHIMWARD_ARCH_H
 
+#include "access.h"
 #include "kernel.h"
 
 /* What a system call can do to foreign memory. It is a hint and no proof: io_uring
@@ -17,7 +18,12 @@ enum call {
 	CALL_VM = 1 << 2,     /* process_vm_readv or, with CALL_WRITE, process_vm_writev */
 	CALL_PTRACE = 1 << 3, /* ptrace */
 	CALL_GETFD = 1 << 4,  /* pidfd_getfd */
+	CALL_ADVISE = 1 << 5, /* process_madvise */
+	CALL_REAP = 1 << 6,   /* process_mrelease */
 	CALL_COMPAT = 1 << 7, /* by the 32-bit or x32 entry; never in a table */
+	CALL_KCMP = 1 << 8,   /* kcmp */
+	CALL_PAGES = 1 << 9,  /* move_pages, migrate_pages */
+	CALL_PERF = 1 << 10,  /* perf_event_open */
 };
 
 #define CALL_RING (CALL_READ | CALL_WRITE) /* io_uring: either, or both at once */
@@ -30,6 +36,20 @@ enum call {
 #else
 #error "no system call numbers for this architecture"
 #endif
+
+/* Returns the vector that a system call is by itself, of those that learn something of
+ * another's memory, or influence its paging; VECTOR_UNKNOWN: of none.
+ */
+static __always_inline u8 inspects(u32 kind)
+{
+	if (kind & CALL_ADVISE)
+		return VECTOR_PROCESS_MADVISE;
+	if (kind & CALL_REAP)
+		return VECTOR_PROCESS_MRELEASE;
+	if (kind & CALL_KCMP)
+		return VECTOR_KCMP;
+	return kind & CALL_PAGES ? VECTOR_MOVE_PAGES : VECTOR_UNKNOWN;
+}
 
 /* Returns the number of the system call that the task is in, as its entry numbers
  * it. What an io_uring worker's registers have is left over from the call that made it.

@@ -27,7 +27,7 @@ static __always_inline u32 arch_arg0(struct task_struct *task, struct pt_regs *r
 }
 
 /* include/uapi/asm-generic/unistd.h */
-static const u8 native_calls[CALLS] = {
+static const u16 native_calls[CALLS] = {
 	[63] = CALL_READ,	      /* read */
 	[67] = CALL_READ,	      /* pread64 */
 	[65] = CALL_READ,	      /* readv */
@@ -46,10 +46,16 @@ static const u8 native_calls[CALLS] = {
 	[270] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[271] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[440] = CALL_ADVISE,	      /* process_madvise */
+	[448] = CALL_REAP,	      /* process_mrelease */
+	[272] = CALL_KCMP,	      /* kcmp */
+	[238] = CALL_PAGES,	      /* migrate_pages */
+	[239] = CALL_PAGES,	      /* move_pages */
+	[241] = CALL_PERF,	      /* perf_event_open */
 };
 
 /* arch/arm/tools/syscall.tbl */
-static const u8 compat_calls[CALLS] = {
+static const u16 compat_calls[CALLS] = {
 	[3] = CALL_READ,	      /* read */
 	[180] = CALL_READ,	      /* pread64 */
 	[145] = CALL_READ,	      /* readv */
@@ -69,4 +75,10 @@ static const u8 compat_calls[CALLS] = {
 	[376] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[377] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[440] = CALL_ADVISE,	      /* process_madvise */
+	[448] = CALL_REAP,	      /* process_mrelease */
+	[378] = CALL_KCMP,	      /* kcmp */
+	[400] = CALL_PAGES,	      /* migrate_pages */
+	[344] = CALL_PAGES,	      /* move_pages */
+	[364] = CALL_PERF,	      /* perf_event_open */
 };

@@ -29,7 +29,7 @@ static __always_inline u32 arch_arg0(struct task_struct *task, struct pt_regs *r
 }
 
 /* arch/x86/entry/syscalls/syscall_64.tbl; from 512 on, x32's own */
-static const u8 native_calls[CALLS] = {
+static const u16 native_calls[CALLS] = {
 	[0] = CALL_READ,	      /* read */
 	[17] = CALL_READ,	      /* pread64 */
 	[19] = CALL_READ,	      /* readv */
@@ -57,10 +57,17 @@ static const u8 native_calls[CALLS] = {
 	[521] = CALL_PTRACE,	      /* ptrace */
 	[539] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[540] = CALL_VM | CALL_WRITE, /* process_vm_writev */
+	[440] = CALL_ADVISE,	      /* process_madvise */
+	[448] = CALL_REAP,	      /* process_mrelease */
+	[312] = CALL_KCMP,	      /* kcmp */
+	[256] = CALL_PAGES,	      /* migrate_pages */
+	[279] = CALL_PAGES,	      /* move_pages */
+	[533] = CALL_PAGES,	      /* move_pages */
+	[298] = CALL_PERF,	      /* perf_event_open */
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl */
-static const u8 compat_calls[CALLS] = {
+static const u16 compat_calls[CALLS] = {
 	[3] = CALL_READ,	      /* read */
 	[180] = CALL_READ,	      /* pread64 */
 	[145] = CALL_READ,	      /* readv */
@@ -80,4 +87,10 @@ static const u8 compat_calls[CALLS] = {
 	[347] = CALL_VM | CALL_READ,  /* process_vm_readv */
 	[348] = CALL_VM | CALL_WRITE, /* process_vm_writev */
 	[438] = CALL_GETFD,	      /* pidfd_getfd */
+	[440] = CALL_ADVISE,	      /* process_madvise */
+	[448] = CALL_REAP,	      /* process_mrelease */
+	[349] = CALL_KCMP,	      /* kcmp */
+	[294] = CALL_PAGES,	      /* migrate_pages */
+	[317] = CALL_PAGES,	      /* move_pages */
+	[336] = CALL_PERF,	      /* perf_event_open */
 };

@@ -9,6 +9,9 @@
 #include "arch.h"
 #include "judge.h"
 
+#define UFFD_NAME "[userfaultfd]"
+#define UFFD_LEN  16
+
 /* Set when the kernel calls lsm_file_open. Attaching tells nothing: without bpf
  * among the active modules (lsm=) it succeeds, and the program is never called.
  */
@@ -88,15 +91,68 @@ static __always_inline int take_mem(struct file *file, struct task_struct *targe
 	return gate(&deed, -EACCES);
 }
 
+/* Tells whether a file is a userfaultfd: by the name that the kernel alone gives
+ * on the file system of its anonymous inodes.
+ */
+static __always_inline bool is_userfaultfd(struct file *file)
+{
+	char name[UFFD_LEN] = {};
+
+	if (BPF_CORE_READ(file, f_inode, i_sb, s_magic) != ANON_INODE_FS_MAGIC)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  BPF_CORE_READ(file, f_path.dentry, d_name.name));
+	return !__builtin_memcmp(name, UFFD_NAME, sizeof(UFFD_NAME));
+}
+
+/* Another's userfaultfd comes into the hands of the current task, which can fill the
+ * pages with it that the other's memory does not have yet.
+ */
+static __always_inline int take_userfaultfd(struct file *file)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *owner;
+	struct deed deed = {.operation = OPERATION_WRITE};
+	struct userfaultfd_ctx *pages = file->private_data;
+	u32 kind;
+
+	if (!bpf_core_field_exists(pages->mm))
+		return 0;
+	owner = BPF_CORE_READ(pages, mm, owner);
+	/* Of a memory whose last owner is gone there are no pages either. */
+	if (!owner || is_own(owner, task))
+		return 0;
+	current_acts(&deed, task);
+	deed.target = (u64)owner;
+	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
+	deed.vector = VECTOR_USERFAULTFD;
+	kind = call_of(task, (struct pt_regs *)bpf_task_pt_regs(task));
+	if (kind & CALL_GETFD) {
+		/* Of whom it is taken was asked about already: mostly its owner. */
+		deed.vector = VECTOR_PIDFD_GETFD;
+		deed.operation = OPERATION_ATTACH;
+	}
+	return gate(&deed, -EACCES);
+}
+
 SEC("lsm/file_receive")
 int BPF_PROG(lsm_file_receive, struct file *file, int ret)
 {
 	struct mm_struct *mm;
 
-	if (ret || (u64)file->f_op != node.mem_fops)
+	if (ret)
 		return ret;
+	if ((u64)file->f_op != node.mem_fops)
+		return is_userfaultfd(file) ? take_userfaultfd(file) : 0;
 	mm = file->private_data;
 	return take_mem(file, BPF_CORE_READ(mm, owner));
+}
+
+/* A task that `runc exec` starts, or takes the seccomp listener from: it is in the
+ * container already and has not execed, so it has no guard, and is no workload.
+ */
+static __always_inline bool is_runtimes_own(struct deed *deed, struct task_struct *target)
+{
+	return !deed->actor_cgroup && !deed->target_guard && target->flags & PF_FORKNOEXEC;
 }
 
 /* Tells which call asks for control of another task. */
@@ -115,6 +171,9 @@ static __always_inline void name_gate(struct deed *deed, struct task_struct *tas
 		deed->request = arch_arg0(task, regs);
 	} else if (kind & CALL_GETFD) {
 		deed->vector = VECTOR_PIDFD_GETFD;
+	} else if (kind & CALL_PERF) {
+		deed->vector = VECTOR_PERF_EVENT;
+		deed->operation = OPERATION_READ;
 	}
 }
 
@@ -128,6 +187,23 @@ static __always_inline void trace_begins(struct deed *deed, struct task_struct *
 		mark_told(deed, keeper, name_of(address_of(tracee)));
 }
 
+/* PTRACE_MODE_READ is asked for by all that looks into procfs as well: only the system
+ * call tells what for. Of what is watched, process_madvise alone asks with the
+ * credentials of the file system.
+ */
+static __always_inline int inspect(struct task_struct *child, u32 mode, struct task_struct *task)
+{
+	u32 kind = call_of(task, (struct pt_regs *)bpf_task_pt_regs(task));
+	struct deed deed = {.target = address_of(child), .operation = OPERATION_INSPECT};
+
+	deed.vector = inspects(kind);
+	if (!deed.vector || !(mode & PTRACE_MODE_REALCREDS) != !!(kind & CALL_ADVISE))
+		return 0;
+	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
+	return is_runtimes_own(&deed, child) ? 0 : gate(&deed, -EPERM);
+}
+
 /* Opening a mem file asks too, with the other kind of credentials, after
  * file_open. LeakSanitizer attaches to a process whose memory it shares.
  */
@@ -138,16 +214,17 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	struct deed deed = {.target = address_of(child)};
 	int refusal;
 
-	if (ret || !(mode & PTRACE_MODE_ATTACH) || !(mode & PTRACE_MODE_REALCREDS))
+	if (ret)
 		return ret;
 	if (child->mm == task->mm)
 		return 0;
+	if (!(mode & PTRACE_MODE_ATTACH))
+		return inspect(child, mode, task);
+	if (!(mode & PTRACE_MODE_REALCREDS))
+		return 0;
 	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
-	/* `runc exec` takes the seccomp listener from its own child, which is in the
-	 * container already and has not execed: it has no guard, and is no workload.
-	 */
-	if (!deed.actor_cgroup && !deed.target_guard && child->flags & PF_FORKNOEXEC)
+	if (is_runtimes_own(&deed, child))
 		return 0;
 	name_gate(&deed, task);
 	refusal = gate(&deed, -EPERM);
@@ -182,6 +259,46 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 	if (!refusal)
 		trace_begins(&deed, parent, task);
 	return refusal;
+}
+
+/* Somebody will sample a task's registers and stack. The kernel asks ptrace's check of
+ * those alone who have no CAP_PERFMON. Of events that samplers open, this is what
+ * perf_event_open does itself: others are the kernel's, a debugger's watchpoints and
+ * copies for children (parent).
+ */
+SEC("lsm/perf_event_alloc")
+int BPF_PROG(lsm_perf_event_alloc, struct perf_event *event, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf(), *target;
+	struct deed deed = {.vector = VECTOR_PERF_EVENT, .operation = OPERATION_READ};
+
+	if (ret || event->parent)
+		return ret;
+	target = BPF_CORE_READ(event, hw.target);
+	if (!target || is_own(target, task))
+		return 0;
+	if (!(call_of(task, (struct pt_regs *)bpf_task_pt_regs(task)) & CALL_PERF))
+		return 0;
+	current_acts(&deed, task);
+	deed.target = (u64)target;
+	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
+	return gate(&deed, -EPERM);
+}
+
+/* Somebody sets how much of another's memory a crash leaves behind. */
+SEC("lsm/task_setrlimit")
+int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resource, void *limit,
+	     int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct deed deed = {.vector = VECTOR_CORE_LIMIT, .operation = OPERATION_READ};
+
+	if (ret || resource != RLIMIT_CORE || is_own(target, task))
+		return ret;
+	deed.target = address_of(target);
+	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
+	return is_runtimes_own(&deed, target) ? 0 : gate(&deed, -EPERM);
 }
 
 #endif

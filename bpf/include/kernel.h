@@ -35,15 +35,17 @@ typedef __s64 s64;
 #define PTRACE_MODE_REALCREDS 0x10
 #define PIDTYPE_TGID	      1
 
-/* include/uapi/linux/magic.h, include/uapi/linux/stat.h, include/linux/kdev_t.h */
-#define PROC_SUPER_MAGIC 0x9fa0
-#define TMPFS_MAGIC	 0x01021994
-#define HUGETLBFS_MAGIC	 0x958458f6
-#define SECRETMEM_MAGIC	 0x5345434d
-#define S_IFMT		 0170000
-#define S_IFREG		 0100000
-#define S_IFCHR		 0020000
-#define MKDEV(ma, mi)	 ((ma) << 20 | (mi))
+/* include/uapi/linux/magic.h, stat.h, linux/kdev_t.h, include/uapi/asm-generic/resource.h */
+#define PROC_SUPER_MAGIC    0x9fa0
+#define TMPFS_MAGIC	    0x01021994
+#define HUGETLBFS_MAGIC	    0x958458f6
+#define SECRETMEM_MAGIC	    0x5345434d
+#define ANON_INODE_FS_MAGIC 0x09041934
+#define RLIMIT_CORE	    4
+#define S_IFMT		    0170000
+#define S_IFREG		    0100000
+#define S_IFCHR		    0020000
+#define MKDEV(ma, mi)	    ((ma) << 20 | (mi))
 
 #define container_of_core(ptr, type, field)                                                        \
 	((type *)((u64)(ptr)-bpf_core_field_offset(type, field)))
@@ -219,6 +221,11 @@ struct mm_struct {
 	unsigned long arg_end;
 };
 
+/* fs/userfaultfd.c; include/linux/userfaultfd_k.h since 6.7. Not in every kernel. */
+struct userfaultfd_ctx {
+	struct mm_struct *mm;
+};
+
 struct thread_info {
 	unsigned long flags;
 	u32 status; /* x86 */
@@ -244,6 +251,15 @@ struct task_struct {
 	struct nsproxy *nsproxy;
 	struct css_set *cgroups;
 	struct bpf_local_storage *bpf_storage;
+};
+
+struct hw_perf_event {
+	struct task_struct *target;
+};
+
+struct perf_event {
+	struct perf_event *parent; /* of an event that a child inherits */
+	struct hw_perf_event hw;
 };
 
 #pragma clang attribute pop

@@ -91,6 +91,11 @@ static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_
 		deed->operation = kind & CALL_WRITE ? OPERATION_WRITE : OPERATION_READ;
 		return true;
 	}
+	deed->vector = inspects(kind);
+	if (deed->vector) {
+		deed->operation = OPERATION_INSPECT;
+		return true;
+	}
 	if (!(kind & CALL_PTRACE))
 		return false;
 	deed->vector = VECTOR_PTRACE;

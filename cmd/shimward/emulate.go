@@ -152,7 +152,7 @@ func victimCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "victim",
 		Usage: "keep a secret in memory until SIGTERM",
-		Description: "Plants a random secret in an anonymous page and in a memfd. Its command line says\n" +
+		Description: "Plants a random secret in an anonymous page, in a memfd and in shared memory. Its command line says\n" +
 			"where they are, with a hash of the secret; its name (/proc/<pid>/comm) says what the\n" +
 			"word holds that attempts to write aim at. Exit status: 0, at SIGTERM or SIGINT.",
 		Flags: []cli.Flag{
@@ -160,6 +160,8 @@ func victimCommand(env environment) *cli.Command {
 			&cli.StringFlag{Name: "address", Hidden: true},
 			&cli.StringFlag{Name: "sha256", Hidden: true},
 			&cli.IntFlag{Name: "memfd", Hidden: true},
+			&cli.IntFlag{Name: "shm", Hidden: true},
+			&cli.IntFlag{Name: "uffd", Hidden: true},
 			&cli.IntFlag{Name: "stop-fd", Hidden: true},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error {
@@ -172,7 +174,7 @@ func victimCommand(env environment) *cli.Command {
 				if err != nil {
 					return fmt.Errorf("--address: %w", err)
 				}
-				options.Planted = &emulate.Victim{Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd")}
+				options.Planted = &emulate.Victim{Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd"), ShmFD: command.Int("shm"), UserFD: command.Int("uffd")}
 			}
 			return emulate.RunVictim(ctx, options)
 		},

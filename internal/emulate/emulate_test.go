@@ -75,6 +75,10 @@ func stageVictim(args []string) error {
 			planted.SHA256 = value
 		case "--memfd":
 			planted.MemFD, err = strconv.Atoi(value)
+		case "--shm":
+			planted.ShmFD, err = strconv.Atoi(value)
+		case "--uffd":
+			planted.UserFD, err = strconv.Atoi(value)
 		}
 		if err != nil {
 			return err

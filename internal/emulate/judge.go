@@ -127,7 +127,7 @@ func (j *judge) weigh(r *Result, order Order, proof *proof, last Line, state *os
 		r.Outcome = OutcomeSecret
 	case r.Changed:
 		r.Outcome = OutcomeChanged
-	case done && r.Goal == GoalReach:
+	case r.Goal == GoalReach && (done || answered(proof)):
 		r.Outcome = OutcomeReached
 	case r.Signal == "SIGKILL":
 		r.Outcome = OutcomeKilled
@@ -142,6 +142,12 @@ func (j *judge) weigh(r *Result, order Order, proof *proof, last Line, state *os
 		}
 	}
 	return nil
+}
+
+// answered says that the kernel told what a call asked for, whatever became of its caller after.
+func answered(proof *proof) bool {
+	word := func(at int) uint32 { return binary.NativeEndian.Uint32(proof.page[at:]) }
+	return word(proofAsked) == asked && word(proofAnswer) != noAnswer
 }
 
 // changed asks the target, by its name, whether its memory has what was to be

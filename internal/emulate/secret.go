@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,6 +18,7 @@ const (
 	secretLength = 32
 	wordOffset   = 64 // of the word that attempts to write aim at, from the secret's address
 	pageLength   = 4096
+	absentOffset = 16 * pageLength // of the page that is not there, from the secret's address
 	// The secret's page lies below 4 GiB, because an i386 system call can name no
 	// other address, and above a binary's own text, data and (randomised) break.
 	lowest, highest = 0x5000_0000, 0x7000_0000
@@ -29,6 +31,8 @@ type Victim struct {
 	Address uint64 `json:"address"`
 	SHA256  string `json:"sha256"` // of the secret, in hex
 	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd with the secret
+	ShmFD   int    `json:"shm"`    // that of a file as shm_open(3) makes one, with the secret; 0: it has no /dev/shm
+	UserFD  int    `json:"uffd"`   // that of a userfaultfd for the page at Address+absentOffset; 0: its kernel has none
 }
 
 func newSecret() ([]byte, error) {
@@ -66,6 +70,59 @@ func secretFile(secret []byte) (int, error) {
 		return -1, errors.Join(fmt.Errorf("sealing the memfd: %w", err), unix.Close(fd))
 	}
 	return fd, nil
+}
+
+// sharedMemory is where the C library's shm_open(3) makes its files.
+const sharedMemory = "/dev/shm"
+
+// hasSharedMemory says that there is such a tmpfs: a container need not have one.
+func hasSharedMemory() bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(sharedMemory, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
+}
+
+// sharedFile returns a file with the secret as shm_open(3) and shm_unlink(3) leave
+// one: memory that has no name any more. It survives an exec. 0: there is no tmpfs
+// for it.
+func sharedFile(secret []byte) (int, error) {
+	if !hasSharedMemory() {
+		return 0, nil
+	}
+	name, err := os.CreateTemp(sharedMemory, memfdName+"-*")
+	if err != nil {
+		return 0, fmt.Errorf("making shared memory: %w", err)
+	}
+	defer name.Close() //nolint:errcheck // written through another descriptor
+	if err := os.Remove(name.Name()); err != nil {
+		return 0, fmt.Errorf("making shared memory: %w", err)
+	}
+	fd, err := unix.Dup(int(name.Fd()))
+	if err != nil {
+		return 0, fmt.Errorf("making shared memory: %w", err)
+	}
+	if _, err := unix.Pwrite(fd, secret, 0); err != nil {
+		return 0, errors.Join(fmt.Errorf("writing shared memory: %w", err), unix.Close(fd))
+	}
+	return fd, nil
+}
+
+// segment attaches a System V shared memory segment with the secret, which is gone
+// with the process. It has no descriptor.
+func segment(secret []byte) error {
+	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, pageLength, unix.IPC_CREAT|0o600)
+	if errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("making a shared memory segment: %w", err)
+	}
+	page, err := unix.SysvShmAttach(id, 0, 0)
+	_, removed := unix.SysvShmCtl(id, unix.IPC_RMID, nil)
+	if err := errors.Join(err, removed); err != nil {
+		return fmt.Errorf("attaching a shared memory segment: %w", err)
+	}
+	copy(page, secret)
+	return nil
 }
 
 // plant maps an anonymous page at address and puts the secret there. The page

@@ -19,6 +19,13 @@ const selfExe = "/proc/self/exe"
 const (
 	proofSecret = 0          // what was read
 	proofWord   = wordOffset // what self-mem-write writes
+	proofAnswer = 128        // what move_pages answers
+	proofAsked  = 132        // asked, before it does
+)
+
+const (
+	asked    = 1
+	noAnswer = 0x7fff_ffff
 )
 
 // Order is what an attempt is told, as JSON on its standard input.

@@ -26,20 +26,39 @@ func processVMWritev(s *striker) error {
 	return named("process_vm_writev", err)
 }
 
-func pidfdGetfd(s *striker) error {
-	s.at("pidfd_open")
-	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
-	if err != nil {
-		return named("pidfd_open", err)
+func pidfdGetfd(s *striker) error { return s.readTaken(s.Victim.MemFD) }
+
+// pidfdGetfdShm does so to memory that is shared by shm_open(3).
+func pidfdGetfdShm(s *striker) error {
+	if s.Victim.ShmFD == 0 {
+		return fmt.Errorf("the victim %d has no shared memory: %w", s.Victim.PID, unix.ENOSYS)
 	}
-	s.at("pidfd_getfd")
-	fd, err := unix.PidfdGetfd(pidfd, s.Victim.MemFD, 0)
+	return s.readTaken(s.Victim.ShmFD)
+}
+
+func (s *striker) readTaken(number int) error {
+	fd, err := s.getfd(number)
 	if err != nil {
-		return errors.Join(named("pidfd_getfd", err), unix.Close(pidfd))
+		return err
 	}
 	s.at("read")
 	_, err = unix.Pread(fd, s.secret(), 0)
-	return errors.Join(named("read", err), unix.Close(fd), unix.Close(pidfd))
+	return errors.Join(named("read", err), unix.Close(fd))
+}
+
+// getfd takes what the victim has under a descriptor.
+func (s *striker) getfd(number int) (int, error) {
+	s.at("pidfd_open")
+	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
+	if err != nil {
+		return -1, named("pidfd_open", err)
+	}
+	s.at("pidfd_getfd")
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		return -1, errors.Join(named("pidfd_getfd", err), unix.Close(pidfd))
+	}
+	return fd, unix.Close(pidfd)
 }
 
 func processMadvise(s *striker) error {

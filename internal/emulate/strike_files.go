@@ -20,7 +20,15 @@ func procFD(s *striker) error {
 	if s.Victim.MemFD == 0 {
 		return fmt.Errorf("the victim %d does not say which descriptor its memfd is", s.Victim.PID)
 	}
-	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD)), 0)
+	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD)))
+}
+
+// procFDShm opens its shared memory in the same way.
+func procFDShm(s *striker) error {
+	if s.Victim.ShmFD == 0 {
+		return fmt.Errorf("the victim %d has no shared memory: %w", s.Victim.PID, unix.ENOSYS)
+	}
+	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.ShmFD)))
 }
 
 // procFDReopened opens it with O_PATH, which opens no file, and then what that is, by a number of its own.
@@ -31,22 +39,31 @@ func procFDReopened(s *striker) error {
 	if err != nil {
 		return named("open with O_PATH", err)
 	}
-	return errors.Join(s.readFile("/proc/self/fd/"+strconv.Itoa(fd), 0), unix.Close(fd))
+	return errors.Join(s.readFile("/proc/self/fd/"+strconv.Itoa(fd)), unix.Close(fd))
 }
 
 // mapFiles opens a mapping of the victim's memfd by its range.
-func mapFiles(s *striker) error {
+func mapFiles(s *striker) error { return s.readMapped(memfdName) }
+
+// segmentName is how the kernel calls a System V segment of no key; ipc/shm.c
+const segmentName = "/SYSV00000000"
+
+// mapFilesSysV opens a System V shared memory segment, which no descriptor leads to.
+func mapFilesSysV(s *striker) error { return s.readMapped(segmentName) }
+
+// readMapped opens the file that the victim has mapped under a name.
+func (s *striker) readMapped(name string) error {
 	maps, err := os.ReadFile(filepath.Join(procDir(s.Victim.PID), "maps"))
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(maps)) {
 		span, rest, _ := strings.Cut(line, " ")
-		if strings.Contains(rest, memfdName) {
-			return s.readFile(filepath.Join(procDir(s.Victim.PID), "map_files", span), 0)
+		if strings.Contains(rest, name) {
+			return s.readFile(filepath.Join(procDir(s.Victim.PID), "map_files", span))
 		}
 	}
-	return fmt.Errorf("the victim %d has no mapping of its memfd", s.Victim.PID)
+	return fmt.Errorf("the victim %d has no mapping of %s: %w", s.Victim.PID, name, unix.ENOSYS)
 }
 
 // kcore finds where the victim's page lies in the node's memory, and reads it
@@ -107,14 +124,14 @@ func (s *striker) physical() (uint64, error) {
 }
 
 // readFile reads the secret from a file that holds it.
-func (s *striker) readFile(path string, offset int64) error {
+func (s *striker) readFile(path string) error {
 	s.at("open " + path)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return named("open "+path, err)
 	}
 	s.at("read")
-	_, err = unix.Pread(fd, s.secret(), offset)
+	_, err = unix.Pread(fd, s.secret(), 0)
 	return errors.Join(named("read", err), unix.Close(fd))
 }
 

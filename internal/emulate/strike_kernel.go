@@ -1,6 +1,7 @@
 package emulate
 
 import (
+	"encoding/binary"
 	"errors"
 	"unsafe"
 
@@ -25,10 +26,13 @@ func processMrelease(s *striker) error {
 // movePages asks which of the victim's pages is where; it moves none.
 func movePages(s *striker) error {
 	page := uintptr(s.Victim.Address)
-	var status int32
+	// The judge sees the answer even where this process does not live to tell.
+	answer := &s.proof[proofAnswer]
+	binary.NativeEndian.PutUint32(s.proof[proofAnswer:], noAnswer)
+	binary.NativeEndian.PutUint32(s.proof[proofAsked:], asked)
 	s.at("move_pages")
 	//nolint:gosec // what a system call takes are addresses
-	_, _, errno := unix.Syscall6(unix.SYS_MOVE_PAGES, uintptr(s.Victim.PID), 1, uintptr(unsafe.Pointer(&page)), 0, uintptr(unsafe.Pointer(&status)), 0)
+	_, _, errno := unix.Syscall6(unix.SYS_MOVE_PAGES, uintptr(s.Victim.PID), 1, uintptr(unsafe.Pointer(&page)), 0, uintptr(unsafe.Pointer(answer)), 0)
 	return result("move_pages", errno)
 }
 

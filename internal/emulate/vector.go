@@ -156,6 +156,14 @@ func attacks() []Vector {
 			About: "pidfd_getfd(2) of a memfd with the secret, then read it", attack: pidfdGetfd,
 		},
 		{
+			Name: "pidfd-getfd-shm", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
+			About: "pidfd_getfd(2) of shared memory (shm_open) with the secret, then read it", attack: pidfdGetfdShm,
+		},
+		{
+			Name: "userfaultfd-getfd", Goal: GoalChange, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
+			About: "pidfd_getfd(2) of its userfaultfd, then fill a page of its that is not there yet", attack: userfaultfdGetfd,
+		},
+		{
 			Name: "process-madvise", Goal: GoalReach, Access: access.VectorProcessMadvise, Operation: access.OperationInspect,
 			About: "process_madvise(2): ask for the secret's page to be taken for cold (needs CAP_SYS_NICE)", attack: processMadvise,
 		},
@@ -192,12 +200,24 @@ func attacks() []Vector {
 			About: "open /proc/<pid>/fd/<n> of a memfd with the secret", attack: procFD,
 		},
 		{
+			Name: "proc-fd-shm", Goal: GoalSecret, Access: access.VectorProcFD, Operation: access.OperationAttach,
+			About: "open /proc/<pid>/fd/<n> of shared memory (shm_open) with the secret", attack: procFDShm,
+		},
+		{
 			Name: "proc-fd-reopened", Goal: GoalSecret, Access: access.VectorProcFD, Operation: access.OperationAttach,
 			About: "open it with O_PATH below /proc/<pid>/task, then open /proc/self/fd/<n>", attack: procFDReopened,
 		},
 		{
 			Name: "map-files", Goal: GoalSecret, Access: access.VectorMapFiles, Operation: access.OperationAttach,
 			About: "open /proc/<pid>/map_files/<range> of that memfd (needs CAP_SYS_ADMIN)", attack: mapFiles,
+		},
+		{
+			Name: "map-files-sysv", Goal: GoalSecret, Access: access.VectorMapFiles, Operation: access.OperationAttach,
+			About: "open /proc/<pid>/map_files/<range> of a System V shared memory segment (needs CAP_SYS_ADMIN)", attack: mapFilesSysV,
+		},
+		{
+			Name: "userfaultfd-received", Goal: GoalChange, Access: access.VectorUserfaultfd, Operation: access.OperationWrite,
+			About: "take its userfaultfd over a unix socket, as the process does that fills its pages, then fill one", attack: userfaultfdReceived,
 		},
 		{
 			Name: "kcore", Goal: GoalSecret, Access: access.VectorKernelMem, Operation: access.OperationRead,

@@ -54,9 +54,19 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	if _, err := unix.Mmap(victim.MemFD, 0, pageLength, unix.PROT_READ, unix.MAP_PRIVATE); err != nil {
 		return fmt.Errorf("mapping the memfd: %w", err)
 	}
+	if err := segment(secret); err != nil {
+		return err
+	}
 	word := page[wordOffset : wordOffset+4]
 	if err := publish(word); err != nil {
 		return err
+	}
+	var absent *absentPage
+	if victim.UserFD > 0 {
+		if absent, err = newAbsentPage(ctx, victim); err != nil {
+			return err
+		}
+		defer absent.close()
 	}
 	if err := announce(options, victim); err != nil {
 		return err
@@ -75,6 +85,9 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
+			if err := absent.take(word); err != nil {
+				return err
+			}
 			if err := publish(word); err != nil {
 				return err
 			}
@@ -95,8 +108,18 @@ func replaceWithVictim(options VictimOptions) error {
 	if err != nil {
 		return err
 	}
+	shared, err := sharedFile(secret)
+	if err != nil {
+		return err
+	}
+	// Of no use after the exec but for its number, which the command line can say.
+	user, err := newUserfaultfd(0)
+	if err != nil {
+		return err
+	}
 	args := append([]string{}, options.Command...)
-	args = append(args, "--address="+fmt.Sprintf("%#x", address), "--sha256="+digest(secret), "--memfd="+strconv.Itoa(fd))
+	args = append(args, "--address="+fmt.Sprintf("%#x", address), "--sha256="+digest(secret),
+		"--memfd="+strconv.Itoa(fd), "--shm="+strconv.Itoa(shared), "--uffd="+strconv.Itoa(user))
 	if options.Stop > 0 {
 		if _, err := unix.FcntlInt(uintptr(options.Stop), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keeping descriptor %d: %w", options.Stop, err)
@@ -164,6 +187,10 @@ func Describe(pid int) (Victim, error) {
 			victim.SHA256 = value
 		case "--memfd":
 			victim.MemFD, err = strconv.Atoi(value)
+		case "--shm":
+			victim.ShmFD, err = strconv.Atoi(value)
+		case "--uffd":
+			victim.UserFD, err = strconv.Atoi(value)
 		}
 		if err != nil {
 			return Victim{}, fmt.Errorf("the victim %d's %s: %w", pid, flag, err)
