@@ -175,15 +175,16 @@ func TestAccessInbound(t *testing.T) {
 	node := newNode(t)
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
 	for _, test := range []struct {
-		name    string
-		mode    policy.Mode
-		attr    *syscall.SysProcAttr
-		flags   Flags
-		stopped bool
+		name     string
+		mode     policy.Mode
+		attr     *syscall.SysProcAttr
+		relation access.Relation
+		flags    Flags
+		stopped  bool
 	}{
-		{"host", policy.ModeEnforce, nil, FlagInbound | FlagHostActor, false},
-		{"container, audit", policy.ModeAudit, inContainer, FlagInbound | FlagWouldRefuse | FlagInboundRule, false},
-		{"container", policy.ModeEnforce, inContainer, FlagInbound | FlagInboundRule, true},
+		{"host", policy.ModeEnforce, nil, access.RelationHost, FlagInbound | FlagHostActor, false},
+		{"container, audit", policy.ModeAudit, inContainer, access.RelationOtherContainer, FlagInbound | FlagWouldRefuse | FlagInboundRule, false},
+		{"container", policy.ModeEnforce, inContainer, access.RelationOtherContainer, FlagInbound | FlagInboundRule, true},
 	} {
 		for _, part := range []string{"vm-read", "mem-read", "peek"} {
 			t.Run(test.name+"/"+part, func(t *testing.T) {
@@ -192,11 +193,11 @@ func TestAccessInbound(t *testing.T) {
 				p := start(t, test.attr, nil, part, victim.pid, victim.address)
 				if !test.stopped {
 					gotIt(t, p)
-					c.expect(want{verdict: access.VerdictObserved, flags: test.flags, target: victim.number()})
+					c.expect(want{relation: test.relation, verdict: access.VerdictObserved, flags: test.flags, target: victim.number()})
 					return
 				}
 				c.stopped(p)
-				c.expect(want{verdict: node.stopVerdict(), flags: test.flags, target: victim.number()})
+				c.expect(want{relation: test.relation, verdict: node.stopVerdict(), flags: test.flags, target: victim.number()})
 			})
 		}
 	}

@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "012ebed0da21"
+const kernelDigest = "c90c9ddbf6eb"

@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "6df20d842a7a"
+const kernelDigest = "f96959b988c1"

@@ -28,13 +28,7 @@ func TestInbound(t *testing.T) {
 				Annotations: map[string]string{annotationMode: mode, annotationProfile: "strict"},
 			})
 			attacks := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim}, vectors...)
-			ctx := testContext(t)
-			if err := victim.Kill(ctx); err != nil {
-				t.Fatal(err)
-			}
-			if err := victim.DeleteTask(ctx); err != nil {
-				t.Fatal(err)
-			}
+			endVictim(t, victim)
 			events := accesses(t, n, victim.ID)
 			for i, r := range attacks.Results {
 				t.Run(r.Name, func(t *testing.T) {

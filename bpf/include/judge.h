@@ -78,8 +78,11 @@ __noinline int judge(struct deed *deed)
 		deed->relation = relate(deed, mine, theirs);
 	if (!deed->actor_cgroup) {
 		deed->flags |= FLAG_INBOUND;
-		if (!in_container(deed->actor))
+		/* What counts of who reaches in is where it comes from. */
+		if (!in_container(deed->actor)) {
 			deed->flags |= FLAG_HOST_ACTOR;
+			deed->relation = RELATION_HOST;
+		}
 	} else if (!mine) {
 		/* Its container is released: who outlived it by leaving its cgroup has no
 		 * rules that could let anything through, and nobody but the target's

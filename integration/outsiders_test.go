@@ -1,0 +1,106 @@
+package integration
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/emulate"
+)
+
+// Whoever looks at a guarded container's processes from outside without going at
+// their memory makes no event, on the node as in a container that is not guarded.
+func TestOutsidersAreQuiet(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	victim := startStrictVictim(t, n, "looked-at")
+	ctx := testContext(t)
+	readable := "stat statm status maps smaps_rollup auxv environ io wchan cgroup limits syscall stack personality"
+	look := fmt.Sprintf(`cd /proc/%d && cat %s >/dev/null && cat fdinfo/* >/dev/null && ls -l fd exe cwd root ns >/dev/null`, victim.PID, readable)
+	for _, command := range []string{
+		look, "ps auxwww", "ps -eLo pid,tid,wchan,comm", "top -b -n 1", fmt.Sprintf("lsof -n -p %d", victim.PID), fmt.Sprintf("prlimit --pid %d", victim.PID),
+	} {
+		if out, err := exec.CommandContext(ctx, "/bin/sh", "-c", command).CombinedOutput(); err != nil { //nolint:gosec // the test's own
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
+	}
+	inside := strings.ReplaceAll(look, fmt.Sprintf("/proc/%d", victim.PID), "/proc/1")
+	for _, args := range [][]string{{"/bin/ps"}, {"/bin/sh", "-c", inside}} {
+		result := mustRun(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim, Args: args, Capabilities: attackCapabilities()})
+		if result.Code != 0 {
+			t.Errorf("%q: %s", args, result)
+		}
+	}
+	// A profiler of the whole node asks about nobody.
+	all := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim}, "perf-event-all").Results[0]
+	if !all.Through() && all.Outcome != emulate.OutcomeUnsupported {
+		t.Errorf("hindered: %s", tell(all))
+	}
+	if result, err := victim.Exec(ctx, "honest", "/bin/true"); err != nil || result.Code != 0 {
+		t.Errorf("exec: %s, %v", result, err)
+	}
+	endVictim(t, victim)
+	if events := accesses(t, n, victim.ID); len(events) > 0 {
+		t.Errorf("events of honest work:\n%s", describe(events))
+	}
+}
+
+// The node's own processes are seen, and not hindered by any profile.
+func TestNodeIsObserved(t *testing.T) {
+	n := startGuardedNode(t, node.Options{})
+	victim := startStrictVictim(t, n, "observed")
+	bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
+	vectors := []string{"kcmp", "move-pages", "process-madvise", "perf-event", "core-limit", "proc-mem-read", "userfaultfd-received"}
+	out, err := exec.CommandContext(testContext(t), filepath.Join(bin, "shimward"), //nolint:gosec // the test's own
+		append([]string{"emulate", "--json", fmt.Sprintf("--victim=%d", victim.PID)}, vectors...)...).Output()
+	if len(out) == 0 {
+		t.Fatal(err)
+	}
+	attacks := report(t, node.Result{Code: 1, Stdout: string(out)})
+	endVictim(t, victim)
+	events := accesses(t, n, victim.ID)
+	for _, r := range attacks.Results {
+		t.Run(r.Name, func(t *testing.T) {
+			if !r.Through() && r.Outcome != emulate.OutcomeUnsupported {
+				t.Errorf("the node's own was stopped: %s", tell(r))
+			}
+			found := by(events, r)
+			if !seenInbound(r.Access, tier(t)) {
+				if len(found) > 0 {
+					t.Errorf("%s was seen, which is said not to be:\n%s", tell(r), describe(found))
+				}
+				return
+			}
+			if len(found) != 1 {
+				t.Fatalf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
+			}
+			a := found[0].Access
+			if a.Verdict != access.VerdictObserved || a.Relation != access.RelationHost || !a.Inbound || a.Vector != r.Access || a.Target.PID != victim.PID {
+				t.Errorf("want one that was observed from the node:\n%s", describe(found))
+			}
+		})
+	}
+}
+
+func startStrictVictim(t *testing.T, n *node.Node, id string) *node.Container {
+	t.Helper()
+	return startVictim(t, n, node.Spec{
+		ID: id, Runtime: node.Shimward,
+		Annotations: map[string]string{annotationMode: "enforce", annotationProfile: "strict"},
+	})
+}
+
+// endVictim ends a victim and waits until what was seen of it is in the store.
+func endVictim(t *testing.T, victim *node.Container) {
+	t.Helper()
+	ctx := testContext(t)
+	if err := victim.Kill(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := victim.DeleteTask(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
