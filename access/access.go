@@ -37,6 +37,7 @@ const (
 	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port
 	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/windows.h
 	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
+	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
 	vectorEnd
 )
 
@@ -114,7 +115,7 @@ var (
 	vectorNames = [...]string{
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
-		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd",
+		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd", "core_dump",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -128,7 +129,7 @@ func (v Vector) Technique() string {
 	switch v {
 	case VectorPtrace, VectorPidfdGetfd, VectorKcmp, VectorPerfEvent:
 		return "T1055.008"
-	case VectorCoreLimit, VectorProcFD, VectorMapFiles, VectorRecon:
+	case VectorCoreLimit, VectorCoreDump, VectorProcFD, VectorMapFiles, VectorRecon:
 		return "T1003.007"
 	case VectorBPF, VectorKernelMem:
 		return "T1611"
@@ -144,7 +145,8 @@ type Door uint8
 const (
 	DoorMemory Door = iota + 1 // a file that is somebody's memory: its use takes that memory's lock
 	DoorCall                   // a system call that says in registers whom it is about
-	DoorFile                   // a file that is opened by path, and whose use takes nobody's lock
+	DoorFile                   // a file that is opened by path or received, and whose use takes nobody's lock
+	DoorSignal                 // a signal: no call says in registers what its receiver does with it
 )
 
 // Door is the kind of door that v is.
@@ -154,14 +156,18 @@ func (v Vector) Door() Door {
 		return DoorMemory
 	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd:
 		return DoorFile
+	case VectorCoreDump:
+		return DoorSignal
 	default:
 		return DoorCall
 	}
 }
 
 // SeenIn says whether any sensor of that tier sees v: without LSM programs, nothing
-// tells that a file is opened.
-func (v Vector) SeenIn(tier Tier) bool { return v.Door() != DoorFile || tier != TierTracepoint }
+// tells that a file is opened, or what a signal does.
+func (v Vector) SeenIn(tier Tier) bool {
+	return tier != TierTracepoint || v.Door() == DoorMemory || v.Door() == DoorCall
+}
 
 func (v Vector) String() string    { return name(vectorNames[:], uint8(v)) }
 func (o Operation) String() string { return name(operationNames[:], uint8(o)) }

@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "f96959b988c1"
+const kernelDigest = "e4d2df403e6f"

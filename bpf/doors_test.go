@@ -1,10 +1,16 @@
 package bpf
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
@@ -14,11 +20,7 @@ import (
 // The doors that Go does not open: see testdata/doors.c.
 func TestAccessDoors(t *testing.T) {
 	node := newNode(t)
-	doors := filepath.Join(t.TempDir(), "doors")
-	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-pthread", "-o", doors, "testdata/doors.c")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	doors := buildDoors(t)
 	for _, door := range []struct {
 		name   string
 		vector access.Vector
@@ -53,4 +55,130 @@ func TestAccessDoors(t *testing.T) {
 			enforced.expect(want{vector: door.vector, verdict: node.stopVerdict(), target: victim.number()})
 		})
 	}
+}
+
+// What asks of a guarded process without moving its memory, from a container that is
+// not guarded: by every entry, from a thread, and in a user namespace of its own.
+func TestLSMInspectDoors(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	doors := buildDoors(t)
+	c := newContainer(t, node, plan("inspected", policy.ModeEnforce, allRefused()))
+	guarded, free := meet(c.run("victim")), newVictim(t, nil)
+	for call, vector := range map[string]access.Vector{
+		"kcmp": access.VectorKcmp, "pages": access.VectorMovePages, "advise": access.VectorProcessMadvise,
+		"perf": access.VectorPerfEvent, "limit": access.VectorCoreLimit,
+	} {
+		for _, entry := range []string{"plain", "high", "int80", "x32", "thread"} {
+			t.Run(entry+"-"+call, func(t *testing.T) {
+				part := func(victim *victim) []string {
+					return []string{"exec", doors, entry + "-" + call, victim.pid, victim.address, "1"}
+				}
+				outside := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
+				said, status := start(t, outside, nil, part(free)...).end()
+				if status.ExitStatus() == 3 {
+					t.Logf("this kernel has no such door: %s", said)
+					return
+				}
+				if said != "reached" {
+					t.Fatalf("at an unguarded one, it ended with %v and said %q: the door proves nothing", status, said)
+				}
+				actor := start(t, outside, nil, part(guarded)...)
+				if said, status := actor.end(); said == "reached" || status.ExitStatus() != 1 {
+					t.Errorf("it ended with %v and said %q", status, said)
+				}
+				flags := FlagInbound | FlagInboundRule
+				if entry == "int80" {
+					flags |= FlagCompat
+				}
+				r := c.expect(want{
+					vector: vector, relation: access.RelationOtherContainer, verdict: access.VerdictRefused,
+					sensor: access.SensorLSM, flags: flags, target: guarded.number(),
+				})
+				if r.Actor.PID != actor.cmd.Process.Pid {
+					t.Errorf("the actor is %d, want %d", r.Actor.PID, actor.cmd.Process.Pid)
+				}
+			})
+		}
+		t.Run("user namespace-"+call, func(t *testing.T) {
+			own := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP | syscall.CLONE_NEWUSER}
+			said, status := start(t, own, nil, "exec", doors, "plain-"+call, guarded.pid, guarded.address, "1").end()
+			if said == "reached" || status.ExitStatus() != 1 {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			c.records()
+		})
+	}
+}
+
+// A signal from another container that would have a guarded process dump core is
+// refused; the container's own and the node's are theirs to send.
+func TestLSMCoreDump(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	doors := buildDoors(t)
+	target := func(t *testing.T) (*container, int, func(door string) []string) {
+		t.Helper()
+		c := newContainer(t, node, plan("signalled", policy.ModeEnforce, allRefused()))
+		pid := c.run("exec", "/bin/sleep", "1000").cmd.Process.Pid
+		waitComm(t, pid, "sleep")
+		return c, pid, func(door string) []string { return []string{"exec", doors, door, strconv.Itoa(pid), "0", "1"} }
+	}
+	for _, door := range []string{"plain-kill", "int80-kill", "thread-tgkill", "plain-pidfd", "plain-cpu"} {
+		t.Run(door, func(t *testing.T) {
+			c, pid, part := target(t)
+			outside := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
+			if said, status := start(t, outside, nil, part(door)...).end(); status.ExitStatus() != 1 {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			c.expect(want{
+				vector: access.VectorCoreDump, operation: access.OperationRead, relation: access.RelationOtherContainer,
+				verdict: access.VerdictRefused, sensor: access.SensorLSM, flags: FlagInbound | FlagInboundRule, target: pid,
+			})
+			if err := unix.Kill(pid, 0); err != nil {
+				t.Errorf("the target: %v", err)
+			}
+		})
+	}
+	for _, from := range []string{"the node", "its own container"} {
+		t.Run("from "+from, func(t *testing.T) {
+			c, _, part := target(t)
+			send := func() *process { return start(t, nil, nil, part("plain-kill")...) }
+			if from != "the node" {
+				send = func() *process { return c.join(part("plain-kill")...) }
+			}
+			if said, status := send().end(); said != "reached" {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			if records := c.records(); len(records) > 0 {
+				t.Errorf("%d records of what is nobody's business: %+v", len(records), *records[0])
+			}
+		})
+	}
+}
+
+// waitComm waits until a process is called so.
+func waitComm(t *testing.T, pid int, name string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ; ; <-tick.C {
+		comm, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.TrimSpace(string(comm)) == name {
+			return
+		}
+	}
+}
+
+func buildDoors(t *testing.T) string {
+	t.Helper()
+	doors := filepath.Join(t.TempDir(), "doors")
+	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-pthread", "-o", doors, "testdata/doors.c")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return doors
 }

@@ -255,7 +255,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [19][4][4]uint64
+	Counts  [20][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -322,7 +322,8 @@ const (
 	kernelVectorVECTOR_KERNEL_MEM        kernelVector = 16
 	kernelVectorVECTOR_RECON             kernelVector = 17
 	kernelVectorVECTOR_USERFAULTFD       kernelVector = 18
-	kernelVectorVECTOR_END               kernelVector = 19
+	kernelVectorVECTOR_CORE_DUMP         kernelVector = 19
+	kernelVectorVECTOR_END               kernelVector = 20
 )
 
 type kernelVerdict uint32
@@ -362,6 +363,7 @@ const (
 	kernelProgLsmPerfEventAlloc    = "lsm_perf_event_alloc"
 	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
 	kernelProgLsmPtraceTraceme     = "lsm_ptrace_traceme"
+	kernelProgLsmTaskKill          = "lsm_task_kill"
 	kernelProgLsmTaskSetrlimit     = "lsm_task_setrlimit"
 	kernelProgTouch                = "touch"
 	kernelProgTryGuard             = "try_guard"
@@ -447,6 +449,7 @@ type kernelProgramSpecs struct {
 	LsmPerfEventAlloc    *ebpf.ProgramSpec `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.ProgramSpec `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.ProgramSpec `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
 	TryGuard             *ebpf.ProgramSpec `ebpf:"try_guard"`
@@ -581,6 +584,7 @@ type kernelPrograms struct {
 	LsmPerfEventAlloc    *ebpf.Program `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.Program `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.Program `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.Program `ebpf:"touch"`
 	TryGuard             *ebpf.Program `ebpf:"try_guard"`
@@ -605,6 +609,7 @@ func (p *kernelPrograms) Close() error {
 		p.LsmPerfEventAlloc,
 		p.LsmPtraceAccessCheck,
 		p.LsmPtraceTraceme,
+		p.LsmTaskKill,
 		p.LsmTaskSetrlimit,
 		p.Touch,
 		p.TryGuard,

@@ -8,6 +8,7 @@
 #include "include/guard.h"
 #include "include/touch.h"
 #include "include/gates.h"
+#include "include/crash.h"
 #include "include/windows.h"
 #include "include/links.h"
 #include "include/flows.h"

@@ -122,6 +122,8 @@ func door(vector access.Vector) string {
 		return "its files in /proc"
 	case access.VectorUserfaultfd:
 		return "its userfaultfd"
+	case access.VectorCoreDump:
+		return "a core dump that it provoked"
 	case access.VectorPerfEvent:
 		return "perf_event_open(2)"
 	case access.VectorCoreLimit:

@@ -45,8 +45,9 @@ func TestInbound(t *testing.T) {
 						t.Errorf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
 					case seen:
 						a := found[0].Access
-						if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer || a.Target.PID != victim.PID {
-							t.Errorf("not inbound by %s at %d from another container:\n%s", r.Access, victim.PID, describe(found))
+						if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer ||
+							a.Target.PIDInside != r.Target || a.Target.Container != victim.ID {
+							t.Errorf("not inbound by %s at %d of %s from another container:\n%s", r.Access, r.Target, victim.ID, describe(found))
 						}
 					}
 					proveInbound(t, mode, r, found)

@@ -125,6 +125,10 @@ func (p *Plan) nobodys(deed Deed) bool {
 	if deed.Vector == access.VectorRecon {
 		return deed.Inbound || p.Rules.Recon == ReconOff
 	}
+	// Supervisors send their own what signals they like.
+	if deed.Vector == access.VectorCoreDump && (!deed.Inbound && deed.Relation <= access.RelationSameContainer || deed.Inbound && deed.Relation == access.RelationHost) {
+		return true
+	}
 	// A process and its own memory: libunwind reads it with process_vm_readv all day long.
 	return !deed.Inbound && deed.Relation == access.RelationSelf && deed.Vector != access.VectorSelfMem
 }

@@ -43,6 +43,18 @@ func TestDecide(t *testing.T) {
 			in{"baseline", ModeEnforce, "kill", access.VectorProcMem, read, access.RelationOtherContainer, false, lsm},
 			Decision{ActionRefuse, "baseline.other_container", "critical", refused, "", false},
 		},
+		"a core that another container's signal provokes": {
+			in{"baseline", ModeEnforce, "kill", access.VectorCoreDump, read, access.RelationOtherContainer, false, lsm},
+			Decision{ActionRefuse, "baseline.other_container", "critical", refused, "", false},
+		},
+		"a core that its own container's provokes": {
+			in{"strict", ModeEnforce, "kill", access.VectorCoreDump, read, access.RelationSameContainer, false, lsm},
+			Decision{ActionObserve, "", "info", observed, "", true},
+		},
+		"a core that the node provokes": {
+			in{"strict", ModeEnforce, "kill", access.VectorCoreDump, read, access.RelationHost, true, lsm},
+			Decision{ActionObserve, "", "info", observed, "", true},
+		},
 		"refused, audit": {
 			in{"baseline", ModeAudit, "kill", access.VectorProcMem, read, access.RelationHost, false, lsm},
 			Decision{ActionRefuse, "baseline.host", "critical", observed, "mode=audit", false},

@@ -97,6 +97,9 @@ func (p *Plan) quiet(vector access.Vector) string {
 	if vector == access.VectorRecon {
 		return "What procfs tells of a process besides its memory's content is no business of shimward's, unless the profile of who asks says recon = \"audit\" or \"refuse\"."
 	}
+	if vector == access.VectorCoreDump {
+		return "What signals a container's own processes send each other, or the node sends them, is no business of shimward's; only one from another container that makes a process dump core is."
+	}
 	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
 }
 

@@ -191,9 +191,11 @@ func (c *container) wallTime(sinceBoot time.Duration) time.Time {
 
 // syscallName names a record's system call where the vector says it.
 func syscallName(r *bpf.Record) string {
-	switch r.Vector {
-	case access.VectorUnknown, access.VectorProcMem, access.VectorSelfMem:
+	switch {
+	case r.Vector.Door() != access.DoorCall:
 		return ""
+	case r.Vector == access.VectorCoreLimit:
+		return "prlimit64"
 	default:
 		return r.Vector.String()
 	}

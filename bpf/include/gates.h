@@ -285,20 +285,4 @@ int BPF_PROG(lsm_perf_event_alloc, struct perf_event *event, int ret)
 	return gate(&deed, -EPERM);
 }
 
-/* Somebody sets how much of another's memory a crash leaves behind. */
-SEC("lsm/task_setrlimit")
-int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resource, void *limit,
-	     int ret)
-{
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct deed deed = {.vector = VECTOR_CORE_LIMIT, .operation = OPERATION_READ};
-
-	if (ret || resource != RLIMIT_CORE || is_own(target, task))
-		return ret;
-	deed.target = address_of(target);
-	current_acts(&deed, task);
-	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
-	return is_runtimes_own(&deed, target) ? 0 : gate(&deed, -EPERM);
-}
-
 #endif

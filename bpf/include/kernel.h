@@ -41,6 +41,8 @@ typedef __s64 s64;
 #define HUGETLBFS_MAGIC	    0x958458f6
 #define SECRETMEM_MAGIC	    0x5345434d
 #define ANON_INODE_FS_MAGIC 0x09041934
+#define RLIMIT_CPU	    0
+#define RLIMIT_FSIZE	    1
 #define RLIMIT_CORE	    4
 #define S_IFMT		    0170000
 #define S_IFREG		    0100000
@@ -226,6 +228,18 @@ struct userfaultfd_ctx {
 	struct mm_struct *mm;
 };
 
+struct sigaction {
+	void *sa_handler; /* NULL: what the signal does by default */
+};
+
+struct k_sigaction {
+	struct sigaction sa;
+};
+
+struct sighand_struct {
+	struct k_sigaction action[1];
+};
+
 struct thread_info {
 	unsigned long flags;
 	u32 status; /* x86 */
@@ -246,6 +260,7 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *cred;
 	char comm[16];
+	struct sighand_struct *sighand;
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;

@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Doors that Go does not open: system calls by the 32-bit entry, io_uring, and a
- * descriptor that is exchanged while it is read. Prints the secret where it got it.
+ * descriptor that is exchanged while it is read. Prints the secret where it got it,
+ * "reached" where there is none to get.
  *
  *	doors DOOR PID ADDRESS LENGTH
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
+#include <linux/perf_event.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -140,6 +145,122 @@ static int door_uring(unsigned char flags, const char *pid, uint64_t address, si
 	return 0;
 }
 
+/* What the calls below take, within reach of 32-bit addresses. */
+struct inspected {
+	struct perf_event_attr attr;
+	struct rlimit limit;
+	uint64_t page;
+	uint32_t page32;
+	uint32_t range32[2];
+	int status;
+	struct iovec range;
+};
+
+struct inspection {
+	const char *entry;
+	long nr, nr32;
+	long args[6];
+	long result;
+};
+
+static void *enter(void *arg)
+{
+	struct inspection *in = arg;
+	long *a = in->args;
+
+#ifdef __x86_64__
+	if (!strcmp(in->entry, "int80")) {
+		in->result = int80(in->nr32, a[0], a[1], a[2], a[3], a[4], a[5]);
+		return NULL;
+	}
+	if (!strcmp(in->entry, "high") || !strcmp(in->entry, "x32")) {
+		register long r10 asm("r10") = a[3], r8 asm("r8") = a[4], r9 asm("r9") = a[5];
+		long got = in->nr | (in->entry[0] == 'h' ? 5ul << 32 : 0x40000000);
+
+		asm volatile("syscall"
+			     : "+a"(got)
+			     : "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
+			     : "memory", "rcx", "r11");
+		in->result = got;
+		return NULL;
+	}
+#endif
+	in->result = syscall(in->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
+	if (in->result < 0)
+		in->result = -errno;
+	return NULL;
+}
+
+/* ENTRY-CALL: asks of another process what moves no memory, by one entry or another. */
+static int door_inspect(const char *door, const char *target, uint64_t address)
+{
+	struct inspected *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
+#ifdef MAP_32BIT
+				     MAP_32BIT |
+#endif
+					     MAP_PRIVATE | MAP_ANONYMOUS,
+				     -1, 0);
+	const char *call = strchr(door, '-') + 1;
+	struct inspection in = {.entry = strndup(door, call - door - 1)};
+	int pid = atoi(target), compat = !strcmp(in.entry, "int80") || !strcmp(in.entry, "x32");
+	pthread_t thread;
+
+	low->page = low->page32 = low->range32[0] = address & ~4095ul;
+	low->range = (struct iovec){(void *)low->page, low->range32[1] = 4096};
+	low->attr = (struct perf_event_attr){.type = PERF_TYPE_SOFTWARE,
+					     .config = PERF_COUNT_SW_CPU_CLOCK,
+					     .size = sizeof(low->attr)};
+	if (!strcmp(call, "kcmp"))
+		in = (struct inspection){in.entry, SYS_kcmp, 349, {getpid(), pid, 1}};
+	else if (!strcmp(call, "pages"))
+		in = (struct inspection){in.entry,
+					 !strcmp(in.entry, "x32") ? 533 : SYS_move_pages,
+					 317,
+					 {pid, 1,
+					  (long)(compat ? (void *)&low->page32 : &low->page), 0,
+					  (long)&low->status}};
+	else if (!strcmp(call, "advise"))
+		in = (struct inspection){in.entry,
+					 440,
+					 440,
+					 {syscall(SYS_pidfd_open, pid, 0),
+					  (long)(compat ? (void *)low->range32 : &low->range), 1,
+					  20 /* MADV_COLD */}};
+	else if (!strcmp(call, "perf"))
+		in = (struct inspection){
+			in.entry, SYS_perf_event_open, 336, {(long)&low->attr, pid, -1, -1}};
+	else if (!strcmp(call, "kill"))
+		in = (struct inspection){in.entry, SYS_kill, 37, {pid, SIGABRT}};
+	else if (!strcmp(call, "tgkill"))
+		in = (struct inspection){in.entry, SYS_tgkill, 270, {pid, pid, SIGSEGV}};
+	else if (!strcmp(call, "pidfd"))
+		in = (struct inspection){
+			in.entry, 424, 424, {syscall(SYS_pidfd_open, pid, 0), SIGQUIT}};
+	else if (!strcmp(call, "cpu")) {
+		low->limit = (struct rlimit){1, 1};
+		in = (struct inspection){
+			in.entry, SYS_prlimit64, 340, {pid, RLIMIT_CPU, (long)&low->limit}};
+	} else
+		in = (struct inspection){
+			in.entry, SYS_prlimit64, 340, {pid, RLIMIT_CORE, (long)&low->limit}};
+	if (!strcmp(in.entry, "thread")) {
+		pthread_create(&thread, NULL, enter, &in);
+		pthread_join(thread, NULL);
+	} else {
+		enter(&in);
+	}
+	if (in.result == -ENOSYS) {
+		puts("unsupported");
+		return 3;
+	}
+	if (in.result < 0) {
+		errno = -in.result;
+		return failed(door);
+	}
+	puts("reached");
+	return 0;
+}
+
 static int shown, harmless;
 
 /* Puts a harmless file of procfs in the place of the descriptor, again and again. */
@@ -196,6 +317,8 @@ int main(int argc, char **argv)
 	if (!strcmp(argv[1], "int80-mem"))
 		return door_int80(1, argv[2], address, len);
 #endif
+	if (strchr(argv[1], '-'))
+		return door_inspect(argv[1], argv[2], address);
 	puts("unsupported");
 	return 3;
 }

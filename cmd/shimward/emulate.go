@@ -163,6 +163,7 @@ func victimCommand(env environment) *cli.Command {
 			&cli.IntFlag{Name: "shm", Hidden: true},
 			&cli.IntFlag{Name: "uffd", Hidden: true},
 			&cli.IntFlag{Name: "stop-fd", Hidden: true},
+			&cli.BoolFlag{Name: "double", Hidden: true},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error {
 			options := emulate.VictimOptions{
@@ -175,6 +176,9 @@ func victimCommand(env environment) *cli.Command {
 					return fmt.Errorf("--address: %w", err)
 				}
 				options.Planted = &emulate.Victim{Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd"), ShmFD: command.Int("shm"), UserFD: command.Int("uffd")}
+			}
+			if command.Bool("double") && options.Planted != nil {
+				return emulate.RunDouble(*options.Planted, env.stdin)
 			}
 			return emulate.RunVictim(ctx, options)
 		},

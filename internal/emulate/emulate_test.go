@@ -61,11 +61,14 @@ func stage(args []string) error {
 func stageVictim(args []string) error {
 	options := VictimOptions{Command: append(self(), "victim"), Out: os.Stdout}
 	var planted Victim
+	double := false
 	for _, argument := range args {
 		var err error
 		switch flag, value, _ := strings.Cut(argument, "="); flag {
 		case "--json":
 			options.JSON = true
+		case "--double":
+			double = true
 		case "--stop-fd":
 			options.Stop, err = strconv.Atoi(value)
 		case "--address":
@@ -83,6 +86,9 @@ func stageVictim(args []string) error {
 		if err != nil {
 			return err
 		}
+	}
+	if double {
+		return RunDouble(planted, os.Stdin)
 	}
 	return RunVictim(context.Background(), options)
 }

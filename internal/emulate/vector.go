@@ -192,6 +192,10 @@ func attacks() []Vector {
 			About: "prlimit(2): set how much of it a crash leaves behind", attack: coreLimit,
 		},
 		{
+			Name: "core-dump", Goal: GoalSecret, Access: access.VectorCoreDump, Operation: access.OperationRead,
+			About: "kill(2) a process that has the secret with SIGABRT, and read the core that the kernel leaves", attack: coreDump,
+		},
+		{
 			Name: "bpf-load", Goal: GoalReach, Access: access.VectorBPF, Operation: access.OperationAttach,
 			About: "bpf(2): load a program of a kind that may read any memory (needs CAP_BPF and CAP_PERFMON)", node: true, attack: bpfLoad,
 		},

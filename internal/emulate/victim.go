@@ -68,6 +68,11 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 		}
 		defer absent.close()
 	}
+	stopDouble, err := keepDouble(ctx, options)
+	if err != nil {
+		return err
+	}
+	defer stopDouble()
 	if err := announce(options, victim); err != nil {
 		return err
 	}

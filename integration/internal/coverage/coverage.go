@@ -77,7 +77,7 @@ byte moved. In brackets is the sensor that acted.
 
 *Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
 path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
-anybody's mmap lock being taken.
+anybody's mmap lock being taken. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
 
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 
@@ -117,7 +117,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	for _, inbound := range []bool{false, true} {
 		text.WriteString(map[bool]string{
 			false: "## From a guarded container\n\n",
-			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here: what moves no memory is not seen, nor is a handle without LSM.\n\n",
+			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here. Without LSM there is the target's mmap lock alone: a handle, kcmp, perf_event_open, prlimit and a signal take none, and move_pages has given its answer before the SIGKILL is looked at. process_mrelease has no check in any tier, and does nothing to a process that is not being killed.\n\n",
 		}[inbound])
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {

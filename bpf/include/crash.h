@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * A process that is made to crash has its memory written to a file by the kernel, on
+ * its own behalf: what can be seen is who makes it crash, and how much that leaves.
+ */
+#ifndef SHIMWARD_CRASH_H
+#define SHIMWARD_CRASH_H
+
+#include "gates.h"
+
+/* include/linux/signal.h, SIG_KERNEL_COREDUMP_MASK: QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV,
+ * XCPU, XFSZ, SYS, which have these numbers on all architectures here.
+ */
+#define CORE_SIGNALS                                                                               \
+	(1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 | 1u << 11 | 1u << 24 |         \
+	 1u << 25 | 1u << 31)
+
+/* Tells whether a task would end in a core dump by a signal: it has no handler for it. */
+static __always_inline bool dumps_core(struct task_struct *target, int sig)
+{
+	u64 actions = (u64)BPF_CORE_READ(target, sighand) +
+		      bpf_core_field_offset(struct sighand_struct, action);
+	struct k_sigaction *action =
+		(struct k_sigaction *)(actions +
+				       (sig - 1) * bpf_core_type_size(struct k_sigaction));
+
+	return !BPF_CORE_READ(action, sa.sa_handler);
+}
+
+/* Somebody makes another's memory be written to a file. Within a container that is its own
+ * affair, and the runtime sends whatever signal an image names.
+ */
+static __always_inline int provoke(struct task_struct *target, struct task_struct *task)
+{
+	struct deed deed = {
+		.target = address_of(target),
+		.vector = VECTOR_CORE_DUMP,
+		.operation = OPERATION_READ,
+	};
+
+	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
+	if (deed.actor_cgroup == deed.target_cgroup)
+		return 0;
+	if (!deed.actor_cgroup && !in_container(deed.actor))
+		return 0;
+	return gate(&deed, -EPERM);
+}
+
+SEC("lsm/task_kill")
+int BPF_PROG(lsm_task_kill, struct task_struct *target, void *info, int sig, struct cred *sender,
+	     int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	/* With credentials of the sender's, that is not the current task. Mostly there are
+	 * none, but later verifiers take a hook's argument for a pointer that is never NULL,
+	 * and leave out what comes after a test of it.
+	 */
+	if (ret || sig < 1 || sig > 31 || !(CORE_SIGNALS & 1u << sig) || address_of(sender))
+		return ret;
+	if (target->group_leader == task->group_leader || !dumps_core(target, sig))
+		return 0;
+	return provoke(target, task);
+}
+
+/* Somebody sets how much of another's memory a crash leaves behind, or when it crashes. */
+SEC("lsm/task_setrlimit")
+int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resource, void *limit,
+	     int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct deed deed = {.vector = VECTOR_CORE_LIMIT, .operation = OPERATION_READ};
+
+	if (ret || target->group_leader == task->group_leader)
+		return ret;
+	if (resource == RLIMIT_CPU || resource == RLIMIT_FSIZE)
+		return provoke(target, task);
+	if (resource != RLIMIT_CORE)
+		return 0;
+	deed.target = address_of(target);
+	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
+	return is_runtimes_own(&deed, target) ? 0 : gate(&deed, -EPERM);
+}
+
+#endif
