@@ -90,6 +90,9 @@ func TestInstallAndUninstall(t *testing.T) {
 		"v4 drop-in":  "version = 4\nimports = ['DIR/conf.d/*.toml']\n",
 		"v2 in place": "version = 2\nimports = []\n[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.other]\nruntime_type = 'x'",
 		"v3 in place": "version = 3\nimports = []\n",
+		"v3 of a node with systemd's cgroups": "version = 3\nimports = ['DIR/conf.d/*.toml']\n" +
+			"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n" +
+			"[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]\nSystemdCgroup = true\n",
 		"v4 in place": "version = 4\nimports = []\n# the end",
 	} {
 		t.Run(name, func(t *testing.T) { installAndUninstall(t, startInstallation(t, config)) })
@@ -112,6 +115,8 @@ func installAndUninstall(t *testing.T, i *installation) {
 	i.must("install", "systemctl restart containerd")
 	if after := i.dump(); !strings.Contains(after, "runtimes.shimward]") {
 		t.Fatalf("the runtime is not in containerd's config:\n%s", after)
+	} else if strings.Count(after, "SystemdCgroup = true") != 2*strings.Count(before, "SystemdCgroup = true") {
+		t.Errorf("runc's options are not shimward's in containerd's config:\n%s", after)
 	}
 	i.must("install", "nothing to do")
 	i.must("install", "do nothing", "--dry-run")

@@ -1,7 +1,10 @@
 package install
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -38,33 +41,54 @@ func checkVersion(version int) error {
 	return nil
 }
 
-// runtimeTable is shimward's runtime in a config of this version.
-func runtimeTable(version int) string {
+// runtimeTable is shimward's runtime in a config of this version, with runc's options.
+func runtimeTable(version int, options map[string]any) string {
 	plugin := criPlugins[0]
 	if version == 2 {
 		plugin = criPlugins[1]
 	}
-	return fmt.Sprintf("[plugins.%q.containerd.runtimes.%s]\n  runtime_type = %q\n  pod_annotations = [%q]\n",
-		plugin, runtimeName, runtimeType, annotations)
+	name := fmt.Sprintf("plugins.%q.containerd.runtimes.%s", plugin, runtimeName)
+	text := fmt.Sprintf("[%s]\n  runtime_type = %q\n  pod_annotations = [%q]\n", name, runtimeType, annotations)
+	if len(options) == 0 {
+		return text
+	}
+	text += fmt.Sprintf("  [%s.options]\n", name)
+	for _, key := range slices.Sorted(maps.Keys(options)) {
+		value := fmt.Sprint(options[key])
+		if s, is := options[key].(string); is {
+			value = quoted(s)
+		}
+		text += fmt.Sprintf("    %s = %s\n", key, value)
+	}
+	return text
+}
+
+// quoted is a basic string of TOML, whose escapes JSON's are.
+func quoted(s string) string {
+	text, err := json.Marshal(s)
+	if err != nil { // not of a string
+		panic(err)
+	}
+	return string(text)
 }
 
 // dropIn is a whole file that a root file of this version imports.
-func dropIn(version int) string {
-	return blockBegin + fmt.Sprintf("version = %d\n", version) + runtimeTable(version) + blockEnd
+func dropIn(version int, options map[string]any) string {
+	return blockBegin + fmt.Sprintf("version = %d\n", version) + runtimeTable(version, options) + blockEnd
 }
 
 // withBlock is the root file with shimward's runtime at its end, where a table
 // ends no other. An older block is replaced.
-func withBlock(text string, version int) (string, error) {
+func withBlock(text string, version int, options map[string]any) (string, error) {
 	text, _, err := withoutBlock(text)
 	if err != nil {
 		return "", err
 	}
 	if text != "" && !strings.HasSuffix(text, "\n") {
 		// The newline that is added belongs to the block, and goes with it.
-		return text + "\n" + glued + blockBegin + runtimeTable(version) + blockEnd, nil
+		return text + "\n" + glued + blockBegin + runtimeTable(version, options) + blockEnd, nil
 	}
-	return text + blockBegin + runtimeTable(version) + blockEnd, nil
+	return text + blockBegin + runtimeTable(version, options) + blockEnd, nil
 }
 
 // glued says that the file did not end in a newline before the block was added.

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -18,7 +19,7 @@ const (
 
 func TestDropInIsInTheRootFilesVersion(t *testing.T) {
 	for version, want := range map[int]string{2: "version = 2\n" + wantV2, 3: "version = 3\n" + wantV3, 4: "version = 4\n" + wantV3} {
-		if got := dropIn(version); got != blockBegin+want+blockEnd {
+		if got := dropIn(version, nil); got != blockBegin+want+blockEnd {
 			t.Errorf("version %d:\n%s", version, got)
 		}
 	}
@@ -26,14 +27,14 @@ func TestDropInIsInTheRootFilesVersion(t *testing.T) {
 
 func TestBlockComesAndGoesWithoutATrace(t *testing.T) {
 	for _, root := range []string{"", "version = 2\n", "version = 3\n# no newline at the end", "version = 3\n\n[plugins]\n\n"} {
-		with, err := withBlock(root, 3)
+		with, err := withBlock(root, 3, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if _, err := parseDump([]byte(with)); err != nil {
 			t.Errorf("%q: %v", with, err)
 		}
-		again, err := withBlock(with, 3)
+		again, err := withBlock(with, 3, nil)
 		if err != nil || strings.Count(again, blockBegin) != 1 {
 			t.Errorf("a second time: %v\n%s", err, again)
 		}
@@ -60,6 +61,32 @@ func TestVersionsThatAreNotKnownAreRefused(t *testing.T) {
 	for _, text := range []string{"", "version = 1\n", "version = 5\n", "version = \n", "[plugins\n", "version = 'two'\n"} {
 		if _, err := configVersion([]byte(text)); err == nil {
 			t.Errorf("%q: no error", text)
+		}
+	}
+}
+
+// A container is one of runc's: what the config says of runc holds for it.
+func TestOptionsOfRuncAreKept(t *testing.T) {
+	for version, plugin := range map[int]string{2: criPlugins[1], 3: criPlugins[0], 4: criPlugins[0]} {
+		before, err := parseDump([]byte(`
+[plugins.'` + plugin + `'.containerd.runtimes.runc.options]
+  BinaryName = "/opt/a \"b\"\\c"
+  CriuPath = "/criu"
+  IoUid = 0
+  NoPivotRoot = false
+  Root = ""
+  SystemdCgroup = true
+`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		after, err := parseDump([]byte(dropIn(version, before.runcOptions())))
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := map[string]any{"BinaryName": `/opt/a "b"\c`, "SystemdCgroup": true}
+		if got := after.runtime()["options"]; !reflect.DeepEqual(got, want) {
+			t.Errorf("version %d has %v, want %v", version, got, want)
 		}
 	}
 }

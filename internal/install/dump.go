@@ -50,6 +50,26 @@ func (d dump) runtime() map[string]any {
 	return nil
 }
 
+// runcOptions are the names of what the shim takes of runc's options.
+var runcOptions = []string{
+	"BinaryName", "CriuImagePath", "CriuWorkPath", "IoGid", "IoUid", "NoNewKeyring", "NoPivotRoot", "Root", "ShimCgroup", "SystemdCgroup",
+}
+
+// runcOptions are those that the config sets for the runtime runc. A container
+// under shimward is one of runc's: on a node whose kubelet has systemd make the
+// cgroups, runc has to be told so by whichever runtime starts it.
+func (d dump) runcOptions() map[string]any {
+	set := make(map[string]any)
+	for _, plugin := range criPlugins {
+		for key, value := range table(d, "plugins", plugin, "containerd", "runtimes", "runc", "options") {
+			if slices.Contains(runcOptions, key) && !reflect.ValueOf(value).IsZero() {
+				set[key] = value
+			}
+		}
+	}
+	return set
+}
+
 // ours says whether a runtime is what install would have written.
 func ours(runtime map[string]any) bool {
 	passed, _ := runtime["pod_annotations"].([]any)

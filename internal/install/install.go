@@ -203,7 +203,7 @@ func readRoot(path string, before dump) ([]byte, int, error) {
 
 func tryDropIn(ctx context.Context, o Options, before dump, version int, record *Record, back *undo) (bool, error) {
 	path := o.dropIn()
-	text := []byte(dropIn(version))
+	text := []byte(dropIn(version, before.runcOptions()))
 	if there, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(there), blockBegin) { //nolint:gosec // see above
 		return false, nil
 	}
@@ -240,7 +240,7 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 	if root == nil {
 		base = fmt.Sprintf("version = %d\n", version)
 	}
-	text, err := withBlock(base, version)
+	text, err := withBlock(base, version, before.runcOptions())
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Config, err)
 	}
@@ -254,7 +254,7 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 	}
 	if wrong != "" {
 		return fmt.Errorf("with shimward's runtime added, containerd reads %s otherwise: %s; nothing was changed, add the runtime by hand:\n%s",
-			o.Config, wrong, runtimeTable(version))
+			o.Config, wrong, runtimeTable(version, before.runcOptions()))
 	}
 	putBack, err := restore(o.Config)
 	if err != nil {
