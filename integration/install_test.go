@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/install"
 )
 
 // installation is a prefix and a containerd config of a node's own.
@@ -184,7 +185,7 @@ func TestUpgradeUnderARunningContainer(t *testing.T) {
 		t.Fatal(err)
 	}
 	newer := t.TempDir()
-	for _, name := range []string{"containerd-shim-shimward-v1", "shimward"} {
+	for _, name := range install.Binaries() {
 		text, err := os.ReadFile(filepath.Join(i.bin, name))
 		if err != nil {
 			t.Fatal(err)

@@ -30,7 +30,10 @@ shimward it refuses, and says which.`
 
 func installCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: "install", Usage: "put shimward on this node", Description: installAbout, Flags: installFlags(env),
+		Name: "install", Usage: "put shimward on this node", Description: installAbout,
+		Flags: append(installFlags(env), &cli.StringFlag{
+			Name: "source", HideDefault: true, Usage: "the `FOLDER` with both binaries (default: this one's own)",
+		}),
 		Action: func(ctx context.Context, command *cli.Command) error {
 			return runInstall(ctx, env, command, install.Install)
 		},
@@ -63,9 +66,13 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	self, err := os.Executable()
-	if err != nil {
-		return err
+	source := command.String("source")
+	if source == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		source = filepath.Dir(self)
 	}
 	prefix, err := filepath.Abs(command.String("prefix"))
 	if err != nil {
@@ -77,7 +84,7 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 	}
 	restart, err := do(ctx, install.Options{
 		Prefix: prefix, Config: config, Containerd: command.String("containerd"),
-		Source: filepath.Dir(self), Version: version(), DryRun: command.Bool("dry-run"), Output: env.stdout,
+		Source: source, Version: version(), DryRun: command.Bool("dry-run"), Output: env.stdout,
 		Guarded: func() ([]string, error) { return guardedNames(command.String("config")) },
 	})
 	if err != nil || !restart {

@@ -62,7 +62,7 @@ func command(env environment) *cli.Command {
 		Action:         noSuchCommand,
 		Commands: []*cli.Command{
 			doctorCommand(env), eventsCommand(env), psCommand(env), explainCommand(env), allowCommand(env), emulateCommand(env),
-			installCommand(env), uninstallCommand(env), verifyCommand(env), versionCommand(env), hookCommand(env),
+			installCommand(env), uninstallCommand(env), verifyCommand(env), nodeCommand(env), versionCommand(env), hookCommand(env),
 		},
 	}
 }

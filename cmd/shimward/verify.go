@@ -13,11 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/internal/doctor"
+	"github.com/shimward/shimward/internal/installer"
 	"github.com/shimward/shimward/internal/verify"
 )
-
-// readyLabel is the node label that deploy/runtimeclass.yaml schedules on.
-const readyLabel = "shimward.dev/runtime"
 
 const verifyAbout = `Tries whether shimward holds on this node. On the containerd that runs here, in a
 namespace of its own (shimward-verify), it starts a victim, and in the victim's pid
@@ -29,7 +27,7 @@ is the events, and whoever watches this node sees attacks on it.
 A vector that this node's tier does not see ("shimward doctor") is listed as such, and
 is no failure. Set TMPDIR to a folder that containerd sees too, if /tmp is not.
 
-With --label-node the node gets the label ` + readyLabel + `=ready if shimward held,
+With --label-node the node gets the label ` + installer.ReadyLabel + `=ready if shimward held,
 and loses it if it did not. An error leaves the label as it is.
 
 Exit status: 0: it held; 1: something got through, or was not stopped by shimward, or
@@ -96,13 +94,13 @@ func labelNode(ctx context.Context, env environment, command *cli.Command, node 
 		args = append(args, "--kubeconfig", file)
 	}
 	if held {
-		args = append(args, "label", "node", node, readyLabel+"=ready", "--overwrite")
+		args = append(args, "label", "node", node, installer.ReadyLabel+"=ready", "--overwrite")
 	} else {
-		args = append(args, "label", "node", node, readyLabel+"-")
+		args = append(args, "label", "node", node, installer.ReadyLabel+"-")
 	}
 	said, err := exec.CommandContext(ctx, command.String("kubectl"), args...).CombinedOutput() //nolint:gosec // the operator says which kubectl
 	if err != nil {
-		return fmt.Errorf("shimward held on this node: %t; but the label %s of node %s could not be changed: kubectl: %w: %s", held, readyLabel, node, err, said)
+		return fmt.Errorf("shimward held on this node: %t; but the label %s of node %s could not be changed: kubectl: %w: %s", held, installer.ReadyLabel, node, err, said)
 	}
 	_, err = env.stderr.Write(said)
 	return err

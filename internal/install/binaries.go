@@ -8,11 +8,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
 // binaryNames have to be in one folder: the shim looks for shimward-hook beside itself.
 var binaryNames = []string{"containerd-shim-shimward-v1", "shimward", "shimward-hook"}
+
+// Binaries are the names of all that is installed.
+func Binaries() []string { return slices.Clone(binaryNames) }
 
 type binary struct {
 	name string

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -225,7 +226,7 @@ func tryDropIn(ctx context.Context, o Options, before dump, version int, record 
 		return false, trial.run()
 	}
 	back.add(trial.run)
-	record.DropIn = path
+	record.DropIn, record.Written = path, time.Now()
 	if statErr != nil {
 		record.Made = addOnce(record.Made, filepath.Dir(path))
 	}
@@ -267,7 +268,7 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 		}
 		back.add(func() error { return removeFile(o.Config + ".before-shimward") })
 	}
-	record.Block, record.Created = true, root == nil
+	record.Block, record.Created, record.Written = true, root == nil, time.Now()
 	if err := record.save(o.record()); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 )
 
 // Record is what install wrote, and so what uninstall removes.
@@ -19,6 +20,19 @@ type Record struct {
 	Created bool     `json:"created,omitempty"` // the root file is install's own
 	Backup  string   `json:"backup,omitempty"`  // the root file as it was
 	Made    []string `json:"made,omitempty"`    // other folders that were not there before
+	// Written is when containerd's config was changed: a containerd that has run since
+	// before that does not know of it.
+	Written time.Time `json:"written,omitzero"`
+}
+
+// Written is when an installation's install changed containerd's config, or the zero
+// time where it found the runtime there.
+func Written(prefix string) (time.Time, error) {
+	record, err := loadRecord(Options{Prefix: prefix}.record())
+	if err != nil {
+		return time.Time{}, err
+	}
+	return record.Written, nil
 }
 
 // loadRecord reads the record, which is empty where nothing was installed.

@@ -1,0 +1,113 @@
+package installer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// source is the folder of shimward's binaries in the installer's image, as a
+// command on the node finds it: the mount is not in the node's namespace, the
+// descriptor is.
+const source = "/proc/self/fd/3"
+
+// host runs commands in the mount namespace of the node.
+type host struct {
+	namespace      string
+	folder         *os.File // of shimward's binaries, in the image
+	stdout, stderr io.Writer
+}
+
+// newHost finds the node's mount namespace, and the binaries beside the one that runs.
+// The namespace is that of the process which this one's container is a child of: its
+// shim, which is in containerd's own, wherever that is.
+func newHost(stdout, stderr io.Writer) (*host, error) {
+	parent := os.Getppid()
+	if parent == 0 {
+		return nil, errors.New("the node's processes cannot be seen: run this in a pod with hostPID: true")
+	}
+	namespace := fmt.Sprintf("/proc/%d/ns/mnt", parent)
+	node, err := os.Stat(namespace)
+	if err != nil {
+		return nil, fmt.Errorf("find the node's mount namespace, which takes a privileged container: %w", err)
+	}
+	own, err := os.Stat("/proc/self/ns/mnt")
+	if err != nil {
+		return nil, err
+	}
+	if os.SameFile(node, own) {
+		return nil, errors.New("this is not the first process of a container: in a pod, make it the container's command; on a node, use `shimward install`, `verify` and `uninstall`")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	folder, err := os.Open(filepath.Dir(self))
+	if err != nil {
+		return nil, fmt.Errorf("open the folder of shimward's binaries: %w", err)
+	}
+	return &host{namespace: namespace, folder: folder, stdout: stdout, stderr: stderr}, nil
+}
+
+func (h *host) close() error { return h.folder.Close() }
+
+// run runs a command of the node's, found in PATH there, and returns its exit
+// status. That it could not be started, or was killed, is an error.
+func (h *host) run(ctx context.Context, name string, args ...string) (int, error) {
+	code := 0
+	err := h.do(func() error {
+		cmd := exec.CommandContext(ctx, name, args...) //nolint:gosec // shimward's own commands, with paths of the chart's values
+		cmd.Stdout, cmd.Stderr = h.stdout, h.stderr
+		cmd.ExtraFiles = []*os.File{h.folder}
+		cmd.Cancel = func() error { return cmd.Process.Signal(unix.SIGTERM) }
+		err := cmd.Run()
+		var exited *exec.ExitError
+		if errors.As(err, &exited) && exited.Exited() {
+			code, err = exited.ExitCode(), nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s on the node: %w", name, err)
+		}
+		return nil
+	})
+	return code, err
+}
+
+// do calls a function on a thread that is in the node's mount namespace.
+func (h *host) do(call func() error) error {
+	ended := make(chan error, 1)
+	go func() {
+		// Not unlocked: the thread, which is of no more use here, ends with the goroutine.
+		runtime.LockOSThread()
+		err := enter(h.namespace)
+		if err == nil {
+			err = call()
+		}
+		ended <- err
+	}()
+	return <-ended
+}
+
+// enter moves the calling thread, and what it starts, into a mount namespace.
+func enter(path string) error {
+	namespace, err := os.Open(path) //nolint:gosec // procfs
+	if err != nil {
+		return fmt.Errorf("open the node's mount namespace: %w", err)
+	}
+	defer namespace.Close() //nolint:errcheck // only read from
+	// Threads share their root folder, and the kernel moves nobody who does.
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return fmt.Errorf("leave the process's root folder: %w", err)
+	}
+	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter the node's mount namespace, which takes a privileged container: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package installer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/install"
+)
+
+// knows says whether the node's containerd was started after its config was changed,
+// and so has the runtime.
+func (h *host) knows(prefix, address string) (known bool, err error) {
+	err = h.do(func() error {
+		written, err := install.Written(prefix)
+		if err != nil || written.IsZero() {
+			known = true
+			return err
+		}
+		pid, err := server(address)
+		if err != nil {
+			return err
+		}
+		started, err := startTime(pid)
+		known = started.After(written)
+		return err
+	})
+	return known, err
+}
+
+// server is the process that listens on a socket (SO_PEERCRED, unix(7)).
+func server(address string) (_ int, err error) {
+	connection, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: strings.TrimPrefix(address, "unix://"), Net: "unix"})
+	if err != nil {
+		return 0, fmt.Errorf("connect to containerd: %w", err)
+	}
+	defer func() { err = errors.Join(err, connection.Close()) }()
+	raw, err := connection.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var peer *unix.Ucred
+	var failed error
+	if err := raw.Control(func(fd uintptr) { peer, failed = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); err != nil {
+		return 0, err
+	}
+	if failed != nil {
+		return 0, fmt.Errorf("ask for containerd's pid: %w", failed)
+	}
+	return int(peer.Pid), nil
+}
+
+// userHz is the unit of times in /proc/<pid>/stat, a second's hundredth on every architecture of shimward's.
+const userHz = 100
+
+// startTime is when a process was started, to a hundredth of a second.
+func startTime(pid int) (time.Time, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask when containerd was started: %w", err)
+	}
+	ticks, err := startTicks(string(text))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read /proc/%d/stat: %w", pid, err)
+	}
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return time.Time{}, err
+	}
+	age := time.Duration(now.Nano()) - time.Duration(ticks)*(time.Second/userHz)
+	return time.Now().Add(-age), nil
+}
+
+// startTicks is field 22 of proc_pid_stat(5). The name, field 2, may have anything in it.
+func startTicks(stat string) (int64, error) {
+	const after = 22 - 3 // field 3 is the first behind the name
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if len(fields) <= after {
+		return 0, fmt.Errorf("%q has %d fields behind the name", stat, len(fields))
+	}
+	return strconv.ParseInt(fields[after], 10, 64)
+}
