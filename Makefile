@@ -3,6 +3,7 @@
 PREFIX  ?= /usr/local
 DESTDIR ?=
 KERNEL  ?= 6.1
+IMAGE   ?= localhost/shimward/shimward:$(shell sed -n 's/^appVersion: "\(.*\)"/\1/p' deploy/helm/shimward/Chart.yaml)
 GO      ?= go
 
 # The version is the tag that is checked out, or the commit.
@@ -30,6 +31,15 @@ install: ## the binaries and a config, under DESTDIR/PREFIX (run `make build` fi
 generate: deps-test ## the eBPF objects and their Go types, from C (they are committed)
 	$(GO) generate ./...
 
+.PHONY: image
+image: build ## the image that deploy/ runs, as an OCI layout in build/image.tar (IMAGE=registry/name:tag)
+	mkdir -p build
+	cd integration && $(GO) run ./cmd/image -bin ../bin -o ../build/image.tar -name $(IMAGE)
+
+.PHONY: manifests
+manifests: ## the plain manifests in deploy/, from the chart
+	scripts/manifests
+
 .PHONY: lint
 lint: deps-test ## every linter, and that generated files are as the generator leaves them
 	scripts/lint
@@ -55,8 +65,12 @@ test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, on th
 	scripts/test compat
 
 .PHONY: e2e
-e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down
-	scripts/e2e
+e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down (CONTAINERD=2.2)
+	scripts/e2e $(if $(CONTAINERD),-c $(CONTAINERD))
+
+.PHONY: stories
+stories: ## write the table of stories in docs/operations.md from what the last make e2e saw
+	cd integration && $(GO) run ./cmd/stories write ../docs/operations.md ../build/e2e/stories-*.json
 
 .PHONY: peers
 peers: deps-peers build ## the peers' own tests under stock runc and under shimward, and docs/peers.md of them
