@@ -23,7 +23,7 @@ import (
 type arguments struct {
 	engines, bin, micro string
 	json, only          string
-	rounds              int
+	rounds, crowdOf     int
 }
 
 func main() {
@@ -57,6 +57,7 @@ func run(out, progress io.Writer, args []string) (err error) {
 		{"inside", single(b.inside)},
 		{"access", b.access},
 		{"latency", single(b.latency)},
+		{"pods", b.pods},
 	} {
 		if a.only != "" && a.only != one.name {
 			continue
@@ -90,15 +91,16 @@ func parse(args []string) (arguments, error) {
 	flags.StringVar(&a.bin, "bin", "", "the `folder` with shimward's binaries")
 	flags.StringVar(&a.micro, "micro", "", "the `program` that is timed inside containers")
 	flags.StringVar(&a.json, "json", "bench.json", "the `file` for the results")
-	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory, inside, access and latency")
+	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory, inside, access, latency and pods")
 	flags.IntVar(&a.rounds, "rounds", 15, "how often each arrangement is measured; the time to an event, of a hundred times as many")
+	flags.IntVar(&a.crowdOf, "pods", 100, "how many pods are made at once")
 	if err := flags.Parse(args[1:]); err != nil {
 		return a, err
 	}
-	if !slices.Contains([]string{"", "lifecycle", "memory", "inside", "access", "latency"}, a.only) {
-		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory, inside, access or latency", a.only)
+	if !slices.Contains([]string{"", "lifecycle", "memory", "inside", "access", "latency", "pods"}, a.only) {
+		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory, inside, access, latency or pods", a.only)
 	}
-	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 {
+	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 || a.crowdOf < 1 {
 		return a, errors.New("run this through `make bench`: it says where everything is")
 	}
 	return a, nil
