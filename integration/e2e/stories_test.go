@@ -17,6 +17,8 @@ func TestStories(t *testing.T) {
 		name string
 		tell func(*testing.T, *stage)
 	}{
+		{"installed", tellInstalled},
+		{"does not hold", tellDoesNotHold},
 		{"admission", tellAdmission},
 		{"overhead", tellOverhead},
 		{"shared pid namespace", tellSharedPID},
@@ -36,9 +38,13 @@ func TestStories(t *testing.T) {
 		{"kubelet restarted", tellKubeletRestarted},
 		{"shim killed", tellShimKilled},
 		{"no growth", tellNoGrowth},
+		{"node rebooted", tellRebooted},
+		{"upgraded", tellUpgraded},
+		{"uninstalled", tellUninstalled},
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, s) })
 	}
+	s.mustHelm(t, "uninstall", release, "--ignore-not-found") // where only some were told
 	s.wantSettled(t)
 }
 

@@ -192,10 +192,10 @@ type pod struct {
 // pageSize keeps an answer well below maxResponse.
 const pageSize = "200"
 
-// podsOf are the pods of a runtime class that have not ended, as NAMESPACE/NAME.
+// podsOf are the pods of a runtime class that are on a node and have not ended, as NAMESPACE/NAME.
 func (a *api) podsOf(ctx context.Context, class string) ([]string, error) {
 	var found []string
-	query := url.Values{"limit": {pageSize}, "fieldSelector": {"status.phase!=Succeeded,status.phase!=Failed"}}
+	query := url.Values{"limit": {pageSize}, "fieldSelector": {"spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}}
 	for {
 		var page podList
 		if err := a.do(ctx, http.MethodGet, "/api/v1/pods?"+query.Encode(), nil, &page); err != nil {

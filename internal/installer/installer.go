@@ -188,7 +188,7 @@ func Uninstall(ctx context.Context, o Options) (err error) {
 }
 
 // Unused is an error that names the pods of the runtime class, if there is one in the
-// cluster that has not ended.
+// cluster that is on a node and has not ended.
 func Unused(ctx context.Context, o Options) error {
 	a, err := inCluster(o.Getenv)
 	if err != nil {

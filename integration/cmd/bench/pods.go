@@ -125,7 +125,7 @@ func (b *bench) crowd(ctx context.Context, n *node.Node, handler string, count i
 	return c, err
 }
 
-// each calls a function for every number below count, so many at once, and joins the errors.
+// each calls a function for every number below count, so many at once, and returns the first error.
 func each(count, atOnce int, call func(int) error) error {
 	errs, free := make(chan error, count), make(chan struct{}, atOnce)
 	for i := range count {
@@ -135,11 +135,13 @@ func each(count, atOnce int, call func(int) error) error {
 			<-free
 		}()
 	}
-	var all error
+	var first error
 	for range count {
-		all = errors.Join(all, <-errs)
+		if err := <-errs; first == nil {
+			first = err
+		}
 	}
-	return all
+	return first
 }
 
 func startPod(ctx context.Context, client runtime.RuntimeServiceClient, n *node.Node, handler string, i int) (string, error) {

@@ -90,7 +90,7 @@ func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 // startNode starts the containerd that kubelet will speak to.
 func (c *Cluster) startNode(ctx context.Context) error {
 	conf := c.path("cni")
-	if err := writeNetwork(conf, c.path("cni-state")); err != nil {
+	if err := writeNetwork(conf, c.path("cni-state"), c.ports.podRange()); err != nil {
 		return err
 	}
 	options := c.options.Node

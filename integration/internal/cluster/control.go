@@ -81,8 +81,14 @@ func (c *Cluster) startScheduler(ctx context.Context) error {
 	return err
 }
 
+// APIServer is where the apiserver listens, on the node's loopback.
+func (c *Cluster) APIServer() (host string, port int) { return "127.0.0.1", c.ports.apiserver }
+
+// Kubeconfig is the administrator's, which Kubectl has.
+func (c *Cluster) Kubeconfig() string { return c.path("kubeconfig", "admin") }
+
 // Kubectl is kubectl with the administrator's identity.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	args = append([]string{"--kubeconfig=" + c.path("kubeconfig", "admin"), "--cache-dir=" + c.path("kubectl")}, args...)
+	args = append([]string{"--kubeconfig=" + c.Kubeconfig(), "--cache-dir=" + c.path("kubectl")}, args...)
 	return exec.CommandContext(ctx, filepath.Join(c.options.Kubernetes, "kubectl"), args...) //nolint:gosec // a binary of the cluster's
 }

@@ -58,3 +58,14 @@ func (c *Cluster) As(user string, groups ...string) (kubernetes.Interface, error
 	}
 	return client, nil
 }
+
+// WithToken is the client of whom a token was made for.
+func (c *Cluster) WithToken(token string) (kubernetes.Interface, error) {
+	config := rest.AnonymousClientConfig(c.admin)
+	config.BearerToken = token
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client with a token: %w", err)
+	}
+	return client, nil
+}

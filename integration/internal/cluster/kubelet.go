@@ -44,6 +44,22 @@ func (c *Cluster) RestartKubelet(ctx context.Context) error {
 		return err
 	}
 	c.daemons = slices.DeleteFunc(c.daemons, func(d *daemon) bool { return d == c.kubelet })
+	return c.resumeKubelet(ctx)
+}
+
+// Reboot ends kubelet, and the node below it as a power cut does, and starts both.
+func (c *Cluster) Reboot(ctx context.Context) error {
+	if err := c.kubelet.stop(ctx); err != nil {
+		return err
+	}
+	c.daemons = slices.DeleteFunc(c.daemons, func(d *daemon) bool { return d == c.kubelet })
+	if err := c.Node.Reboot(ctx); err != nil {
+		return err
+	}
+	return c.resumeKubelet(ctx)
+}
+
+func (c *Cluster) resumeKubelet(ctx context.Context) error {
 	if err := c.startKubelet(ctx); err != nil {
 		return err
 	}

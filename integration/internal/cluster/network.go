@@ -16,8 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// podRange is what pods have their addresses from.
-const podRange = "10.97.0.0/24"
+// podRange is what pods have their addresses from. Clusters that run side by side have
+// different ports, and so, most likely, ranges: the routes to pods are the machine's.
+func (p ports) podRange() string { return fmt.Sprintf("10.97.%d.0/24", 2+p.etcd%250) }
 
 // ports are those of the loopback that the cluster listens on.
 type ports struct{ etcd, etcdPeer, apiserver, kubelet int }
@@ -57,7 +58,7 @@ func nodeAddress() (net.IP, error) {
 
 // writeNetwork writes a CNI config: each pod has one end of a veth pair, and an
 // address that lasts as long as the pod.
-func writeNetwork(dir, state string) error {
+func writeNetwork(dir, state, podRange string) error {
 	config := map[string]any{
 		"cniVersion": "1.0.0", "name": "shimward-tests",
 		"plugins": []any{map[string]any{

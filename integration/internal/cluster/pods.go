@@ -31,23 +31,34 @@ func (c *Cluster) removePods(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Emptied waits until no pod is left, and nothing of any: kubelet takes up to a
-// minute to remove the sandbox of a deleted pod.
+// Emptied waits until no pod is left, and nothing of any.
 func (c *Cluster) Emptied(ctx context.Context) error {
+	if err := c.AwaitPods(ctx, 0); err != nil {
+		return err
+	}
+	return c.Node.Settled(ctx)
+}
+
+// AwaitPods waits until the node has sandboxes of so many pods: kubelet takes up to a
+// minute to remove that of a deleted one. One that was restarted may have two.
+func (c *Cluster) AwaitPods(ctx context.Context, count int) error {
 	client, done, err := c.Node.CRI()
 	if err != nil {
 		return err
 	}
 	defer func() { _ = done() }()
-	err = c.until(ctx, "the end of the pods", func(ctx context.Context) error {
+	return c.until(ctx, "the end of the pods", func(ctx context.Context) error {
 		list, err := client.ListPodSandbox(ctx, &runtime.ListPodSandboxRequest{})
-		if err == nil && len(list.GetItems()) > 0 {
-			err = fmt.Errorf("there are %d sandboxes", len(list.GetItems()))
+		if err != nil {
+			return err
 		}
-		return err
+		pods := map[string]bool{}
+		for _, sandbox := range list.GetItems() {
+			pods[sandbox.GetMetadata().GetUid()] = true
+		}
+		if len(pods) != count {
+			return fmt.Errorf("there are sandboxes of %d pods, not %d", len(pods), count)
+		}
+		return nil
 	})
-	if err != nil {
-		return err
-	}
-	return c.Node.Settled(ctx)
 }

@@ -11,7 +11,8 @@ import (
 // ConfigPath is shimward's config.toml of this node.
 func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "shimward.toml") }
 
-func (n *Node) containerdConfigPath() string { return filepath.Join(n.Dir, "containerd.toml") }
+// ContainerdConfigPath is containerd's own config.
+func (n *Node) ContainerdConfigPath() string { return filepath.Join(n.Dir, "containerd.toml") }
 
 // SetConfig replaces shimward's config, as Options.Config would have made it.
 // Containers that are created from now on see it.
@@ -57,7 +58,7 @@ func (n *Node) writeConfigs() error {
 }
 
 func (n *Node) writeContainerdConfig() error {
-	if err := os.WriteFile(n.containerdConfigPath(), []byte(n.containerdConfig()), 0o600); err != nil {
+	if err := os.WriteFile(n.ContainerdConfigPath(), []byte(n.containerdConfig()), 0o600); err != nil {
 		return fmt.Errorf("write containerd's config: %w", err)
 	}
 	return nil
@@ -78,8 +79,12 @@ func (n *Node) containerdConfig() string {
 	}
 	var config strings.Builder
 	version := cmp.Or(n.options.ConfigVersion, 4)
-	fmt.Fprintf(&config, "version = %d\nroot = %q\nstate = %q\nimports = []\n",
-		version, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"))
+	var imports []string
+	if n.options.Installer != "" {
+		imports = []string{filepath.Join(n.Dir, "conf.d", "*.toml")}
+	}
+	fmt.Fprintf(&config, "version = %d\nroot = %q\nstate = %q\nimports = [%s]\n",
+		version, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"), quoted(imports))
 	fmt.Fprintf(&config, "disabled_plugins = [%s]\n", quoted(disabled))
 	if version < 4 {
 		// The shims' sockets are in /run/containerd/s, whatever the state folder is.
@@ -90,23 +95,31 @@ func (n *Node) containerdConfig() string {
 		fmt.Fprintf(&config, "[plugins.'io.containerd.shim.v1.manager']\nsocket_dir = %q\n", filepath.Join(n.Dir, "s"))
 	}
 	if n.options.CRI {
-		config.WriteString(criConfig(version))
+		config.WriteString(criConfig(version, n.options.Installer == ""))
 	}
 	if cni := n.options.CNI; cni != nil {
-		fmt.Fprintf(&config, "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [%q]\nconf_dir = %q\n", cni.Bin, cni.Conf)
+		if version < 3 {
+			fmt.Fprintf(&config, "[plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = %q\nconf_dir = %q\n", cni.Bin, cni.Conf)
+		} else {
+			fmt.Fprintf(&config, "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [%q]\nconf_dir = %q\n", cni.Bin, cni.Conf)
+		}
 	}
 	return config.String()
 }
 
 // criConfig is the config of containerd's Kubernetes side, which was one plugin up to 1.7.
-func criConfig(version int) string {
+func criConfig(version int, withShimward bool) string {
 	plugin := "io.containerd.cri.v1.runtime"
 	head := fmt.Sprintf("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = %q\n[plugins.%q]\n", pauseName, plugin)
 	if version < 3 {
 		plugin = "io.containerd.grpc.v1.cri"
 		head = fmt.Sprintf("[plugins.%q]\nsandbox_image = %q\n", plugin, pauseName)
 	}
-	return head + strings.ReplaceAll(criRuntimes, "PLUGIN", plugin)
+	runtimes := criRuntimes
+	if withShimward {
+		runtimes += criShimward
+	}
+	return head + strings.ReplaceAll(runtimes, "PLUGIN", plugin)
 }
 
 // restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
@@ -115,7 +128,9 @@ const criRuntimes = `restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins.'PLUGIN'.containerd.runtimes.runc]
 runtime_type = 'io.containerd.runc.v2'
-[plugins.'PLUGIN'.containerd.runtimes.shimward]
+`
+
+const criShimward = `[plugins.'PLUGIN'.containerd.runtimes.shimward]
 runtime_type = 'io.containerd.shimward.v1'
 pod_annotations = ['shimward.dev/*']
 `

@@ -3,6 +3,7 @@ package node
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -62,6 +63,19 @@ func (n *Node) importImage(ctx context.Context) (containerd.Image, error) {
 		return image, nil
 	}
 	return nil, fmt.Errorf("import the image: %s is not among what was imported", Image)
+}
+
+// ImportForKubernetes imports an image where kubelet finds it, and returns its names.
+func (n *Node) ImportForKubernetes(ctx context.Context, archive io.Reader) ([]string, error) {
+	images, err := n.Client.Import(namespaces.WithNamespace(ctx, kubernetes), archive)
+	if err != nil {
+		return nil, fmt.Errorf("import an image for Kubernetes: %w", err)
+	}
+	names := make([]string, 0, len(images))
+	for _, image := range images {
+		names = append(names, image.Name)
+	}
+	return names, nil
 }
 
 func imageArchive(content []byte) ([]byte, error) {
@@ -126,8 +140,9 @@ func (n *Node) layer() ([]byte, error) {
 			return nil, err
 		}
 	}
-	shimward := filepath.Join(n.options.Bin, "shimward")
-	if _, err := os.Stat(shimward); n.options.Bin != "" && err == nil {
+	bin := cmp.Or(n.options.Installer, n.options.Bin)
+	shimward := filepath.Join(bin, "shimward")
+	if _, err := os.Stat(shimward); bin != "" && err == nil {
 		if err := addFile(w, "bin/shimward", shimward); err != nil {
 			return nil, err
 		}

@@ -35,6 +35,10 @@ type Options struct {
 	ConfigVersion int
 	// Bin is the folder with shimward's binaries. Empty: a node without shimward.
 	Bin string
+	// Installer, if any, is the folder with shimward's binaries on a node that nobody has
+	// put it on yet: Bin is where somebody will, and containerd's config has no runtime of
+	// shimward's, but imports conf.d beside it. Empty: shimward is there from the beginning.
+	Installer string
 	// Config is what the node's config.toml says beside its paths.
 	Config string
 	// RawConfig, if it is not nil, is the whole config.toml instead, as it is.
@@ -195,7 +199,7 @@ func (n *Node) env() []string {
 
 func (n *Node) startContainerd(ctx context.Context) error {
 	n.log = &collected{}
-	command := append(slices.Clone(n.options.Wrapper), filepath.Join(n.options.Engines, "containerd"), "--config", n.containerdConfigPath())
+	command := append(slices.Clone(n.options.Wrapper), filepath.Join(n.options.Engines, "containerd"), "--config", n.ContainerdConfigPath())
 	cmd := n.Tool(context.WithoutCancel(ctx), command[0], command[1:]...)
 	cmd.Stdout, cmd.Stderr = n.log, n.log
 	if err := cmd.Start(); err != nil {

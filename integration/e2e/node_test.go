@@ -1,0 +1,133 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/install"
+)
+
+// The node goes down and comes up with nothing in /run and on bpffs. Its pods are made
+// anew, guarded; the installer tries anew whether shimward holds.
+func tellRebooted(t *testing.T, s *stage) {
+	t.Helper()
+	lasting := sharedPID(pod("rebooted", enforce(), victim(), idle("main")))
+	lasting.Spec.RestartPolicy = corev1.RestartPolicyAlways
+	p := s.run(t, lasting)
+	before, verified := id(t, p, "main"), s.installerRun(t)
+	if err := s.Reboot(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	again := s.wait(t, p.Name, func(p *corev1.Pod) (bool, error) {
+		for _, status := range p.Status.ContainerStatuses {
+			if !status.Ready || status.ContainerID == "containerd://"+before {
+				return false, nil
+			}
+		}
+		return ready(p), nil
+	})
+	report := s.attackFrom(t, again, "main")
+	wantThrough(t, report, false)
+	s.wantEvents(t, id(t, again, "main"), report, access.RelationSamePod)
+	eventually(t, "the installer to run anew", func() (bool, string) {
+		now := s.installerRun(t)
+		return now != "" && now != verified, fmt.Sprintf("%s, and then %s", verified, now)
+	})
+	s.awaitInstalled(t)
+	s.remove(t, p.Name)
+	s.wantOnlyInstaller(t)
+}
+
+// installerRun is the container that has installed, once it is done.
+func (s *stage) installerRun(t *testing.T) string {
+	t.Helper()
+	pods, err := s.Client.CoreV1().Pods(systemNamespace).List(testContext(t), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range pods.Items {
+		for _, status := range p.Status.InitContainerStatuses {
+			if done := status.State.Terminated; done != nil && done.ExitCode == 0 && p.DeletionTimestamp == nil {
+				return status.ContainerID
+			}
+		}
+	}
+	return ""
+}
+
+// Another shimward comes with helm upgrade. A pod that runs keeps the shim that it has,
+// is guarded by it, and ends by it; pods that are made from now on have the other.
+func tellUpgraded(t *testing.T, s *stage) {
+	t.Helper()
+	newer := t.TempDir()
+	for _, name := range install.Binaries() {
+		text, err := os.ReadFile(filepath.Join(s.bin, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(newer, name), append(text, "newer"...), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.importImage(t, "second", newer)
+	p := s.run(t, sharedPID(pod("outlives-upgrade", enforce(), victim(), idle("main"))))
+	old, verified := s.version(t), s.installerRun(t)
+	s.mustHelm(t, "upgrade", release, chart, "--values="+s.values(t, "second"))
+	eventually(t, "the newer installer", func() (bool, string) {
+		now := s.installerRun(t)
+		return now != "" && now != verified, fmt.Sprintf("%s, and then %s", verified, now)
+	})
+	s.awaitInstalled(t)
+	if s.version(t) == old {
+		t.Fatalf("the node has %s yet", old)
+	}
+	s.wantShimOf(t, p, old)
+	s.wantAsBefore(t, p)
+	after := s.run(t, sharedPID(pod("after-upgrade", enforce(), victim(), idle("main"))))
+	s.wantShimOf(t, after, s.version(t))
+	report := s.attackFrom(t, after, "main")
+	wantThrough(t, report, false)
+	s.wantEvents(t, id(t, after, "main"), report, access.RelationSamePod)
+	s.remove(t, p.Name)
+	s.remove(t, after.Name)
+	s.wantOnlyInstaller(t)
+}
+
+// wantShimOf holds that a pod's shim runs from a version's folder.
+func (s *stage) wantShimOf(t *testing.T, p *corev1.Pod, version string) {
+	t.Helper()
+	shims, err := s.Node.Shims()
+	if err != nil {
+		t.Fatal(err)
+	}
+	running, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", shims[s.sandbox(t, p)]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Dir(running) != version {
+		t.Errorf("the shim of pod %s is %s, want one of %s", p.Name, running, version)
+	}
+}
+
+// wantOnlyInstaller holds that the installer's pod, which has nothing of shimward's, is
+// all that is left of any.
+func (s *stage) wantOnlyInstaller(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), sweeps)
+	defer cancel()
+	if err := s.AwaitPods(ctx, 1); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{filepath.Join(s.Node.Paths.Run, "containers"), filepath.Join(s.Node.Paths.BPF, "containers")} {
+		if left := count(t, dir); left > 1 {
+			t.Errorf("%d files are left in %s", left-1, dir)
+		}
+	}
+}
