@@ -11,11 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/shimward/shimward/event"
-	"github.com/shimward/shimward/hooks"
-	"github.com/shimward/shimward/internal/nodeconfig"
-	"github.com/shimward/shimward/policy"
-	"github.com/shimward/shimward/seccomp"
+	"github.com/shimward/shimward/container"
 )
 
 // Create creates a container: it plans, makes what the plan needs, and leaves
@@ -32,9 +28,9 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
 	}
 	// Afterwards, so that no container waits for it.
-	defer s.reconciled.Do(func() { go reconcileNode(context.WithoutCancel(ctx), s.configFile) })
-	undo := &cleanup{}
-	defer undo.run()
+	defer s.reconciled.Do(func() { go container.ReconcileNode(context.WithoutCancel(ctx), s.configFile) })
+	undo := &container.Cleanup{}
+	defer undo.Run()
 	c, err := s.prepare(ctx, r, undo)
 	if err != nil {
 		return nil, err
@@ -43,132 +39,59 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		return s.TTRPCTaskService.Create(ctx, r)
 	}
 	s.put(r.GetID(), c)
-	undo.add(func() { s.remove(r.GetID()) })
+	undo.Add(func() { s.remove(r.GetID()) })
 
 	response, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {
 		return nil, err // with the hook's sentence in it, where that is what failed
 	}
-	undo.add(func() {
+	undo.Add(func() {
 		// It has an init already, which waits for Start.
 		if _, err := s.TTRPCTaskService.Delete(context.WithoutCancel(ctx), &task.DeleteRequest{ID: r.GetID()}); err != nil {
 			log.G(ctx).WithError(err).Warn("shimward: delete a container that was half created")
 		}
 	})
-	if err := c.attach(int(response.GetPid())); err != nil {
+	if err := c.Attach(int(response.GetPid())); err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
 	}
-	undo.release()
-	c.record(event.Event{
-		Kind:    event.KindCreated,
-		Message: fmt.Sprintf("the container was created: mode %s, profile %s", c.plan.Mode, c.plan.Profile),
-	})
-	c.recordRisks()
+	undo.Release()
+	c.RecordCreated()
 	return response, nil
 }
 
 // prepare does what comes before the runtime: it returns nil where the
 // container's mode is off, and has then made nothing. Its error is a gRPC status.
-func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *cleanup) (*container, error) {
-	bundle, err := realBundle(r.GetBundle())
-	if err != nil {
-		return nil, refuse(codes.InvalidArgument, fmt.Errorf("find the bundle: %w", err))
-	}
-	spec, err := readSpec(bundle)
-	if err != nil {
-		return nil, refuse(codes.InvalidArgument, err)
-	}
-	view, err := spec.view()
-	if err != nil {
-		return nil, refuse(codes.InvalidArgument, err)
-	}
+func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *container.Cleanup) (*container.Container, error) {
 	namespace, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
 		return nil, refuse(codes.InvalidArgument, err)
 	}
-	config, _, err := nodeconfig.Load(s.configFile)
-	if err != nil {
-		return nil, refuse(codes.FailedPrecondition, err)
-	}
-	plan, err := config.Plan(policy.Facts{
-		ID: r.GetID(), Namespace: namespace, Bundle: bundle, Annotations: view.Annotations,
+	planned, err := container.Plan(container.Request{
+		ID: r.GetID(), Namespace: namespace, Bundle: r.GetBundle(), Restored: r.GetCheckpoint() != "",
+		ConfigFile: s.configFile,
+		Hook:       func() (string, error) { return container.FindHook(s.executable) },
+		CheckNode:  s.checkNode,
 	})
 	if err != nil {
-		return nil, refuse(codes.InvalidArgument, err)
+		return nil, refuse(codeOf(err), err)
 	}
-	if plan.Mode == policy.ModeOff {
+	if planned.Off() {
 		return nil, nil //nolint:nilnil // there is nothing to guard
 	}
-	risks, err := findRisks(spec, plan)
+	c, err := planned.Guard(ctx, undo)
 	if err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
 	}
-	hook, err := s.check(r, plan)
-	if err != nil {
-		return nil, refuse(codes.FailedPrecondition, err)
-	}
-	c, err := guard(ctx, spec, view, plan, config.Store, hook, undo)
-	if err != nil {
-		return nil, refuse(codes.FailedPrecondition, err)
-	}
-	c.risks = risks
 	return c, nil
 }
 
-// check refuses what cannot be guaranteed here, and finds the hooks' binary.
-func (s *service) check(r *task.CreateTaskRequest, plan *policy.Plan) (string, error) {
-	if r.GetCheckpoint() != "" {
-		return "", errors.New("a container that is restored from a checkpoint cannot be guarded, its processes never exec: " +
-			`set the annotation shimward.dev/mode to "off", or start it anew`)
+// codeOf tells whose fault an error is.
+func codeOf(err error) codes.Code {
+	var invalid *container.InvalidError
+	if errors.As(err, &invalid) {
+		return codes.InvalidArgument
 	}
-	hook, err := findHook(s.executable)
-	if err != nil {
-		return "", err
-	}
-	return hook, s.checkNode(plan.Paths)
-}
-
-// guard makes the container's state and edits its spec.
-func guard(ctx context.Context, spec *specFile, view *specView, plan *policy.Plan, limits policy.StoreLimits, hook string, undo *cleanup) (*container, error) {
-	profile, err := view.profile()
-	if err != nil {
-		return nil, err
-	}
-	merged, residue, err := seccomp.Merge(profile, seccomp.MergeOptions{
-		Socket:        plan.Paths.Notify(plan.Identity.Key),
-		Architectures: seccomp.HostArchitectures(),
-	})
-	if err != nil {
-		return nil, err
-	}
-	text, err := guardedSpec(spec.text, hooks.Entry{Binary: hook, Run: plan.Paths.Run}, merged)
-	if err != nil {
-		return nil, err
-	}
-	c, err := open(ctx, plan, limits, undo)
-	if err != nil {
-		return nil, err
-	}
-	c.prepareRing(undo)
-	c.rootfs = view.rootfs(plan.Identity.Bundle)
-	c.announce("", view.Process.Args)
-	if merged.ListenerPath != "" {
-		if err := c.listen(residue); err != nil {
-			return nil, err
-		}
-	}
-	// A runtime that is killed in the middle of its create leaves them.
-	undo.add(func() { cleanCgroups(context.WithoutCancel(ctx), spec) })
-	if err := spec.write(text); err != nil {
-		return nil, err
-	}
-	undo.add(func() {
-		// A bundle that is tried again is tried as it came.
-		if err := spec.write(spec.text); err != nil {
-			log.G(ctx).WithError(err).Warn("shimward: put the container's spec back")
-		}
-	})
-	return c, nil
+	return codes.FailedPrecondition
 }
 
 // refuse is the one place where an error becomes a gRPC status: its text is

@@ -15,6 +15,8 @@ import (
 	containerdshim "github.com/containerd/containerd/v2/pkg/shim"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/shimward/shimward/container"
 )
 
 // Runtime is the runtime's type, as containerd's config and ctr name it.
@@ -84,7 +86,7 @@ func (m Manager) Stop(ctx context.Context, id string) (containerdshim.StopStatus
 	if err != nil {
 		return status, err
 	}
-	releaseDead(ctx, id, bundle, status)
+	container.ReleaseDead(ctx, id, bundle, container.Exit{PID: status.Pid, Code: status.ExitStatus})
 	return status, nil
 }
 
@@ -92,21 +94,11 @@ func (m Manager) Stop(ctx context.Context, id string) (containerdshim.StopStatus
 // where upstream's manager looks for it, beside the working directory.
 func stoppedBundle(ctx context.Context, id string) (string, error) {
 	if opts, ok := ctx.Value(containerdshim.OptsKey{}).(containerdshim.Opts); ok && filepath.Base(opts.BundlePath) == id {
-		return realBundle(opts.BundlePath)
+		return container.RealBundle(opts.BundlePath)
 	}
 	cwd, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
-	return realBundle(filepath.Join(filepath.Dir(cwd), id))
-}
-
-// realBundle resolves the links in a bundle's path: runc tells the hooks the
-// resolved one, and a container's key is made from it.
-func realBundle(path string) (string, error) {
-	resolved, err := filepath.EvalSymlinks(path)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Abs(resolved)
+	return container.RealBundle(filepath.Join(filepath.Dir(cwd), id))
 }

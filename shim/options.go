@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/typeurl/v2"
 	toml "github.com/pelletier/go-toml/v2"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/shimward/shimward/container"
 )
 
 // maxOptions bounds a runtime's options file.
@@ -105,5 +107,5 @@ func readOptionsFile(path string) ([]byte, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("write its absolute path: the shim's working directory is the container's bundle")
 	}
-	return readFile(path, maxOptions)
+	return container.ReadFile(path, maxOptions)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/shimward/shimward/container"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
@@ -35,7 +35,7 @@ type service struct {
 	reconciled sync.Once
 
 	mu         sync.Mutex
-	containers map[string]*container // guarded by mu; the guarded ones, by ID
+	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
 }
 
 // newTask makes the embedded service.
@@ -48,9 +48,9 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 	}
 	s := &service{
 		executable: executable,
-		checkNode:  checkNode,
+		checkNode:  container.CheckNode,
 		configFile: os.Getenv(nodeconfig.Env),
-		containers: map[string]*container{},
+		containers: map[string]*container.Container{},
 	}
 	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
 	if err != nil {
@@ -71,14 +71,14 @@ func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	return nil
 }
 
-func (s *service) put(id string, c *container) {
+func (s *service) put(id string, c *container.Container) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.containers[id] = c
 }
 
 // get is a guarded container, or nil.
-func (s *service) get(id string) *container {
+func (s *service) get(id string) *container.Container {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.containers[id]
@@ -94,10 +94,10 @@ func (s *service) remove(id string) {
 func (s *service) closeAll() {
 	s.mu.Lock()
 	all := s.containers
-	s.containers = map[string]*container{}
+	s.containers = map[string]*container.Container{}
 	s.mu.Unlock()
 	for _, c := range all {
-		c.close()
+		c.Close()
 	}
 }
 
@@ -106,7 +106,7 @@ func (s *service) Exec(ctx context.Context, r *task.ExecProcessRequest) (*emptyp
 	response, err := s.TTRPCTaskService.Exec(ctx, r)
 	// One that is refused, for its ID is taken, leaves no trace.
 	if c := s.get(r.GetID()); err == nil && c != nil && r.GetExecID() != "" {
-		c.announce(r.GetExecID(), processArgs(r.GetSpec().GetValue()))
+		c.Announce(r.GetExecID(), container.ProcessArgs(r.GetSpec().GetValue()))
 	}
 	return response, err
 }
@@ -119,18 +119,18 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	}
 	if r.GetExecID() != "" {
 		// The runtime hands the process's listener to whoever has the socket.
-		if err := c.files(); err != nil {
+		if err := c.Intact(); err != nil {
 			return nil, fmt.Errorf("start exec %s: somebody removed or replaced the container's state: recreate the container: %w", r.GetExecID(), err)
 		}
-		started := c.origins.begin(r.GetExecID())
+		started := c.Starting(r.GetExecID())
 		response, err := s.TTRPCTaskService.Start(ctx, r)
 		started(int(response.GetPid()))
 		if err == nil {
-			c.recordStart(ctx, r.GetExecID(), int(response.GetPid()))
+			c.RecordStart(ctx, r.GetExecID(), int(response.GetPid()))
 		}
 		return response, err
 	}
-	before, err := c.proc.exeID(c.origins.initPID())
+	before, err := c.InitProgram()
 	if err != nil {
 		log.G(ctx).WithError(err).Debug("shimward: init is gone before its start")
 	}
@@ -138,50 +138,32 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	if err != nil {
 		return response, err
 	}
-	c.recordStart(ctx, "", int(response.GetPid()))
-	kill := func() error {
-		_, err := s.Kill(c.context, &task.KillRequest{ID: r.GetID(), Signal: uint32(unix.SIGKILL), All: true})
+	c.RecordStart(ctx, "", int(response.GetPid()))
+	c.Watch(before, func(ctx context.Context) error {
+		_, err := s.Kill(ctx, &task.KillRequest{ID: r.GetID(), Signal: uint32(unix.SIGKILL), All: true})
 		return err
-	}
-	c.running.Go(func() {
-		c.watchArmed(c.context, before, kill)
-		giveBack(c.context)
-		c.watchState(c.context)
 	})
 	return response, nil
-}
-
-// settled is when a container counts as one that stays.
-const settled = time.Second
-
-// giveBack returns the memory that creating a container took and nothing uses
-// any more. A container that is gone before that is not made slower for it.
-func giveBack(ctx context.Context) {
-	select {
-	case <-time.After(settled):
-		debug.FreeOSMemory()
-	case <-ctx.Done():
-	}
 }
 
 // Delete deletes a container, or an exec.
 func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
 	c := s.get(r.GetID())
 	if c != nil && r.GetExecID() == "" {
-		c.noteDropped() // the poststop hook releases the counter
+		c.NoteDropped() // the poststop hook releases the counter
 	}
 	response, err := s.TTRPCTaskService.Delete(ctx, r)
 	if err != nil || c == nil {
 		return response, err
 	}
 	// Whoever waited for the process may delete it before its exit is published.
-	c.recordExit(r.GetExecID(), int(response.GetPid()), int(response.GetExitStatus()), response.GetExitedAt().AsTime())
+	c.RecordExit(r.GetExecID(), int(response.GetPid()), int(response.GetExitStatus()), response.GetExitedAt().AsTime())
 	if r.GetExecID() != "" {
-		c.forget(r.GetExecID())
+		c.Forget(r.GetExecID())
 		return response, nil
 	}
 	s.remove(r.GetID())
-	c.finish(ctx)
+	c.Finish(ctx)
 	return response, nil
 }
 
@@ -195,7 +177,7 @@ func (s *service) exited(e *eventstypes.TaskExit) {
 	if execID == e.GetContainerID() {
 		execID = ""
 	}
-	c.recordExit(execID, int(e.GetPid()), int(e.GetExitStatus()), exitTime(e.GetExitedAt()))
+	c.RecordExit(execID, int(e.GetPid()), int(e.GetExitStatus()), exitTime(e.GetExitedAt()))
 }
 
 func exitTime(at *timestamppb.Timestamp) time.Time {

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/shimward/shimward/container"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
@@ -55,6 +56,16 @@ type fixture struct {
 	paths   policy.Paths
 	bundle  string
 	ctx     context.Context //nolint:containedctx // the test's own
+}
+
+// bundleWith is a bundle with that config.json.
+func bundleWith(t *testing.T, config string) string {
+	t.Helper()
+	bundle := t.TempDir()
+	if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return bundle
 }
 
 const plainSpec = `{"ociVersion":"1.2.0","process":{"args":["/bin/true"]},"annotations":{"a":"<&>"},"root":{"path":"rootfs"}, "later": 1.0}`
@@ -96,7 +107,7 @@ func newFixture(t *testing.T, config, spec string) *fixture {
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "bin", hookBinary), nil, 0o700); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "bin", container.HookBinary), nil, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -203,7 +214,7 @@ func TestCreateRefuses(t *testing.T) {
 			f.service.executable = "/nonexistent/shim"
 		}},
 		"no bpffs": {spec: `{}`, code: codes.FailedPrecondition, want: "mount -t bpf bpf", change: func(f *fixture) {
-			f.service.checkNode = checkBPFFS
+			f.service.checkNode = container.CheckNode
 		}},
 		"no bundle": {spec: `{}`, code: codes.InvalidArgument, want: "find the bundle", change: func(f *fixture) {
 			f.bundle += "/nonexistent"

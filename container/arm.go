@@ -1,0 +1,100 @@
+package container
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/shimward/shimward/event"
+)
+
+const (
+	// armPoll is how often a container's guard is looked for after its start.
+	armPoll = 10 * time.Millisecond
+	// armGrace is how long a process may be seen to run the container's program
+	// before its guard is: the kernel sets the one a moment before the other, and
+	// under a CPU limit as small as they come that moment can be long.
+	armGrace = 2 * time.Second
+	// armDeadline is when to stop looking: startContainer hooks, which run
+	// before the container's program does, take no longer than that.
+	armDeadline = 2 * time.Minute
+)
+
+// Watch looks after a container that has been started, until it is closed.
+// before is the executable that init had until then: the runtime's. kill kills
+// all processes of the container.
+func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) {
+	c.running.Go(func() {
+		c.watchArmed(c.context, before, func() error { return kill(c.context) })
+		giveBack(c.context)
+		c.watchState(c.context)
+	})
+}
+
+// settled is when a container counts as one that stays.
+const settled = time.Second
+
+// giveBack returns the memory that creating a container took and nothing uses
+// any more. A container that is gone before that is not made slower for it.
+func giveBack(ctx context.Context) {
+	select {
+	case <-time.After(settled):
+		debug.FreeOSMemory()
+	case <-ctx.Done():
+	}
+}
+
+// InitProgram tells the executable that init has now from others.
+func (c *Container) InitProgram() (os.FileInfo, error) { return c.proc.exeID(c.origins.initPID()) }
+
+// watchArmed sees to it that the container's program runs under guard. before
+// is the executable of its init when it was not yet started: the runtime's. A
+// container whose program runs without a guard is killed, with all its processes.
+func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill func() error) {
+	pid := c.origins.initPID()
+	ticker := time.NewTicker(armPoll)
+	defer ticker.Stop()
+	var running time.Time // since when init has been seen to run its own program
+	for begin := time.Now(); ; {
+		// In this order: what is armed was armed before init's program ran.
+		now, err := c.proc.exeID(pid)
+		stat, statErr := c.proc.stat(pid)
+		armed, armedErr := c.kernel.Armed()
+		switch {
+		case armed:
+			return
+		case err != nil || statErr != nil:
+			return // it ended
+		case stat.code != 0 && (before == nil || !os.SameFile(before, now)):
+			if running.IsZero() {
+				running = time.Now()
+			}
+			if time.Since(running) > armGrace {
+				c.killUnguarded(kill, armedErr)
+				return
+			}
+		case time.Since(begin) > armDeadline:
+			c.notice(event.SeverityWarning, fmt.Sprintf("init did not start its program within %v: shimward stopped looking whether it is guarded", armDeadline))
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Container) killUnguarded(kill func() error, why error) {
+	message := "the container ran without its guard, and was killed"
+	if err := kill(); err != nil {
+		message = fmt.Sprintf("the container runs without its guard, and could not be killed (%v)", err)
+	}
+	if why != nil {
+		message += ": " + why.Error()
+	}
+	c.notice(event.SeverityCritical, message)
+	c.logger(c.context).Error("shimward: " + message)
+}

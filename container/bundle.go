@@ -1,0 +1,200 @@
+package container
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/policy"
+)
+
+// maxSpec bounds a config.json, in bytes. Kubernetes keeps environments and
+// annotations far below; a larger one is not a container that anybody meant.
+const maxSpec = 16 << 20
+
+// specFile is a bundle's config.json as it was read, with what a rewrite has to keep.
+type specFile struct {
+	path     string
+	text     []byte
+	mode     fs.FileMode
+	uid, gid int
+}
+
+// specView is the part of a spec that shimward decides by.
+type specView struct {
+	Annotations map[string]string `json:"annotations"`
+	Root        struct {
+		Path string `json:"path"`
+	} `json:"root"`
+	Process struct {
+		Args []string `json:"args"`
+	} `json:"process"`
+	Linux struct {
+		Seccomp     json.RawMessage `json:"seccomp"`
+		CgroupsPath string          `json:"cgroupsPath"`
+	} `json:"linux"`
+}
+
+// readSpec reads a bundle's config.json.
+func readSpec(bundle string) (*specFile, error) {
+	path := filepath.Join(bundle, "config.json")
+	// No link: what is rewritten is what the runtime reads. No waiting: it may be a pipe.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // the bundle is containerd's
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("the bundle %s has no config.json: containerd writes it before it creates a container", bundle)
+	case errors.Is(err, unix.ELOOP):
+		return nil, fmt.Errorf("%s is a symbolic link: shimward takes a regular file alone", path)
+	case err != nil:
+		return nil, fmt.Errorf("open the container's spec: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // opened for reading
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read the container's spec: %w", err)
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file", path)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, maxSpec+1))
+	if err != nil {
+		return nil, fmt.Errorf("read the container's spec: %w", err)
+	}
+	if len(text) > maxSpec {
+		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxSpec>>20)
+	}
+	spec := &specFile{path: path, text: text, mode: info.Mode().Perm()}
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		spec.uid, spec.gid = int(owner.Uid), int(owner.Gid)
+	}
+	return spec, nil
+}
+
+// view parses what shimward decides by.
+func (s *specFile) view() (*specView, error) {
+	var view specView
+	if err := json.Unmarshal(s.text, &view); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", s.path, err)
+	}
+	return &view, nil
+}
+
+// spec parses what risks are found in.
+func (s *specFile) spec() (*policy.Spec, error) {
+	var spec policy.Spec
+	if err := json.Unmarshal(s.text, &spec); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", s.path, err)
+	}
+	return &spec, nil
+}
+
+// rootfs is the absolute path of the container's root file system.
+func (v *specView) rootfs(bundle string) string {
+	if filepath.IsAbs(v.Root.Path) {
+		return filepath.Clean(v.Root.Path)
+	}
+	return filepath.Join(bundle, v.Root.Path)
+}
+
+// profile is the container's seccomp profile. It is nil where there is none.
+func (v *specView) profile() (*specs.LinuxSeccomp, error) {
+	if len(v.Linux.Seccomp) == 0 {
+		return nil, nil //nolint:nilnil // no profile is no error
+	}
+	var profile *specs.LinuxSeccomp
+	if err := json.Unmarshal(v.Linux.Seccomp, &profile); err != nil {
+		return nil, fmt.Errorf("parse the container's seccomp profile: %w", err)
+	}
+	return profile, nil
+}
+
+// guardedSpec returns the text of a spec with shimward's hooks and the given
+// profile in it. Every field that shimward does not change keeps its text.
+func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([]byte, error) {
+	return hooks.Edit(text, entry, hooks.Change{
+		Path: []string{"linux", "seccomp"},
+		Edit: func(had json.RawMessage) (any, error) { return overlay(had, profile) },
+	})
+}
+
+// overlay is profile, with those fields of what was there that profile's type does not know.
+func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage, error) {
+	ours, err := json.Marshal(profile)
+	if err != nil {
+		return nil, err
+	}
+	if had == nil {
+		return ours, nil
+	}
+	var known, fields map[string]json.RawMessage
+	if err := json.Unmarshal(had, &fields); err != nil {
+		return nil, err
+	}
+	everything, err := json.Marshal(fullProfile())
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(everything, &known); err != nil {
+		return nil, err
+	}
+	for name := range known {
+		delete(fields, name)
+	}
+	if err := json.Unmarshal(ours, &fields); err != nil {
+		return nil, err
+	}
+	return json.Marshal(fields)
+}
+
+// fullProfile is a profile with every field that this version of the spec has, none of them left out in JSON.
+func fullProfile() *specs.LinuxSeccomp {
+	errno := uint(1)
+	return &specs.LinuxSeccomp{
+		DefaultAction:    specs.ActAllow,
+		DefaultErrnoRet:  &errno,
+		Architectures:    []specs.Arch{""},
+		Flags:            []specs.LinuxSeccompFlag{""},
+		ListenerPath:     "/",
+		ListenerMetadata: "-",
+		Syscalls:         []specs.LinuxSyscall{{}},
+	}
+}
+
+// write puts text in the place of the spec, in one step, with the mode and the owner that it had.
+func (s *specFile) write(text []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(s.path), ".config.json.shimward-*")
+	if err != nil {
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name()) //nolint:errcheck,gosec // the error that counts is err
+		}
+	}()
+	defer f.Close() //nolint:errcheck // closed below where it counts
+	if _, err := f.Write(text); err != nil {
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	if err := f.Chown(s.uid, s.gid); err != nil {
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	if err := f.Chmod(s.mode); err != nil { // after chown, which clears bits
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	if err := os.Rename(f.Name(), s.path); err != nil {
+		return fmt.Errorf("write the container's spec: %w", err)
+	}
+	return nil
+}

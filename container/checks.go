@@ -1,0 +1,77 @@
+package container
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/policy"
+)
+
+// HookBinary is the name of the binary that the hooks start.
+const HookBinary = "shimward-hook"
+
+// FindHook returns the absolute path of the binary that the hooks start: beside
+// the shim or, where a client names a copy of the shim alone (runtime_path), where
+// the shim finds runc, too: in containerd's PATH.
+func FindHook(shim string) (string, error) {
+	path := filepath.Join(filepath.Dir(shim), HookBinary)
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		beside := path
+		// A relative entry of PATH, which would be the bundle's here, is an error of LookPath's.
+		if path, err = exec.LookPath(HookBinary); err != nil || !filepath.IsAbs(path) {
+			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 or in containerd's PATH, the container's hooks start it", beside)
+		}
+		info, err = os.Stat(path)
+	}
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("look for the binary of the container's hooks: %w", err)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return "", fmt.Errorf("%s is not an executable file: install it anew, the container's hooks start it", path)
+	}
+	return path, nil
+}
+
+// CheckNode refuses a node on which no container can be guarded.
+func CheckNode(paths policy.Paths) error {
+	if _, err := bpf.CgroupPath(os.Getpid()); err != nil {
+		return fmt.Errorf("look for cgroup v2: %w", err)
+	}
+	return checkBPFFS(paths)
+}
+
+// checkBPFFS tells whether pins can live where the config wants them.
+func checkBPFFS(paths policy.Paths) error {
+	folder := paths.BPF
+	for {
+		var stat unix.Statfs_t
+		err := unix.Statfs(folder, &stat)
+		switch {
+		case errors.Is(err, unix.ENOENT) && folder != "/":
+			folder = filepath.Dir(folder)
+			continue
+		case err != nil:
+			return fmt.Errorf("look at %s: %w", folder, err)
+		case stat.Type != unix.BPF_FS_MAGIC:
+			return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and see to it that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
+		}
+		return nil
+	}
+}
+
+// mountPoint is where a BPF file system is best mounted for pins at path.
+func mountPoint(path string) string {
+	const usual = "/sys/fs/bpf"
+	if path == usual || filepath.Dir(path) == usual {
+		return usual
+	}
+	return filepath.Dir(path)
+}

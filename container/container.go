@@ -1,0 +1,271 @@
+package container
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// Container is a guarded container: what shimward has of it besides the
+// embedded service. Its goroutines end with close.
+type Container struct {
+	plan    *policy.Plan
+	rootfs  string      // absolute path of its root file system
+	listens bool        // it has a seccomp listener
+	socket  os.FileInfo // of that listener, as it was made
+	risks   []policy.Finding
+	proc    procfs
+	members *members
+	origins origins
+	traced  traced
+
+	store        *event.Store
+	folder       *event.Folder
+	observations chan pending  // of Decide's, on their way to folder
+	missed       atomic.Uint64 // observations that found no room there
+	unstored     atomic.Uint64 // events that the store did not take, since one that it did
+
+	ready           chan struct{} // closed once the following are set: nothing is decided before
+	kernel          kernel
+	allow, allowPod map[grant]bool
+	ruled           map[grant]policy.Fits
+	aliases         map[string]string
+
+	context context.Context    //nolint:containedctx // what the goroutines live under
+	cancel  context.CancelFunc // ends them
+	running sync.WaitGroup     // the goroutines
+	drained sync.Once
+	dropped sync.Once // recorded
+
+	mu        sync.Mutex
+	processes map[string]*process // guarded by mu; what the runtime starts, by exec ID; init's is ""
+}
+
+// open makes what a container has before it is created: its folder with the
+// Plan in it, and its part of the event store. undo has what takes it back.
+func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, undo *Cleanup) (*Container, error) {
+	key := plan.Identity.Key
+	if err := writePlan(plan); err != nil {
+		return nil, err
+	}
+	undo.Add(func() { removeState(ctx, plan.Paths, key) })
+	store, err := event.OpenStore(plan.Paths.Events(key), limits.ContainerBytes())
+	if err != nil {
+		return nil, err
+	}
+	undo.Add(func() { removeEmpty(plan.Paths.Events(key)) })
+	c := &Container{
+		plan:         plan,
+		proc:         "/proc",
+		members:      &members{paths: plan.Paths},
+		store:        store,
+		observations: make(chan pending, maxPending),
+		ready:        make(chan struct{}),
+		processes:    map[string]*process{},
+	}
+	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
+	// The container outlives the request that creates it.
+	c.context, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	undo.Add(c.Close)
+	c.running.Go(func() { c.foldCalls(c.context) })
+	return c, nil
+}
+
+// listen opens the socket that the runtime sends the container's seccomp listener to, and serves it.
+func (c *Container) listen(residue *seccomp.Residue) error {
+	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), seccomp.ListenOptions{
+		Residue: residue,
+		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
+	})
+	if err != nil {
+		return err
+	}
+	c.listens = true
+	c.socket, err = os.Lstat(c.plan.Paths.Notify(c.plan.Identity.Key))
+	if err != nil {
+		return errors.Join(fmt.Errorf("look at the listener's socket: %w", err), listener.Close())
+	}
+	c.running.Go(func() {
+		if err := listener.Serve(c.context, c); err != nil {
+			// Callers get ENOSYS from here on: closed, not open.
+			c.notice(event.SeverityCritical, "the seccomp listener ended, system calls that reach for memory fail from here on: "+err.Error())
+		}
+	})
+	return nil
+}
+
+// Attach opens what the createRuntime hook left in the kernel, and begins to read from it.
+func (c *Container) Attach(initPID int) error {
+	opened, reader, err := openKernel(bpf.NodeOptions{Paths: c.plan.Paths}, c.plan.Identity.Key)
+	if err != nil {
+		return err
+	}
+	self, ok := readMember(c.plan.Paths, c.plan.Identity.Key)
+	if !ok {
+		return errors.Join(fmt.Errorf("the createRuntime hook left no record of the container's cgroup in %s", c.plan.Paths.Container(c.plan.Identity.Key)),
+			reader.Close(), opened.Close())
+	}
+	c.members.self = self
+	c.kernel = opened
+	c.allow, c.allowPod = findAllowed(c.rootfs, c.plan.Allow), findAllowed(c.rootfs, c.plan.AllowPod)
+	c.ruled, c.aliases = findRuled(c.rootfs, c.plan), findAliases(c.rootfs, c.plan)
+	c.origins.created(initPID)
+	close(c.ready)
+	c.running.Go(func() { c.read(c.context, reader) })
+	return nil
+}
+
+// NoteDropped records, once, how many of the kernel's records found no room.
+func (c *Container) NoteDropped() {
+	dropped, err := c.kernel.Dropped()
+	if err != nil || dropped == 0 {
+		return
+	}
+	c.dropped.Do(func() {
+		c.notice(event.SeverityWarning, fmt.Sprintf("%d accesses were decided and counted, and have no event: they came faster than they could be read", dropped))
+	})
+}
+
+// drain ends the container's goroutines and stores what they still had.
+func (c *Container) drain() {
+	c.drained.Do(func() {
+		c.cancel()
+		c.running.Wait()
+		c.folder.Close()
+		if missed := c.missed.Load(); missed > 0 {
+			c.notice(event.SeverityWarning, fmt.Sprintf("%d attempts were decided and counted, and have no event: there were too many at once", missed))
+		}
+	})
+}
+
+// Close lets everything of the container go but what is pinned and in files.
+func (c *Container) Close() {
+	c.drain()
+	if err := c.store.Close(); err != nil {
+		c.logger(c.context).WithError(err).Warn("shimward: close the event store")
+	}
+	if c.kernel != nil {
+		if err := c.kernel.Close(); err != nil {
+			c.logger(c.context).WithError(err).Warn("shimward: close the programs' pins")
+		}
+	}
+}
+
+// writePlan makes the container's folder, with its Plan in it. What a container
+// of the same bundle left there, whose shim was killed, goes.
+func writePlan(plan *policy.Plan) error {
+	key := plan.Identity.Key
+	folder := plan.Paths.Container(key)
+	if present(folder) || present(plan.Paths.Pins(key)) {
+		if err := bpf.Release(plan.Paths, key); err != nil {
+			return fmt.Errorf("release what an earlier container left: %w", err)
+		}
+		if err := os.RemoveAll(folder); err != nil {
+			return fmt.Errorf("remove what an earlier container left: %w", err)
+		}
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("make the container's folder: %w", err)
+	}
+	text, err := json.Marshal(plan)
+	if err == nil {
+		err = os.WriteFile(plan.Paths.Plan(key), text, 0o600)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("write the container's plan: %w", err), os.RemoveAll(folder))
+	}
+	return nil
+}
+
+// present says that there is something at path, or that it cannot be ruled out.
+func present(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// removeState releases everything of a container but its events.
+func removeState(ctx context.Context, paths policy.Paths, key string) {
+	if err := bpf.Release(paths, key); err != nil {
+		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: release the container's guard")
+	}
+	if err := os.RemoveAll(paths.Container(key)); err != nil {
+		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: remove the container's folder")
+	}
+}
+
+// removeEmpty removes a folder of empty files: the event store of a container
+// that never was. One in which an earlier container of the bundle left events stays.
+func removeEmpty(folder string) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if info, err := entry.Info(); err != nil || !info.Mode().IsRegular() || info.Size() > 0 {
+			return
+		}
+	}
+	_ = os.RemoveAll(folder) // empty files do no harm
+}
+
+// identity is whose events these are.
+func (c *Container) identity() event.Container { return guarded.InEvents(&c.plan.Identity) }
+
+func (c *Container) logger(ctx context.Context) *log.Entry {
+	return log.G(ctx).WithField("container", c.plan.Identity.ID)
+}
+
+// emit stores an event. One that cannot be stored is said in the shim's log,
+// which containerd keeps, and in the store when it takes events again.
+func (c *Container) emit(e event.Event) {
+	if err := c.store.Append(e); err != nil {
+		c.unstored.Add(1)
+		c.logger(c.context).WithError(err).WithField("event", event.Describe(e)).Error("shimward: an event could not be stored")
+		return
+	}
+	if lost := c.unstored.Swap(0); lost > 0 {
+		c.notice(event.SeverityCritical, fmt.Sprintf("%d events could not be stored before this one, their disk was full or broken: containerd's log has them", lost))
+	}
+}
+
+// record stores an event of the container's own life.
+func (c *Container) record(e event.Event) {
+	e.Container = c.identity()
+	if e.Time.IsZero() {
+		e.Time = time.Now()
+	}
+	c.emit(e)
+}
+
+// notice stores what shimward has to say about itself.
+func (c *Container) notice(severity event.Severity, message string) {
+	c.record(event.Event{Kind: event.KindNotice, Severity: severity, Message: message})
+}
+
+// network is what the container talked to lately.
+func (c *Container) network() []event.Flow {
+	select {
+	case <-c.ready:
+	default:
+		return nil
+	}
+	flows, err := c.kernel.Flows()
+	if err != nil {
+		return nil // released: the container is gone
+	}
+	return flows
+}

@@ -1,0 +1,185 @@
+package container
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containerd/log"
+
+	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+)
+
+// young is the age below which a container's folder may still be in the making.
+const young = time.Minute
+
+// Exit is how a container's init ended.
+type Exit struct{ PID, Code int }
+
+// ReleaseDead releases what a container had whose shim is gone. It says what it
+// cannot do: the container is deleted all the same.
+func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
+	logger := log.G(ctx).WithField("container", id)
+	spec, err := readSpec(bundle)
+	if err != nil {
+		return // it was never created
+	}
+	run := hooks.RunOf(spec.text)
+	if run == "" {
+		return // it was never guarded
+	}
+	defer cleanCgroups(ctx, spec)
+	key := policy.Key(id, bundle)
+	paths := policy.Paths{Run: run}
+	plan, err := readPlan(paths, key)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // it was released
+	}
+	if err != nil {
+		logger.WithError(err).Warn("shimward: the container's plan cannot be read, its guard stays")
+		return
+	}
+	if populated(plan.Paths, key) {
+		logger.Warn("shimward: processes of the container are still there, and so their guard stays")
+		return
+	}
+	recordDead(ctx, plan, &status)
+	removeState(ctx, plan.Paths, key)
+}
+
+// dying is how long the processes of a killed runtime may take to end.
+const dying = time.Second
+
+// cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
+func cleanCgroups(ctx context.Context, spec *specFile) {
+	view, err := spec.view()
+	if err != nil {
+		return
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, dying)
+	defer cancel()
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for removeCgroups(bytes.NewReader(mounts), view.Linux.CgroupsPath) > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
+	raw, err := ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	if err != nil {
+		return nil, err
+	}
+	return policy.ParsePlan(raw)
+}
+
+// recordDead records the end of a container whose shim did not. status is nil where nobody knows how it ended.
+func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
+	logger := log.G(ctx).WithField("container", plan.Identity.ID)
+	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key), policy.DefaultConfig().Store.ContainerBytes())
+	if err != nil {
+		logger.WithError(err).Warn("shimward: record the container's end")
+		return
+	}
+	e := event.Event{
+		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
+		Container: guarded.InEvents(&plan.Identity),
+		Message:   "the container was deleted after its shim had ended without deleting it: what it did in between has no events",
+	}
+	if status != nil {
+		e.ExitCode = &status.Code
+	}
+	if status != nil && status.PID > 0 {
+		e.Process = &event.Process{PID: status.PID, Container: plan.Identity.ID, Origin: &event.Origin{Kind: originEntrypoint, PID: status.PID}}
+	}
+	if err := errors.Join(store.Append(e), store.Close()); err != nil {
+		logger.WithError(err).Warn("shimward: record the container's end")
+	}
+}
+
+// populated tells whether processes are left in a container's cgroup, or below.
+func populated(paths policy.Paths, key string) bool {
+	enrolment, err := hooks.ReadEnrolment(paths, key)
+	if err != nil {
+		return false
+	}
+	raw, err := ReadFile(filepath.Join(enrolment.Cgroup, "cgroup.events"), 4096)
+	if err != nil {
+		return false // the cgroup is gone, and the kernel removes none that is not empty
+	}
+	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
+}
+
+// ReconcileNode releases what containers left that no longer are: shims can be
+// killed, and with the daemon gone nobody runs `delete`. It also keeps the
+// node's event store within its bounds.
+func ReconcileNode(ctx context.Context, configFile string) {
+	config, _, err := nodeconfig.Load(configFile)
+	if err != nil {
+		return // Create says so to somebody who can do something about it
+	}
+	if err := reconcile(ctx, config.Paths); err != nil {
+		log.G(ctx).WithError(err).Warn("shimward: clean up after containers that are gone")
+	}
+	if _, err := event.Sweep(config.Paths.Log, config.Store.NodeBytes(), config.Store.EndedContainers); err != nil {
+		log.G(ctx).WithError(err).Warn("shimward: keep the event store within its bounds")
+	}
+}
+
+func reconcile(ctx context.Context, paths policy.Paths) error {
+	keep := func(key string) bool { return current(paths, key) }
+	if err := bpf.Reconcile(paths, keep); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("in the kernel: %w", err)
+	}
+	entries, err := os.ReadDir(filepath.Dir(paths.Container("key")))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if keep(entry.Name()) {
+			continue
+		}
+		if plan, err := readPlan(paths, entry.Name()); err == nil {
+			recordDead(ctx, plan, nil)
+		}
+		removeState(ctx, paths, entry.Name())
+	}
+	return nil
+}
+
+// current tells whether a container's state is still somebody's: its bundle is
+// there, or processes of it are, or it is being made.
+func current(paths policy.Paths, key string) bool {
+	if populated(paths, key) {
+		return true
+	}
+	plan, err := readPlan(paths, key)
+	if err == nil {
+		_, err = os.Stat(plan.Identity.Bundle)
+		return err == nil
+	}
+	info, err := os.Stat(paths.Container(key))
+	return err == nil && time.Since(info.ModTime()) < young
+}

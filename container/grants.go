@@ -1,0 +1,232 @@
+package container
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/guarded"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// grant is an executable that the plan allows, as it was when the container was
+// created: replacing or editing it voids the grant. The programs have the same
+// for what they see; this is for what only the listener sees.
+type grant struct {
+	device, inode uint64
+	changed       syscall.Timespec
+}
+
+func grantOf(info os.FileInfo) (grant, bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || !info.Mode().IsRegular() {
+		return grant{}, false
+	}
+	return grant{device: uint64(stat.Dev), inode: stat.Ino, changed: stat.Ctim}, true //nolint:unconvert,nolintlint // Dev's type depends on the architecture
+}
+
+// findGrants looks executables up in a container's root, following links within
+// it, and calls found with each. One that is not there is not granted: the hook has said so already.
+func findGrants(rootfs string, paths []string, found func(path, resolved string, file grant)) {
+	if len(paths) == 0 {
+		return
+	}
+	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	defer unix.Close(root) //nolint:errcheck // opened for looking up
+	for _, path := range paths {
+		fd, err := unix.Openat2(root, path, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if err != nil {
+			continue
+		}
+		f := os.NewFile(uintptr(fd), path)
+		if info, err := f.Stat(); err == nil {
+			if g, ok := grantOf(info); ok {
+				found(path, within(root, fd), g)
+			}
+		}
+		f.Close() //nolint:errcheck,gosec // opened for looking at
+	}
+}
+
+// within is the path of a file in a root, both open, with no link in it; "" where that cannot be told.
+func within(root, fd int) string {
+	name := func(fd int) string {
+		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return ""
+		}
+		return path
+	}
+	path, ok := strings.CutPrefix(name(fd), strings.TrimSuffix(name(root), "/")+"/")
+	if !ok {
+		return ""
+	}
+	return "/" + path
+}
+
+// findAllowed is the set of the executables of a list.
+func findAllowed(rootfs string, paths []string) map[grant]bool {
+	allowed := map[grant]bool{}
+	findGrants(rootfs, paths, func(_, _ string, file grant) { allowed[file] = true })
+	return allowed
+}
+
+// findAliases are the names in the plan of the executables that it names by a
+// link: what procfs calls them is the file's own.
+func findAliases(rootfs string, plan *policy.Plan) map[string]string {
+	aliases := map[string]string{}
+	named := slices.Concat(plan.Allow, plan.AllowPod, slices.Collect(maps.Keys(plan.RuleFiles())))
+	findGrants(rootfs, named, func(path, resolved string, _ grant) {
+		if path != resolved {
+			aliases[resolved] = path
+		}
+	})
+	return aliases
+}
+
+// findRuled is what the executables that the plan's own rules name are to them.
+func findRuled(rootfs string, plan *policy.Plan) map[grant]policy.Fits {
+	ruled, files := map[grant]policy.Fits{}, plan.RuleFiles()
+	findGrants(rootfs, slices.Collect(maps.Keys(files)), func(path, _ string, file grant) {
+		fits := ruled[file] // two names of one file
+		fits.Actor |= files[path].Actor
+		fits.Target |= files[path].Target
+		ruled[file] = fits
+	})
+	return ruled
+}
+
+// parties is what the plan's own rules ask about the two sides of a call.
+func (c *Container) parties(call seccomp.Call, actor, target side) policy.Parties {
+	if len(c.plan.Rule) == 0 {
+		return policy.Parties{}
+	}
+	var p policy.Parties
+	// The thread's user: each has its own in the kernel.
+	status, err := c.proc.status(call.Actor.TID)
+	p.UID, p.ActorUnknown = status.uid, err != nil
+	if len(c.ruled) == 0 {
+		return p
+	}
+	fits, err := c.ruledAs(actor.pid)
+	p.Actor, p.ActorUnknown = fits.Actor, p.ActorUnknown || err != nil
+	fits, err = c.ruledAs(target.pid)
+	p.Target, p.TargetUnknown = fits.Target, err != nil
+	return p
+}
+
+// ruledAs is what a process's executable is to the plan's own rules.
+func (c *Container) ruledAs(pid int) (policy.Fits, error) {
+	info, err := c.proc.exeID(pid)
+	if err != nil {
+		return policy.Fits{}, err
+	}
+	file, ok := grantOf(info)
+	if !ok {
+		return policy.Fits{}, nil
+	}
+	return c.ruled[file], nil
+}
+
+// excepted tells whether a process runs an executable that the plan allows at
+// a target of that relation.
+func (c *Container) excepted(pid int, relation access.Relation) bool {
+	grants := c.allow
+	if relation == access.RelationSamePod {
+		grants = c.allowPod
+	}
+	if len(grants) == 0 {
+		return false
+	}
+	info, err := c.proc.exeID(pid)
+	if err != nil {
+		return false
+	}
+	g, ok := grantOf(info)
+	return ok && grants[g]
+}
+
+// except is the decision on an access that a rule refuses, with the plan's
+// exceptions and those that somebody made since for a time.
+func (c *Container) except(actor int, relation access.Relation, refused policy.Decision) policy.Decision {
+	if c.excepted(actor, relation) {
+		if decision, ok := c.plan.Except(relation); ok {
+			return decision
+		}
+	}
+	if !guarded.HasLeases(c.plan.Paths, c.plan.Identity.Key) {
+		return refused
+	}
+	leased, err := c.kernel.HasLease(actor, relation == access.RelationSamePod)
+	if err != nil || !leased {
+		return refused // what cannot be told is not allowed
+	}
+	decision, ok := c.plan.Lease(relation, c.whyLeased(c.proc.exe(actor)))
+	if !ok {
+		return refused
+	}
+	return decision
+}
+
+// whyLeased is the reason that was given for a lease of that executable.
+func (c *Container) whyLeased(exe string) string {
+	leases, err := guarded.Leases(c.plan.Paths, c.plan.Identity.Key, time.Now())
+	if err != nil {
+		return "" // the lease is the kernel's, the reason is for people
+	}
+	for _, lease := range leases {
+		if lease.Exe == exe || len(leases) == 1 {
+			return lease.Why
+		}
+	}
+	return ""
+}
+
+// named is the name that the plan has for an executable.
+func (c *Container) named(exe string) string {
+	if alias, ok := c.aliases[exe]; ok {
+		return alias
+	}
+	return exe
+}
+
+// voided says that the executable of an actor that is refused something has the path of
+// one that the plan lets do it, and is not the file that was there when the container was
+// made: it was changed or replaced, or another is mounted over it. The target's may be so, too.
+func (c *Container) voided(exe, target string, uid int, deed policy.Deed) string {
+	const void = "void: %s is not the file that was there when the container was made, which %s"
+	allowed := c.plan.Allow
+	if deed.Relation == access.RelationSamePod {
+		allowed = c.plan.AllowPod
+	} else if deed.Relation > access.RelationSamePod {
+		allowed = nil
+	}
+	exe, target = c.named(exe), c.named(target)
+	if exe != "" && slices.Contains(allowed, exe) {
+		return fmt.Sprintf(void, exe, "was allowed")
+	}
+	files := c.plan.RuleFiles()
+	named := c.plan.First(deed, policy.Parties{UID: uid, Actor: files[exe].Actor, Target: files[target].Target})
+	if named == 0 || named == deed.Rule || c.plan.Rule[named-1].Action != policy.ActionObserve {
+		return ""
+	}
+	if files[exe].Actor.Has(named - 1) {
+		return fmt.Sprintf(void, exe, "the rule "+c.plan.Rule[named-1].Name+" is for")
+	}
+	return fmt.Sprintf(void, target, "the rule "+c.plan.Rule[named-1].Name+" is for")
+}

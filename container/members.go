@@ -1,0 +1,109 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/policy"
+)
+
+// member is a guarded container of this node, of whichever shim.
+type member struct {
+	plan     *policy.Plan
+	cgroupID uint64 // the kernel's number of that directory
+}
+
+// members finds the guarded container that something belongs to, from the
+// state that all shims of the node keep in one folder.
+type members struct {
+	paths policy.Paths
+	self  member // the one that asks: known also where its files were taken away
+
+	mu     sync.Mutex
+	known  map[string]member // guarded by mu; by key
+	listed time.Time         // guarded by mu; the folder's modification time when it was listed
+	whole  bool              // guarded by mu; everything that was listed is known
+}
+
+// settle is how long after a change of the folder a second change may bear the
+// same time: file times tick with the kernel's clock.
+const settle = 50 * time.Millisecond
+
+// byID finds a container by its cgroup's number.
+func (m *members) byID(cgroupID uint64) (member, bool) {
+	if cgroupID == 0 {
+		return member{}, false
+	}
+	if cgroupID == m.self.cgroupID {
+		return m.self, true
+	}
+	return m.find(func(one member) bool { return one.cgroupID == cgroupID })
+}
+
+func (m *members) find(match func(member) bool) (member, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refresh()
+	for _, one := range m.known {
+		if match(one) {
+			return one, true
+		}
+	}
+	return member{}, false
+}
+
+// refresh lists the folder anew where it may have changed. What cannot be read
+// is no member: an access to it is then judged as one to a stranger's, more strictly.
+func (m *members) refresh() {
+	folder := filepath.Dir(m.paths.Container("key"))
+	info, err := os.Stat(folder)
+	if err != nil {
+		m.known, m.whole = nil, false
+		return
+	}
+	if m.whole && info.ModTime().Equal(m.listed) && time.Since(m.listed) > settle {
+		return
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		m.known, m.whole = nil, false
+		return
+	}
+	m.known, m.listed, m.whole = make(map[string]member, len(entries)), info.ModTime(), true
+	for _, entry := range entries {
+		one, ok := readMember(m.paths, entry.Name())
+		if !ok {
+			m.whole = false // not yet enrolled: look again
+			continue
+		}
+		m.known[entry.Name()] = one
+	}
+}
+
+func readMember(paths policy.Paths, key string) (member, bool) {
+	raw, err := ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	if err != nil {
+		return member{}, false
+	}
+	plan, err := policy.ParsePlan(raw)
+	if err != nil || plan.Identity.Key != key {
+		return member{}, false
+	}
+	enrolment, err := hooks.ReadEnrolment(paths, key)
+	if err != nil {
+		return member{}, false
+	}
+	info, err := os.Stat(enrolment.Cgroup)
+	if err != nil {
+		return member{}, false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return member{}, false
+	}
+	return member{plan: plan, cgroupID: stat.Ino}, true
+}

@@ -1,0 +1,156 @@
+package container
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/containerd/log"
+
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+	"github.com/shimward/shimward/seccomp"
+)
+
+// Request is what an engine asks a runtime to create.
+type Request struct {
+	ID         string
+	Namespace  string // the engine's
+	Bundle     string
+	Restored   bool   // from a checkpoint
+	ConfigFile string // the value of nodeconfig.Env
+	Monitored  bool   // a monitor hosts it, and no shim
+
+	Hook      func() (string, error)   // finds the absolute path of the binary that the hooks start
+	CheckNode func(policy.Paths) error // refuses a node on which no container can be guarded
+}
+
+// InvalidError is an error of what was asked, rather than of the node.
+type InvalidError struct{ err error }
+
+func (e *InvalidError) Error() string { return e.err.Error() }
+
+func (e *InvalidError) Unwrap() error { return e.err }
+
+// Planned is what has been decided about a container that is to be created.
+// Nothing has been made of it yet.
+type Planned struct {
+	Plan *policy.Plan
+
+	request Request
+	spec    *specFile
+	view    *specView
+	limits  policy.StoreLimits
+}
+
+// Plan decides about a container. Its error is an InvalidError where it is not the node's.
+func Plan(r Request) (*Planned, error) {
+	bundle, err := RealBundle(r.Bundle)
+	if err != nil {
+		return nil, &InvalidError{fmt.Errorf("find the bundle: %w", err)}
+	}
+	spec, err := readSpec(bundle)
+	if err != nil {
+		return nil, &InvalidError{err}
+	}
+	view, err := spec.view()
+	if err != nil {
+		return nil, &InvalidError{err}
+	}
+	config, _, err := nodeconfig.Load(r.ConfigFile)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := config.Plan(policy.Facts{
+		ID: r.ID, Namespace: r.Namespace, Bundle: bundle, Annotations: view.Annotations,
+	})
+	if err != nil {
+		return nil, &InvalidError{err}
+	}
+	plan.Monitored = r.Monitored
+	return &Planned{Plan: plan, request: r, spec: spec, view: view, limits: config.Store}, nil
+}
+
+// Off says that the container is to run as under runc.
+func (p *Planned) Off() bool { return p.Plan.Mode == policy.ModeOff }
+
+// Guard makes what comes before the runtime: the container's state, and what
+// its spec has in it. undo has what takes it back.
+func (p *Planned) Guard(ctx context.Context, undo *Cleanup) (*Container, error) {
+	risks, err := findRisks(p.spec, p.Plan)
+	if err != nil {
+		return nil, err
+	}
+	if p.request.Restored {
+		return nil, errors.New("a container that is restored from a checkpoint cannot be guarded, its processes never exec: " +
+			`set the annotation shimward.dev/mode to "off", or start it anew`)
+	}
+	hook, err := p.request.Hook()
+	if err != nil {
+		return nil, err
+	}
+	if err := p.request.CheckNode(p.Plan.Paths); err != nil {
+		return nil, err
+	}
+	c, err := p.edit(ctx, hook, undo)
+	if err != nil {
+		return nil, err
+	}
+	c.risks = risks
+	return c, nil
+}
+
+// edit makes the container's state and edits its spec.
+func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Container, error) {
+	profile, err := p.view.profile()
+	if err != nil {
+		return nil, err
+	}
+	merged, residue, err := seccomp.Merge(profile, seccomp.MergeOptions{
+		Socket:        p.Plan.Paths.Notify(p.Plan.Identity.Key),
+		Architectures: seccomp.HostArchitectures(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	text, err := guardedSpec(p.spec.text, hooks.Entry{Binary: hook, Run: p.Plan.Paths.Run}, merged)
+	if err != nil {
+		return nil, err
+	}
+	c, err := open(ctx, p.Plan, p.limits, undo)
+	if err != nil {
+		return nil, err
+	}
+	c.prepareRing(undo)
+	c.rootfs = p.view.rootfs(p.Plan.Identity.Bundle)
+	c.Announce("", p.view.Process.Args)
+	if merged.ListenerPath != "" {
+		if err := c.listen(residue); err != nil {
+			return nil, err
+		}
+	}
+	// A runtime that is killed in the middle of its create leaves them.
+	undo.Add(func() { cleanCgroups(context.WithoutCancel(ctx), p.spec) })
+	if err := p.spec.write(text); err != nil {
+		return nil, err
+	}
+	undo.Add(func() {
+		// A bundle that is tried again is tried as it came.
+		if err := p.spec.write(p.spec.text); err != nil {
+			log.G(ctx).WithError(err).Warn("shimward: put the container's spec back")
+		}
+	})
+	return c, nil
+}
+
+// RealBundle resolves the links in a bundle's path: runc tells the hooks the
+// resolved one, and a container's key is made from it.
+func RealBundle(path string) (string, error) {
+	resolved, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(resolved)
+}

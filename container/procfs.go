@@ -1,0 +1,164 @@
+package container
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/shimward/shimward/internal/procfile"
+)
+
+// procfs is a mounted proc(5): "/proc", but for tests. What it reads of a
+// container's processes was chosen by them: it is bounded, and made printable
+// by whoever shows it.
+type procfs string
+
+// procStat is the part of /proc/<pid>/stat that shimward uses.
+type procStat struct {
+	comm   string
+	parent int
+	start  uint64 // clock ticks after boot: with the pid, names a process for ever
+	code   uint64 // where its executable's code begins; 0 while an execve is under way
+	// newborn says that it has not execed since it was forked.
+	newborn bool
+}
+
+// forkNoExec is PF_FORKNOEXEC of include/linux/sched.h.
+const forkNoExec = 0x40
+
+// maxCmdline bounds a command line in an event, in bytes.
+const maxCmdline = 1024
+
+var errStat = errors.New("not a line of /proc/<pid>/stat")
+
+func (p procfs) path(pid int, name string) string {
+	return string(p) + "/" + strconv.Itoa(pid) + "/" + name
+}
+
+// stat reads who a process is and who started it.
+func (p procfs) stat(pid int) (procStat, error) {
+	var buffer [4096]byte
+	raw, err := procfile.Head(p.path(pid, "stat"), buffer[:])
+	if err != nil {
+		return procStat{}, err
+	}
+	// The name is in parentheses, and may itself contain any of ") (".
+	open, end := bytes.IndexByte(raw, '('), bytes.LastIndexByte(raw, ')')
+	if open < 0 || end < open {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	// proc_pid_stat(5): the state is field 3, starttime is 22, startcode 26.
+	var fields [24][]byte
+	found := 0
+	for rest := raw[end+1:]; found < len(fields); found++ {
+		if fields[found], rest = procfile.Field(rest); len(fields[found]) == 0 {
+			break
+		}
+	}
+	if found < 20 {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	parent, err := strconv.Atoi(string(fields[1]))
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	flags, err := strconv.ParseUint(string(fields[6]), 10, 32) // field 9
+	if err != nil {
+		return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+	}
+	s := procStat{comm: string(raw[open+1 : end]), parent: parent, start: start, newborn: flags&forkNoExec != 0}
+	if found == len(fields) {
+		if s.code, err = strconv.ParseUint(string(fields[23]), 10, 64); err != nil {
+			return procStat{}, fmt.Errorf("process %d: %w", pid, errStat)
+		}
+	}
+	return s, nil
+}
+
+// exe is the path of a process's executable, in its own root. It is empty where it cannot be told.
+func (p procfs) exe(pid int) string {
+	link, err := os.Readlink(p.path(pid, "exe"))
+	if err != nil {
+		return ""
+	}
+	return link
+}
+
+// exeID is the device and inode of a process's executable: it changes with each execve.
+func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid, "exe")) }
+
+// cmdline is a process's command line as one writes it in a shell, without quotes.
+func (p procfs) cmdline(pid int) string {
+	var buffer [maxCmdline]byte
+	raw, err := procfile.Head(p.path(pid, "cmdline"), buffer[:])
+	if err != nil {
+		return ""
+	}
+	text := strings.ReplaceAll(strings.TrimRight(string(raw), "\x00"), "\x00", " ")
+	return strings.ToValidUTF8(text, string(utf8.RuneError))
+}
+
+// status is the part of /proc/<pid>/status that shimward uses.
+type procStatus struct {
+	tgid   int
+	uid    int // effective
+	inside int // the thread group's ID in its own pid namespace
+	tracer int // the thread that traces it; 0: none
+}
+
+func (p procfs) status(pid int) (procStatus, error) {
+	var buffer [16384]byte
+	raw, err := procfile.Head(p.path(pid, "status"), buffer[:])
+	if err != nil {
+		return procStatus{}, err
+	}
+	var s procStatus
+	lines := bufio.NewScanner(bytes.NewReader(raw))
+	for lines.Scan() {
+		name, value, _ := strings.Cut(lines.Text(), ":")
+		fields := strings.Fields(value)
+		switch {
+		case name == "Tgid" && len(fields) == 1:
+			s.tgid, err = strconv.Atoi(fields[0])
+		case name == "Uid" && len(fields) == 4: // real, effective, saved, file system
+			s.uid, err = strconv.Atoi(fields[1])
+		case name == "TracerPid" && len(fields) == 1:
+			s.tracer, err = strconv.Atoi(fields[0])
+		case name == "NStgid" && len(fields) > 0: // outermost first
+			s.inside, err = strconv.Atoi(fields[len(fields)-1])
+		}
+		if err != nil {
+			return s, fmt.Errorf("process %d: parse %s of its status: %w", pid, name, err)
+		}
+	}
+	return s, lines.Err()
+}
+
+// maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
+const maxAncestry = 64
+
+// lineage is a process and its ancestors.
+func (p procfs) lineage(pid int) []int { return append([]int{pid}, p.ancestors(pid)...) }
+
+// ancestors walks up from a process: its parent first, as far as they can be read.
+func (p procfs) ancestors(pid int) []int {
+	var found []int
+	for range maxAncestry {
+		stat, err := p.stat(pid)
+		if err != nil || stat.parent <= 0 {
+			break
+		}
+		found = append(found, stat.parent)
+		pid = stat.parent
+	}
+	return found
+}

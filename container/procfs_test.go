@@ -1,0 +1,107 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// fakeProc makes a proc with the given files by pid.
+func fakeProc(t *testing.T, processes map[int]map[string]string) procfs {
+	t.Helper()
+	root := t.TempDir()
+	for pid, files := range processes {
+		dir := filepath.Join(root, strconv.Itoa(pid))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for name, text := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return procfs(root)
+}
+
+// statLine is a line of /proc/<pid>/stat.
+func statLine(comm string, parent int, start uint64) string {
+	return "7 (" + comm + ") S " + strconv.Itoa(parent) + strings.Repeat(" 0", 17) + " " + strconv.FormatUint(start, 10) + " 0 0 0 4096\n"
+}
+
+func TestStat(t *testing.T) {
+	for name, test := range map[string]struct {
+		line string
+		want procStat
+		ok   bool
+	}{
+		"plain":               {statLine("sh", 3, 99), procStat{comm: "sh", parent: 3, start: 99, code: 4096}, true},
+		"a hostile name":      {statLine(") S 1 (", 3, 99), procStat{comm: ") S 1 (", parent: 3, start: 99, code: 4096}, true},
+		"a name of newlines":  {statLine("a\nb\n", 3, 99), procStat{comm: "a\nb\n", parent: 3, start: 99, code: 4096}, true},
+		"empty":               {"", procStat{}, false},
+		"no name":             {"7 sh S 3", procStat{}, false},
+		"short":               {"7 (sh) S 3", procStat{}, false},
+		"a parent of letters": {strings.Replace(statLine("sh", 3, 99), " 3 ", " x ", 1), procStat{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := fakeProc(t, map[int]map[string]string{7: {"stat": test.line}}).stat(7)
+			if (err == nil) != test.ok || got != test.want {
+				t.Errorf("got %+v, %v", got, err)
+			}
+		})
+	}
+	self, err := procfs("/proc").stat(os.Getpid())
+	if err != nil || self.parent != os.Getppid() || self.start == 0 {
+		t.Errorf("of this process: %+v, %v", self, err)
+	}
+}
+
+func TestStatus(t *testing.T) {
+	const text = "Name:\tsh\nTgid:\t7\nUid:\t1\t2\t3\t4\nNStgid:\t7\t5\t1\n"
+	got, err := fakeProc(t, map[int]map[string]string{7: {"status": text}}).status(7)
+	if err != nil || got != (procStatus{tgid: 7, uid: 2, inside: 1}) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	if _, err := fakeProc(t, map[int]map[string]string{7: {"status": "Tgid:\tx\n"}}).status(7); err == nil {
+		t.Error("took a Tgid of letters")
+	}
+}
+
+func TestCmdline(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                              "",
+		"sh\x00-c\x00true\x00":          "sh -c true",
+		"a\xff\x00":                     "a\uFFFD",
+		strings.Repeat("x", 100*1024):   strings.Repeat("x", maxCmdline),
+		"sh\x00\x00\x00":                "sh",
+		"nginx: worker process\x00\x00": "nginx: worker process",
+	} {
+		if got := fakeProc(t, map[int]map[string]string{7: {"cmdline": text}}).cmdline(7); got != want {
+			t.Errorf("%.40q: got %.40q", text, got)
+		}
+	}
+}
+
+func TestAncestors(t *testing.T) {
+	proc := fakeProc(t, map[int]map[string]string{
+		9: {"stat": statLine("c", 8, 1)},
+		8: {"stat": statLine("b", 1, 1)},
+		1: {"stat": statLine("init", 0, 1)},
+		5: {"stat": statLine("loop", 5, 1)},
+	})
+	if got := proc.ancestors(9); !slices.Equal(got, []int{8, 1}) {
+		t.Errorf("got %v", got)
+	}
+	if got := proc.lineage(9); !slices.Equal(got, []int{9, 8, 1}) {
+		t.Errorf("got %v", got)
+	}
+	if got := proc.ancestors(5); len(got) != maxAncestry {
+		t.Errorf("a loop: %d ancestors", len(got))
+	}
+	if got := proc.ancestors(6); got != nil {
+		t.Errorf("of nobody: %v", got)
+	}
+}

@@ -1,0 +1,39 @@
+package container
+
+import (
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/policy"
+)
+
+// findRisks finds what of a spec leads around what shimward holds. The error is
+// that the plan does not take it.
+func findRisks(spec *specFile, plan *policy.Plan) ([]policy.Finding, error) {
+	parsed, err := spec.spec()
+	if err != nil {
+		return nil, err
+	}
+	parsed.NodePID = nodePIDPaths(parsed)
+	risks := plan.Paths.Risks(parsed)
+	return risks, plan.CheckRisks(risks)
+}
+
+// nodePIDPaths are the paths of a spec's pid namespaces that are this process's, which is the node's.
+func nodePIDPaths(spec *policy.Spec) []string {
+	if spec.Linux == nil {
+		return nil
+	}
+	var own, other unix.Stat_t
+	if unix.Stat("/proc/self/ns/pid", &own) != nil {
+		return nil
+	}
+	var found []string
+	for _, namespace := range spec.Linux.Namespaces {
+		if namespace.Type == specs.PIDNamespace && namespace.Path != "" && unix.Stat(namespace.Path, &other) == nil &&
+			own.Dev == other.Dev && own.Ino == other.Ino {
+			found = append(found, namespace.Path)
+		}
+	}
+	return found
+}
