@@ -49,6 +49,43 @@ func giveBack(ctx context.Context) {
 // InitProgram tells the executable that init has now from others.
 func (c *Container) InitProgram() (os.FileInfo, error) { return c.proc.exeID(c.origins.initPID()) }
 
+// How often a container that was created is looked at that nobody starts yet.
+const (
+	startPoll     = 100 * time.Millisecond
+	startPollSoon = 5 * time.Second // until then, as often as armPoll
+)
+
+// AwaitStart waits until init runs its own program; false where it ended before
+// that was seen. before is the executable that it has until then.
+func (c *Container) AwaitStart(ctx context.Context, before os.FileInfo) bool {
+	pid := c.origins.initPID()
+	for begin := time.Now(); ; {
+		now, err := c.proc.exeID(pid)
+		stat, statErr := c.proc.stat(pid)
+		switch {
+		case err != nil || statErr != nil:
+			return false
+		case stat.code != 0 && !os.SameFile(before, now):
+			return true
+		}
+		poll := armPoll
+		if time.Since(begin) > startPollSoon {
+			poll = startPoll
+		}
+		select {
+		case <-time.After(poll):
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// Armed tells whether the container's own program has run under guard.
+func (c *Container) Armed() bool {
+	armed, err := c.kernel.Armed()
+	return err == nil && armed
+}
+
 // watchArmed sees to it that the container's program runs under guard. before
 // is the executable of its init when it was not yet started: the runtime's. A
 // container whose program runs without a guard is killed, with all its processes.

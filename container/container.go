@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/containerd/log"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
@@ -86,11 +87,18 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 }
 
 // listen opens the socket that the runtime sends the container's seccomp listener to, and serves it.
-func (c *Container) listen(residue *seccomp.Residue) error {
-	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), seccomp.ListenOptions{
+func (c *Container) listen(residue *seccomp.Residue, attached func(pid int)) error {
+	options := seccomp.ListenOptions{
 		Residue: residue,
 		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
-	})
+	}
+	if attached != nil {
+		options.Attached = func(state *specs.ContainerProcessState) error {
+			attached(state.Pid)
+			return nil
+		}
+	}
+	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), options)
 	if err != nil {
 		return err
 	}

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/containerd/log"
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
@@ -56,6 +58,19 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	}
 	recordDead(ctx, plan, &status)
 	removeState(ctx, plan.Paths, key)
+}
+
+// ReleaseBereft releases what a container had whose monitor was killed, when the
+// runtime deletes it. It says in the store what it can, and fails nothing.
+func ReleaseBereft(ctx context.Context, plan *policy.Plan) {
+	if !present(plan.Paths.Plan(plan.Identity.Key)) {
+		return // it ended just now, and in order
+	}
+	if spec, err := readSpec(plan.Identity.Bundle); err == nil {
+		defer cleanCgroups(ctx, spec)
+	}
+	recordDead(ctx, plan, nil)
+	removeState(ctx, plan.Paths, plan.Identity.Key)
 }
 
 // dying is how long the processes of a killed runtime may take to end.
@@ -103,7 +118,7 @@ func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
 		Container: guarded.InEvents(&plan.Identity),
-		Message:   "the container was deleted after its shim had ended without deleting it: what it did in between has no events",
+		Message:   "the container was deleted after its " + hostOf(plan) + " had ended without deleting it: what it did in between has no events",
 	}
 	if status != nil {
 		e.ExitCode = &status.Code
@@ -114,6 +129,14 @@ func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
 	if err := errors.Join(store.Append(e), store.Close()); err != nil {
 		logger.WithError(err).Warn("shimward: record the container's end")
 	}
+}
+
+// hostOf names what hosts a container.
+func hostOf(plan *policy.Plan) string {
+	if plan.Monitored {
+		return "monitor"
+	}
+	return "shim"
 }
 
 // populated tells whether processes are left in a container's cgroup, or below.
@@ -146,7 +169,7 @@ func ReconcileNode(ctx context.Context, configFile string) {
 }
 
 func reconcile(ctx context.Context, paths policy.Paths) error {
-	keep := func(key string) bool { return current(paths, key) }
+	keep := func(key string) bool { return current(ctx, paths, key) }
 	if err := bpf.Reconcile(paths, keep); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("in the kernel: %w", err)
 	}
@@ -171,15 +194,29 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 
 // current tells whether a container's state is still somebody's: its bundle is
 // there, or processes of it are, or it is being made.
-func current(paths policy.Paths, key string) bool {
+func current(ctx context.Context, paths policy.Paths, key string) bool {
 	if populated(paths, key) {
 		return true
 	}
-	plan, err := readPlan(paths, key)
-	if err == nil {
-		_, err = os.Stat(plan.Identity.Bundle)
-		return err == nil
-	}
 	info, err := os.Stat(paths.Container(key))
-	return err == nil && time.Since(info.ModTime()) < young
+	inTheMaking := err == nil && time.Since(info.ModTime()) < young
+	plan, err := readPlan(paths, key)
+	if err != nil {
+		return inTheMaking
+	}
+	if plan.Monitored && !monitored(ctx, paths, key) {
+		return inTheMaking // its bundle may be the user's, and stay
+	}
+	_, err = os.Stat(plan.Identity.Bundle)
+	return err == nil
+}
+
+// monitored tells whether the monitor of a container is there.
+func monitored(ctx context.Context, paths policy.Paths, key string) bool {
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", paths.Monitor(key))
+	if err != nil {
+		return !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist)
+	}
+	_ = conn.Close()
+	return true
 }

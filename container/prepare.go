@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -25,6 +26,9 @@ type Request struct {
 
 	Hook      func() (string, error)   // finds the absolute path of the binary that the hooks start
 	CheckNode func(policy.Paths) error // refuses a node on which no container can be guarded
+	// Attached, if set, is told of each process that the runtime starts in the
+	// container, before any of its calls is served; several goroutines call it.
+	Attached func(pid int)
 }
 
 // InvalidError is an error of what was asked, rather than of the node.
@@ -42,6 +46,7 @@ type Planned struct {
 	request Request
 	spec    *specFile
 	view    *specView
+	edited  []byte // what Guard made of the spec
 	limits  policy.StoreLimits
 }
 
@@ -62,6 +67,10 @@ func Plan(r Request) (*Planned, error) {
 	config, _, err := nodeconfig.Load(r.ConfigFile)
 	if err != nil {
 		return nil, err
+	}
+	if r.Monitored && hooks.RunOf(spec.text) != "" {
+		return nil, &InvalidError{fmt.Errorf("%s has shimward's hooks in it already: below the runtime io.containerd.shimward.v1 leave runc as it is; "+
+			"in a bundle whose last container's monitor was killed, write config.json anew", spec.path)}
 	}
 	plan, err := config.Plan(policy.Facts{
 		ID: r.ID, Namespace: r.Namespace, Bundle: bundle, Annotations: view.Annotations,
@@ -127,7 +136,7 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	c.rootfs = p.view.rootfs(p.Plan.Identity.Bundle)
 	c.Announce("", p.view.Process.Args)
 	if merged.ListenerPath != "" {
-		if err := c.listen(residue); err != nil {
+		if err := c.listen(residue, p.request.Attached); err != nil {
 			return nil, err
 		}
 	}
@@ -136,6 +145,7 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	if err := p.spec.write(text); err != nil {
 		return nil, err
 	}
+	p.edited = text
 	undo.Add(func() {
 		// A bundle that is tried again is tried as it came.
 		if err := p.spec.write(p.spec.text); err != nil {
@@ -143,6 +153,19 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 		}
 	})
 	return c, nil
+}
+
+// PutBack gives a bundle that outlives its container the spec back that it came
+// with, unless somebody has written another since.
+func (p *Planned) PutBack() error {
+	now, err := readSpec(p.Plan.Identity.Bundle)
+	if err != nil {
+		return nil //nolint:nilerr // it is gone, and most are by then
+	}
+	if !bytes.Equal(now.text, p.edited) {
+		return nil
+	}
+	return p.spec.write(p.spec.text)
 }
 
 // RealBundle resolves the links in a bundle's path: runc tells the hooks the

@@ -162,3 +162,9 @@ func (p procfs) ancestors(pid int) []int {
 	}
 	return found
 }
+
+// ParentOf is the pid of a process's parent.
+func ParentOf(pid int) (int, error) {
+	stat, err := procfs("/proc").stat(pid)
+	return stat.parent, err
+}

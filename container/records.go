@@ -100,8 +100,9 @@ func (c *Container) RecordStart(ctx context.Context, execID string, pid int) {
 	c.record(event.Event{Kind: kind, Process: &found})
 }
 
-// RecordExit records the end of a process that the runtime had started, once.
-func (c *Container) RecordExit(execID string, pid, code int, at time.Time) {
+// RecordExit records the end of a process that the runtime had started, once. code
+// is nil where nobody told.
+func (c *Container) RecordExit(execID string, pid int, code *int, at time.Time) {
 	if pid <= 0 {
 		return // it never ran
 	}
@@ -119,7 +120,7 @@ func (c *Container) RecordExit(execID string, pid, code int, at time.Time) {
 	if execID != "" {
 		ended.Origin = &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
 	}
-	c.record(event.Event{Time: at, Kind: event.KindExited, ExitCode: &code, Process: &ended})
+	c.record(event.Event{Time: at, Kind: event.KindExited, ExitCode: code, Process: &ended})
 }
 
 // known is what is noted of a process. c.mu is held.

@@ -46,7 +46,7 @@ func (c *Container) watchState(ctx context.Context) {
 			toldPins = true
 		default:
 			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed the pins of the container's guard (%v): "+
-				"it holds while the container's shim lives; recreate the container, and see who cleans %s", pins, c.plan.Paths.BPF))
+				"it holds while the container's %s lives; recreate the container, and see who cleans %s", pins, hostOf(c.plan), c.plan.Paths.BPF))
 			toldPins = true
 		}
 		if files != nil && !toldFiles {

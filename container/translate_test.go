@@ -216,11 +216,11 @@ func TestExitIsRecordedOnce(t *testing.T) {
 	withStore(t, c)
 	c.Announce("e", []string{"/bin/sh", "-c", "true"})
 	for range 3 {
-		c.RecordExit("e", 7, 1, time.Now())
+		c.RecordExit("e", 7, new(1), time.Now())
 	}
-	c.RecordExit("never ran", 0, 1, time.Now())
+	c.RecordExit("never ran", 0, new(1), time.Now())
 	c.Forget("e")
-	c.RecordExit("e", 8, 0, time.Now()) // another of the same ID
+	c.RecordExit("e", 8, new(0), time.Now()) // another of the same ID
 	events := storedEvents(t, c)
 	if len(events) != 2 || *events[0].ExitCode != 1 || *events[1].ExitCode != 0 {
 		t.Fatalf("got %+v", events)

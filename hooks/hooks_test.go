@@ -128,7 +128,7 @@ func TestReadRoot(t *testing.T) {
 func TestPoststopNeverFails(t *testing.T) {
 	for _, stdin := range []string{``, `{`, `{"id":"a","bundle":"/b"}`} {
 		var log strings.Builder
-		Poststop(strings.NewReader(stdin), "relative", &log)
+		Poststop(t.Context(), strings.NewReader(stdin), "relative", &log)
 		if !strings.HasPrefix(log.String(), "shimward: ") || strings.Count(log.String(), "\n") != 1 {
 			t.Errorf("%q: said %q", stdin, log.String())
 		}
@@ -145,7 +145,7 @@ func TestCreateRuntimeRefuses(t *testing.T) {
 		"no spec":  {`{"id":"a","bundle":"` + s.Bundle + `","pid":1}`, plan.Paths.Run, "spec"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := CreateRuntime(strings.NewReader(test.stdin), test.run)
+			err := CreateRuntime(t.Context(), strings.NewReader(test.stdin), test.run)
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("says %v, want %q in it", err, test.want)
 			}

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,12 +18,12 @@ const (
 
 // Run runs the hook of that name, with the runtime's state at stdin, run the
 // value of EnvRun, and log for what does not fail the hook.
-func Run(name string, stdin io.Reader, run string, log io.Writer) error {
+func Run(ctx context.Context, name string, stdin io.Reader, run string, log io.Writer) error {
 	switch name {
 	case NameCreateRuntime:
-		return CreateRuntime(stdin, run)
+		return CreateRuntime(ctx, stdin, run)
 	case NamePoststop:
-		Poststop(stdin, run, log)
+		Poststop(ctx, stdin, run, log)
 		return nil
 	default:
 		return fmt.Errorf("no hook is called %q: there are %s and %s", name, NameCreateRuntime, NamePoststop)
@@ -33,7 +34,7 @@ func Run(name string, stdin io.Reader, run string, log io.Writer) error {
 // and is in its cgroup, and runs no user code yet. stdin is the runtime's
 // state, run the value of EnvRun. An error aborts the container's creation, and
 // its text is what the user reads.
-func CreateRuntime(stdin io.Reader, run string) error {
+func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	s, err := readState(stdin)
 	if err != nil {
 		return err
@@ -68,19 +69,26 @@ func CreateRuntime(stdin io.Reader, run string) error {
 	if err := node.Enrol(plan, s.PID, cgroup, rootfs); err != nil {
 		return fmt.Errorf("put the container under guard: %w", err)
 	}
+	if !plan.Monitored {
+		return nil
+	}
+	// Nothing runs before whoever answers its calls has it.
+	if err := Tell(ctx, plan.Paths, plan.Identity.Key, Message{What: MessageCreated, PID: s.PID}); err != nil {
+		return errors.Join(fmt.Errorf("hand the container to its monitor: %w", err), bpf.Release(plan.Paths, plan.Identity.Key))
+	}
 	return nil
 }
 
 // Poststop is the hook that lets a container's state in the kernel go. It says
 // on log what it could not do and never fails: an error would fail the
 // container's deletion (runc 1.5 exits 1), and the shim releases as well.
-func Poststop(stdin io.Reader, run string, log io.Writer) {
-	if err := poststop(stdin, run); err != nil {
+func Poststop(ctx context.Context, stdin io.Reader, run string, log io.Writer) {
+	if err := poststop(ctx, stdin, run); err != nil {
 		fmt.Fprintln(log, "shimward: release the container's guard:", err)
 	}
 }
 
-func poststop(stdin io.Reader, run string) error {
+func poststop(ctx context.Context, stdin io.Reader, run string) error {
 	s, err := readState(stdin)
 	if err != nil {
 		return err
@@ -90,6 +98,13 @@ func poststop(stdin io.Reader, run string) error {
 		return nil // the shim was faster
 	}
 	if err != nil {
+		return err
+	}
+	if plan.Monitored {
+		err := Tell(ctx, plan.Paths, plan.Identity.Key, Message{What: MessageStopped})
+		if errors.Is(err, ErrNoMonitor) {
+			return releaseBereft(plan)
+		}
 		return err
 	}
 	return bpf.Release(plan.Paths, plan.Identity.Key)

@@ -40,6 +40,11 @@ func (c *Config) check() error {
 	if err := c.Store.check(); err != nil {
 		return err
 	}
+	if c.Runc.Path != "" {
+		if err := checkPath(c.Runc.Path); err != nil {
+			return fmt.Errorf("runc.path = %w", err)
+		}
+	}
 	if err := c.checkProfiles(); err != nil {
 		return err
 	}

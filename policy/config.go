@@ -27,6 +27,7 @@ type Config struct {
 	WithoutLSM     WithoutLSM         `toml:"without_lsm"`
 	Paths          Paths              `toml:"paths"`
 	Store          StoreLimits        `toml:"store"`
+	Runc           Runc               `toml:"runc"`
 	Floors         []Floor            `toml:"floor"`
 	Profiles       map[string]Profile `toml:"profiles"`
 }
@@ -36,6 +37,11 @@ type StoreLimits struct {
 	ContainerMiB    int `toml:"container_mib"`    // the most that one container's events take
 	NodeMiB         int `toml:"node_mib"`         // beyond it, ended containers' events are deleted, oldest first
 	EndedContainers int `toml:"ended_containers"` // beyond it, likewise
+}
+
+// Runc is the runtime that `shimward runc` stands in front of.
+type Runc struct {
+	Path string `toml:"path"` // absolute; empty: where runc usually is
 }
 
 // ContainerBytes is ContainerMiB in bytes.
@@ -107,6 +113,8 @@ func knownKeys(key []string) string {
 			return "[paths] has run, bpf and log"
 		case "store":
 			return "[store] has container_mib, node_mib and ended_containers"
+		case "runc":
+			return "[runc] has path"
 		case "floor":
 			return "[[floor]] has namespaces, mode, profile and exceptions"
 		case "profiles":
@@ -116,5 +124,5 @@ func knownKeys(key []string) string {
 			return "[profiles.NAME] has extends, allow, allow_pod, refuse_risks, [[profiles.NAME.rule]], " + rules
 		}
 	}
-	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [[floor]] and [profiles.NAME]"
+	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [runc], [[floor]] and [profiles.NAME]"
 }

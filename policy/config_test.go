@@ -71,7 +71,7 @@ func TestExampleWithItsExamples(t *testing.T) {
 	if len(config.Floors) != 2 || len(config.Profiles) != 2 {
 		t.Errorf("got %d floors and %d profiles, want 2 and 2", len(config.Floors), len(config.Profiles))
 	}
-	for _, section := range []any{Config{}, Paths{}, StoreLimits{}, Floor{}, Profile{}, Rules{}, Rule{}} {
+	for _, section := range []any{Config{}, Paths{}, StoreLimits{}, Runc{}, Floor{}, Profile{}, Rules{}, Rule{}} {
 		for _, key := range tomlKeys(section) {
 			if !regexp.MustCompile(`(?m)^#? ?\[*(profiles\.[a-z-]+\.)?` + key + `\b`).MatchString(text) {
 				t.Errorf("the example does not show %q", key)

@@ -60,6 +60,9 @@ func (p Paths) Plan(key string) string { return filepath.Join(p.Container(key), 
 // Notify is the socket that the runtime sends the container's seccomp listener to.
 func (p Paths) Notify(key string) string { return filepath.Join(p.Container(key), "notify.sock") }
 
+// Monitor is the socket of the container's monitor, where one hosts it. Its name is no longer than Notify's.
+func (p Paths) Monitor(key string) string { return filepath.Join(p.Container(key), "monitor") }
+
 // Pins is the folder on bpffs with what a container owns in the kernel.
 func (p Paths) Pins(key string) string { return filepath.Join(p.BPF, "containers", key) }
 

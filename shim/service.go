@@ -157,7 +157,8 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 		return response, err
 	}
 	// Whoever waited for the process may delete it before its exit is published.
-	c.RecordExit(r.GetExecID(), int(response.GetPid()), int(response.GetExitStatus()), response.GetExitedAt().AsTime())
+	code := int(response.GetExitStatus())
+	c.RecordExit(r.GetExecID(), int(response.GetPid()), &code, response.GetExitedAt().AsTime())
 	if r.GetExecID() != "" {
 		c.Forget(r.GetExecID())
 		return response, nil
@@ -177,7 +178,8 @@ func (s *service) exited(e *eventstypes.TaskExit) {
 	if execID == e.GetContainerID() {
 		execID = ""
 	}
-	c.RecordExit(execID, int(e.GetPid()), int(e.GetExitStatus()), exitTime(e.GetExitedAt()))
+	code := int(e.GetExitStatus())
+	c.RecordExit(execID, int(e.GetPid()), &code, exitTime(e.GetExitedAt()))
 }
 
 func exitTime(at *timestamppb.Timestamp) time.Time {

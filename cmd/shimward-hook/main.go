@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 
@@ -19,7 +20,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "shimward: the container runtime starts this, as \"shimward hook %s\" or \"shimward hook %s\"\n", hooks.NameCreateRuntime, hooks.NamePoststop)
 		os.Exit(statusFailed)
 	}
-	if err := hooks.Run(os.Args[2], os.Stdin, os.Getenv(hooks.EnvRun), os.Stderr); err != nil {
+	if err := hooks.Run(context.Background(), os.Args[2], os.Stdin, os.Getenv(hooks.EnvRun), os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "shimward:", err)
 		os.Exit(statusFailed)
 	}

@@ -19,14 +19,14 @@ func hookCommand(env environment) *cli.Command {
 		Commands: []*cli.Command{
 			{
 				Name: hooks.NameCreateRuntime, Usage: "put a container under guard, before it runs anything",
-				Action: func(context.Context, *cli.Command) error {
-					return hooks.Run(hooks.NameCreateRuntime, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
+				Action: func(ctx context.Context, _ *cli.Command) error {
+					return hooks.Run(ctx, hooks.NameCreateRuntime, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
 				},
 			},
 			{
 				Name: hooks.NamePoststop, Usage: "let go of what a container has in the kernel; never fails",
-				Action: func(context.Context, *cli.Command) error {
-					return hooks.Run(hooks.NamePoststop, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
+				Action: func(ctx context.Context, _ *cli.Command) error {
+					return hooks.Run(ctx, hooks.NamePoststop, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
 				},
 			},
 		},

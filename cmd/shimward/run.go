@@ -46,6 +46,9 @@ func exitStatus(stderr io.Writer, err error) int {
 }
 
 func run(ctx context.Context, env environment) error {
+	if args, ok := runtimeArgs(env.args); ok {
+		return runRuntime(ctx, env, args)
+	}
 	return command(env).Run(ctx, env.args)
 }
 
@@ -63,6 +66,7 @@ func command(env environment) *cli.Command {
 		Commands: []*cli.Command{
 			doctorCommand(env), eventsCommand(env), psCommand(env), explainCommand(env), allowCommand(env), emulateCommand(env),
 			installCommand(env), uninstallCommand(env), verifyCommand(env), nodeCommand(env), versionCommand(env), hookCommand(env),
+			runcCommand(), monitorCommand(env),
 		},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"github.com/containerd/containerd/api/types/runc/options"
 	containerd "github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -25,6 +26,7 @@ const (
 type Spec struct {
 	ID          string   // unique on the node; empty: a random one
 	Runtime     string   // Runc or Shimward
+	Binary      string   // the OCI runtime below Runc; empty: runc
 	Args        []string // absolute path first; empty: sleep
 	Annotations map[string]string
 	// PIDOf is a running container whose pid namespace this one joins.
@@ -114,6 +116,9 @@ func (n *Node) Prepare(ctx context.Context, spec Spec) (_ *Container, err error)
 	}
 	c := &Container{ID: spec.ID, node: n, output: &output{}}
 	opts := []containerd.NewContainerOpts{containerd.WithRuntime(spec.Runtime, nil)}
+	if spec.Binary != "" {
+		opts[0] = containerd.WithRuntime(spec.Runtime, &options.Options{BinaryName: spec.Binary})
+	}
 	if !spec.NoSpec {
 		opts = append(opts, containerd.WithImage(n.image), containerd.WithSnapshotter("overlayfs"),
 			containerd.WithNewSnapshot(spec.ID, n.image), containerd.WithNewSpec(n.specOpts(spec)...))

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"path/filepath"
+
+	"github.com/urfave/cli/v3"
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/ociruntime"
+)
+
+// runcCommand is there for its help: its arguments are runc's, and are read before any of shimward's.
+func runcCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "runc",
+		Usage:     "an OCI runtime that guards containers, and then is runc",
+		ArgsUsage: "RUNC'S ARGUMENTS",
+		Description: "For engines that start an OCI runtime and no shim. A link to this binary that is\n" +
+			"called " + ociruntime.Name + " is the same. Before runc's own arguments there may be\n" +
+			"--shimward-config=PATH, the node's config. Exit status: 1 where shimward refused;\n" +
+			"otherwise runc's.",
+		SkipFlagParsing: true,
+		Action:          noSuchCommand,
+	}
+}
+
+func monitorCommand(env environment) *cli.Command {
+	return &cli.Command{
+		Name: ociruntime.MonitorCommand, Usage: "hosts a container that \"shimward runc\" creates, which starts it",
+		Hidden: true,
+		Action: func(ctx context.Context, _ *cli.Command) error {
+			ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)
+			defer stop()
+			return ociruntime.Monitor(ctx, env.stdin, env.stdout)
+		},
+	}
+}
+
+// runtimeArgs are the arguments of an OCI runtime, if that is what was called.
+func runtimeArgs(args []string) ([]string, bool) {
+	switch {
+	case len(args) > 0 && filepath.Base(args[0]) == ociruntime.Name:
+		return args[1:], true
+	case len(args) < 2 || args[1] != "runc":
+		return nil, false
+	case len(args) == 3 && (args[2] == "--help" || args[2] == "-h"):
+		return nil, false // shimward's own
+	default:
+		return args[2:], true
+	}
+}
+
+func runRuntime(ctx context.Context, env environment, args []string) error {
+	err := ociruntime.Run(ctx, ociruntime.Invocation{
+		Args: args, Environ: os.Environ(), Getenv: env.getenv, Stderr: env.stderr,
+	})
+	if err == nil {
+		return errors.New("runc was not started")
+	}
+	return status(statusNo)
+}

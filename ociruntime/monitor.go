@@ -1,0 +1,242 @@
+package ociruntime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/container"
+	"github.com/shimward/shimward/hooks"
+)
+
+// monitor hosts one container. What it is told, and what it sees, comes to one
+// goroutine: that of live.
+type monitor struct {
+	order   order
+	planned *container.Planned
+	hosted  *container.Container
+	undo    container.Cleanup
+	said    chan saying
+
+	runtime *process    // that creates the container
+	init    *process    // nil before it was created
+	before  os.FileInfo // init's executable until it is started
+	created bool        // recorded
+	started bool        // recorded
+
+	mu    sync.Mutex
+	execs map[int]*starting // guarded by mu; by the pid of their runtime's process
+}
+
+// statePoll is how often the state of a container that has ended is looked for.
+// The poststop hook says that it goes; not every runtime that is killed comes to it.
+const statePoll = 2 * time.Second
+
+// Monitor hosts a container, from before the runtime creates it until it has been
+// deleted. It takes its order from stdin, and answers on stdout once.
+func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	if err := closeInherited(); err != nil {
+		return err
+	}
+	logToSyslog()
+	m := &monitor{said: make(chan saying), execs: map[int]*starting{}}
+	// Whatever has been made and not been released by then, goes.
+	defer m.undo.Run()
+	server, err := m.prepare(ctx, stdin)
+	said := answer{}
+	if err != nil {
+		said.Error = err.Error()
+	}
+	if err := errors.Join(err, json.NewEncoder(stdout).Encode(said), silence()); err != nil {
+		return err
+	}
+	defer m.runtime.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	serving.Go(func() { server.serve(ctx, m.said) })
+	go container.ReconcileNode(ctx, m.order.Config)
+	m.live(ctx)
+	cancel()
+	serving.Wait()
+	server.answering.Wait() // whoever waits for the last answer gets it
+	return nil
+}
+
+// prepare makes all that a container has before its runtime is started.
+func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err error) {
+	if err := json.NewDecoder(io.LimitReader(stdin, maxOrder)).Decode(&m.order); err != nil {
+		return nil, fmt.Errorf("read the monitor's order: %w", err)
+	}
+	m.runtime, err = openProcess(m.order.Parent)
+	if err != nil {
+		return nil, err
+	}
+	if os.Getppid() != m.order.Parent {
+		return nil, errors.New("the runtime ended before its container's monitor was ready")
+	}
+	m.planned, err = container.Plan(m.order.request(m.attached))
+	if err != nil {
+		return nil, err
+	}
+	if m.planned.Off() {
+		return nil, errors.New("shimward's config was changed while the container was being created: create it again")
+	}
+	m.hosted, err = m.planned.Guard(ctx, &m.undo)
+	if err != nil {
+		return nil, err
+	}
+	server, err := listen(m.planned.Plan.Paths.Monitor(m.planned.Plan.Identity.Key))
+	if err != nil {
+		return nil, err
+	}
+	m.undo.Add(server.close)
+	return server, nil
+}
+
+// live follows the container's life.
+func (m *monitor) live(ctx context.Context) {
+	runtimeEnded := m.runtime.ended(ctx)
+	var initEnded <-chan struct{}
+	started := make(chan bool, 1)
+	var poll <-chan time.Time
+	for {
+		select {
+		case s := <-m.said:
+			switch s.What {
+			case hooks.MessageCreated:
+				err := m.attach(s.PID)
+				if err == nil {
+					initEnded = m.init.ended(ctx)
+					go func() { started <- m.hosted.AwaitStart(ctx, m.before) }()
+				}
+				s.done <- err
+			case hooks.MessageStart:
+				m.start(ctx)
+				s.done <- nil
+			case hooks.MessageExec:
+				m.expect(ctx, s.Message)
+				s.done <- nil
+			case hooks.MessageStopped:
+				m.finish(ctx)
+				s.done <- nil
+				return
+			default:
+				s.done <- fmt.Errorf("this monitor does not know %q", s.What)
+			}
+		case <-runtimeEnded:
+			runtimeEnded = nil
+			if m.init == nil {
+				return // it has failed, and said why
+			}
+			if initEnded != nil {
+				m.recordCreated()
+			}
+		case ran := <-started:
+			if ran || m.hosted.Armed() {
+				m.start(ctx)
+			}
+		case <-initEnded:
+			initEnded = nil
+			m.recordEnd(ctx)
+			ticker := time.NewTicker(statePoll)
+			defer ticker.Stop()
+			poll = ticker.C
+		case <-poll:
+			if !m.deleted() {
+				continue
+			}
+			m.finish(ctx)
+			return
+		case <-ctx.Done():
+			// Its guard stays, and its calls fail: closed, not open.
+			m.undo.Release()
+			m.hosted.Close()
+			return
+		}
+	}
+}
+
+// attach takes the container that the createRuntime hook has put under guard.
+func (m *monitor) attach(pid int) error {
+	if m.init != nil {
+		return fmt.Errorf("the monitor has container %s already", m.order.ID)
+	}
+	init, err := openProcess(pid)
+	if err != nil {
+		return err
+	}
+	if err := m.hosted.Attach(pid); err != nil {
+		init.close()
+		return err
+	}
+	m.undo.Add(init.close)
+	m.init = init
+	m.before, err = m.hosted.InitProgram()
+	return err
+}
+
+func (m *monitor) recordCreated() {
+	if !m.created {
+		m.created = true
+		m.hosted.RecordCreated()
+	}
+}
+
+// start records that init is started, and sees to it that its program runs under guard.
+func (m *monitor) start(ctx context.Context) {
+	if m.started || m.init == nil {
+		return
+	}
+	m.started = true
+	m.recordCreated()
+	m.hosted.RecordStart(ctx, "", m.init.pid)
+	m.hosted.Watch(m.before, func(context.Context) error { return m.kill() })
+}
+
+// kill kills all processes of the container.
+func (m *monitor) kill() error {
+	enrolment, err := hooks.ReadEnrolment(m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(enrolment.Cgroup, "cgroup.kill"), []byte("1"), 0)
+	}
+	return errors.Join(err, unix.PidfdSendSignal(int(m.init.file.Fd()), unix.SIGKILL, nil, 0))
+}
+
+// recordEnd records that init has ended.
+func (m *monitor) recordEnd(ctx context.Context) {
+	if m.started {
+		m.hosted.RecordExit("", m.init.pid, m.init.code(ctx), time.Now())
+	}
+}
+
+// finish lets the container go that was deleted. One that never came to be leaves no events.
+func (m *monitor) finish(ctx context.Context) {
+	if m.created {
+		m.recordEnd(ctx)
+		m.hosted.NoteDropped()
+		m.hosted.Finish(ctx)
+		m.undo.Release()
+		m.init.close()
+	} else {
+		m.undo.Run()
+	}
+	if err := m.planned.PutBack(); err != nil {
+		logger(ctx, &m.order).WithError(err).Warn("shimward: put the container's spec back")
+	}
+}
+
+// deleted says that the runtime has no state of the container any more: runc keeps
+// it in a folder of its name.
+func (m *monitor) deleted() bool {
+	_, err := os.Stat(filepath.Join(m.order.Root, m.order.ID))
+	return errors.Is(err, fs.ErrNotExist)
+}

@@ -1,0 +1,201 @@
+package ociruntime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/shimward/shimward/container"
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/policy"
+)
+
+// Name is the name of a link to shimward's binary that makes it `shimward runc`:
+// Podman and containerd's BinaryName take a path alone.
+const Name = "shimward-runc"
+
+// Invocation is how an engine has run the runtime.
+type Invocation struct {
+	Args    []string // without the command's name
+	Environ []string
+	Getenv  func(string) string
+	Stderr  io.Writer
+
+	// Exec becomes another program; tests replace it.
+	Exec func(path string, args, environ []string) error
+}
+
+// Run does what an engine asks of its OCI runtime. It returns only where that
+// failed; the error has been said where the engine looks for it.
+func Run(ctx context.Context, invoked Invocation) error {
+	if invoked.Exec == nil {
+		invoked.Exec = syscall.Exec
+	}
+	c, err := parse(invoked.Args)
+	if err == nil {
+		err = run(ctx, c, invoked)
+	}
+	if c == nil {
+		c = &command{}
+	}
+	say(c, invoked.Stderr, err)
+	return err
+}
+
+func run(ctx context.Context, c *command, invoked Invocation) error {
+	if invoked.Getenv(envBelow) != "" {
+		return errors.New("the runtime below shimward is shimward again: write the real runc's path as runc.path in shimward's config")
+	}
+	if c.config == "" {
+		c.config = invoked.Getenv(nodeconfig.Env)
+	}
+	config, _, err := nodeconfig.Load(c.config)
+	if err != nil && c.creates {
+		return err
+	}
+	if err != nil {
+		// What is there can be killed and deleted all the same.
+		config = policy.DefaultConfig()
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find shimward's own binary: %w", err)
+	}
+	runc, err := findRunc(config.Runc.Path, self, usualPlaces)
+	if err != nil {
+		return err
+	}
+	args := c.args
+	switch {
+	case c.creates:
+		if args, err = create(ctx, c, runc); err != nil {
+			return err
+		}
+	case c.name == "start", c.name == "exec":
+		announce(ctx, c, config.Paths)
+	}
+	err = invoked.Exec(runc, append([]string{"runc"}, args...), append(invoked.Environ, envBelow+"=1"))
+	return fmt.Errorf("start %s: %w", runc, err)
+}
+
+// create has a container guarded that is about to be created, unless its mode is
+// off, and returns the arguments to create it with.
+func create(ctx context.Context, c *command, runc string) ([]string, error) {
+	bundle := c.bundle
+	if bundle == "" {
+		bundle = "."
+	}
+	bundle, err := container.RealBundle(bundle)
+	if err != nil {
+		return nil, fmt.Errorf("find the bundle: %w", err)
+	}
+	o := order{
+		ID: c.id, Namespace: namespaceOf(c.root), Bundle: bundle, Restored: c.name == "restore",
+		Config: c.config, Runc: runc, Root: c.root, Parent: os.Getpid(),
+	}
+	planned, err := container.Plan(o.request(nil))
+	if err != nil {
+		return nil, err
+	}
+	if !planned.Off() {
+		if err := startMonitor(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	return c.rewritten(bundle), nil
+}
+
+// namespaceOf is the namespace of the containers whose state is in root. containerd
+// and Docker keep one folder for each of theirs: /run/containerd/runc/k8s.io.
+func namespaceOf(root string) string { return filepath.Base(filepath.Clean(root)) }
+
+// announce tells the monitor of a container that it is about to be started, or
+// that something is about to be started in it. The container is guarded without
+// that: it is for the record.
+func announce(ctx context.Context, c *command, paths policy.Paths) {
+	plan := findPlan(paths, c.id, namespaceOf(c.root))
+	if plan == nil {
+		return
+	}
+	message := hooks.Message{What: hooks.MessageStart}
+	if c.name == "exec" {
+		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.execID), Args: c.execArgs}
+		if raw, err := container.ReadFile(c.process, maxProcess); c.process != "" && err == nil {
+			message.Args = container.ProcessArgs(raw)
+		}
+	}
+	_ = hooks.Tell(ctx, paths, plan.Identity.Key, message)
+}
+
+// maxProcess bounds the spec of a process, in bytes.
+const maxProcess = 1 << 20
+
+// execName is what events call an exec. runc gives them no IDs; the engines' own
+// are in the name of the file that each wants the pid in.
+func execName(pidFile string) string {
+	if pidFile == "" {
+		return fmt.Sprintf("runc-exec-%d", os.Getpid())
+	}
+	return strings.TrimPrefix(strings.TrimSuffix(filepath.Base(pidFile), ".pid"), "exec_pid_")
+}
+
+// findPlan finds the plan of a container of a namespace, or nil.
+func findPlan(paths policy.Paths, id, namespace string) *policy.Plan {
+	if id == "" {
+		return nil
+	}
+	// Its key begins with the start of its ID.
+	key := policy.Key(id, "/")
+	entries, err := os.ReadDir(filepath.Dir(paths.Container(key)))
+	if err != nil {
+		return nil
+	}
+	prefix := key[:strings.LastIndexByte(key, '-')+1]
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), prefix) {
+			continue
+		}
+		raw, err := container.ReadFile(paths.Plan(entry.Name()), policy.MaxPlanBytes)
+		if err != nil {
+			continue
+		}
+		plan, err := policy.ParsePlan(raw)
+		if err == nil && plan.Monitored && plan.Identity.ID == id && plan.Identity.Namespace == namespace {
+			return plan
+		}
+	}
+	return nil
+}
+
+// say says an error where runc would have said it: on standard error, and in
+// the file that the engine reads it from (runc, --log and --log-format).
+func say(c *command, stderr io.Writer, err error) {
+	text := "shimward: " + err.Error()
+	fmt.Fprintln(stderr, text)
+	if c.log == "" {
+		return
+	}
+	f, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // the engine's path, and the mode that runc gives it
+	if err != nil {
+		return // it was said on stderr
+	}
+	defer f.Close() //nolint:errcheck // there is nowhere to say it
+	now := time.Now().Format(time.RFC3339)
+	if c.logFormat != "json" {
+		fmt.Fprintf(f, "time=%q level=error msg=%q\n", now, text)
+		return
+	}
+	_ = json.NewEncoder(f).Encode(struct {
+		Level string `json:"level"`
+		Msg   string `json:"msg"`
+		Time  string `json:"time"`
+	}{"error", text, now})
+}

@@ -1,0 +1,68 @@
+package ociruntime
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// usualPlaces are where distributions and runc's own `make install` put it, in the order of a PATH of root's.
+var usualPlaces = []string{"/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc"}
+
+// envBelow marks the environment of the runtime that shimward became. A shimward
+// that finds it has been put in the real runtime's place.
+const envBelow = "SHIMWARD_BELOW"
+
+// findRunc returns the absolute path of the real runtime: the configured one, or
+// the first usual one. self is this process's own binary.
+func findRunc(configured, self string, usual []string) (string, error) {
+	if configured != "" {
+		if err := checkRunc(configured, self); err != nil {
+			return "", fmt.Errorf("the runtime that runc.path in shimward's config names: %w", err)
+		}
+		return configured, nil
+	}
+	for _, path := range usual {
+		err := checkRunc(path, self)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errSelf) {
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("look for runc: %w", err)
+		}
+		return path, nil
+	}
+	return "", fmt.Errorf("there is no runc in any of %v: install it, or write where it is as runc.path in shimward's config", usual)
+}
+
+var errSelf = errors.New("is shimward itself: write the real runc's path")
+
+func checkRunc(path, self string) error {
+	if !filepath.IsAbs(path) {
+		return fmt.Errorf("%q is not an absolute path: write one, such as %q", path, "/usr/sbin/"+filepath.Base(path))
+	}
+	info, err := os.Stat(path) // through links: those of alternatives(8) are usual
+	if errors.Is(err, unix.ELOOP) {
+		return fmt.Errorf("%s is a loop of links: write the real runc's path", path)
+	}
+	if err != nil {
+		return err
+	}
+	own, err := os.Stat(self)
+	if err != nil {
+		return err
+	}
+	switch {
+	case os.SameFile(info, own):
+		return fmt.Errorf("%s %w", path, errSelf)
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%s is not an executable file", path)
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%s can be written by everybody: chmod o-w it, it is run as root", path)
+	}
+	return nil
+}
