@@ -19,6 +19,9 @@ type Message struct {
 	PID  int      `json:"pid,omitempty"`
 	Exec string   `json:"exec,omitempty"` // of MessageExec: its ID
 	Args []string `json:"args,omitempty"` // of MessageExec
+	// PIDFile of MessageExec is the absolute path of the file that the runtime writes the
+	// pid to of what it has started, if there is one.
+	PIDFile string `json:"pid_file,omitempty"`
 }
 
 // What a monitor is told.

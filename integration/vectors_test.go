@@ -25,54 +25,61 @@ func TestVectors(t *testing.T) {
 	}
 
 	for _, profile := range []string{"baseline", "strict"} {
-		t.Run("audit "+profile, func(t *testing.T) {
-			spec := node.Spec{
-				ID: "attacker-audit-" + profile, Runtime: node.Shimward, PIDOf: victim,
-				Annotations: map[string]string{annotationMode: "audit", annotationProfile: profile},
-			}
-			audit := attack(t, n, spec, "all")
-			events := accesses(t, n, spec.ID)
-			for i, r := range audit.Results {
-				t.Run(r.Name, func(t *testing.T) {
-					if r.Outcome != stock.Results[i].Outcome {
-						t.Errorf("audit changed what became of it: %s; under runc: %s", tell(r), tell(stock.Results[i]))
-					}
-					wantEvent(t, events, r, victim, spec.ID)
-					if profile == "strict" {
-						prove(t, "audit", r, by(events, r))
-					}
-				})
-			}
-			wantNothingElse(t, events, audit)
-		})
-		t.Run("enforce "+profile, func(t *testing.T) {
-			spec := node.Spec{
-				ID: "attacker-enforce-" + profile, Runtime: node.Shimward, PIDOf: victim,
-				Annotations: map[string]string{annotationMode: "enforce", annotationProfile: profile},
-			}
-			enforce := attack(t, n, spec, "all")
-			events := accesses(t, n, spec.ID)
-			for i, r := range enforce.Results {
-				t.Run(r.Name, func(t *testing.T) {
-					wantThere(t, r, stock.Results[i])
-					if profile == "baseline" && own(r) {
-						if !r.Through() {
-							t.Errorf("baseline only watches one's own memory and children, but: %s", tell(r))
-						}
-						return
-					}
-					if r.Access.SeenIn(tier(t)) {
-						wantStopped(t, r)
-					}
-					wantEvent(t, events, r, victim, spec.ID)
-					if profile == "strict" {
-						prove(t, "enforce", r, by(events, r))
-					}
-				})
-			}
-			wantNothingElse(t, events, enforce)
-		})
+		tryVectors(t, n, victim, stock, profile, node.Spec{Runtime: node.Shimward}, profile == "strict")
 	}
+}
+
+// tryVectors tries every vector at the victim from a container under audit, and from one
+// under enforce, both made as spec says. stock is what became of them under stock runc.
+func tryVectors(t *testing.T, n *node.Node, victim *node.Container, stock emulate.Report, profile string, spec node.Spec, proving bool) {
+	t.Helper()
+	spec.PIDOf = victim
+	as := func(mode string) node.Spec {
+		spec.ID = "attacker-" + mode + "-" + profile
+		spec.Annotations = map[string]string{annotationMode: mode, annotationProfile: profile}
+		return spec
+	}
+	t.Run("audit "+profile, func(t *testing.T) {
+		spec := as("audit")
+		audit := attack(t, n, spec, "all")
+		events := accesses(t, n, spec.ID)
+		for i, r := range audit.Results {
+			t.Run(r.Name, func(t *testing.T) {
+				if r.Outcome != stock.Results[i].Outcome {
+					t.Errorf("audit changed what became of it: %s; under runc: %s", tell(r), tell(stock.Results[i]))
+				}
+				wantEvent(t, events, r, victim, spec.ID)
+				if proving {
+					prove(t, "audit", r, by(events, r))
+				}
+			})
+		}
+		wantNothingElse(t, events, audit)
+	})
+	t.Run("enforce "+profile, func(t *testing.T) {
+		spec := as("enforce")
+		enforce := attack(t, n, spec, "all")
+		events := accesses(t, n, spec.ID)
+		for i, r := range enforce.Results {
+			t.Run(r.Name, func(t *testing.T) {
+				wantThere(t, r, stock.Results[i])
+				if profile == "baseline" && own(r) {
+					if !r.Through() {
+						t.Errorf("baseline only watches one's own memory and children, but: %s", tell(r))
+					}
+					return
+				}
+				if r.Access.SeenIn(tier(t)) {
+					wantStopped(t, r)
+				}
+				wantEvent(t, events, r, victim, spec.ID)
+				if proving {
+					prove(t, "enforce", r, by(events, r))
+				}
+			})
+		}
+		wantNothingElse(t, events, enforce)
+	})
 }
 
 // wantThere checks that a call which the kernel has is not gone: a listener that

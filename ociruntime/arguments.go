@@ -19,7 +19,7 @@ const (
 // globalOptions are those of runc itself, of any version from 1.0 on (runc, main.go).
 var globalOptions = map[string]kind{
 	"debug": boolean, "log": valued, "log-format": valued, "root": valued, "criu": valued,
-	"systemd-cgroup": boolean, "rootless": valued,
+	"systemd-cgroup": boolean, "rootless": valued, optionConfig: valued,
 	"help": help, "h": help, "version": help, "v": help,
 }
 
@@ -49,7 +49,8 @@ var execOptions = map[string]kind{
 	"preserve-fds": valued, "cgroup": valued, "ignore-paused": boolean,
 }
 
-// optionConfig is the one option that is shimward's own. It comes first.
+// optionConfig is the one option that is shimward's own: the node's config. It
+// stands among runc's global ones.
 const optionConfig = "shimward-config"
 
 // command is a command line of runc's, understood as far as shimward has to.
@@ -64,7 +65,7 @@ type command struct {
 	creates        bool   // it is one of those that make a container
 	options        []string
 	bundle, id     string
-	execID         string   // of exec: what tells it from others
+	pidFile        string   // of exec
 	process        string   // of exec: the path of its process's spec
 	execArgs       []string // of exec: what it runs, where that is on the command line
 }
@@ -76,19 +77,11 @@ const defaultRoot = "/run/runc"
 // container is understood whole, or it is an error: a container's bundle is to be
 // found in its arguments as runc finds it. Any other is not shimward's business.
 func parse(args []string) (*command, error) {
-	c := &command{root: defaultRoot, logFormat: "text"}
-	if len(args) > 0 {
-		name, value, ok := strings.Cut(strings.TrimLeft(args[0], "-"), "=")
-		if name == optionConfig && strings.HasPrefix(args[0], "-") {
-			if !ok {
-				return nil, fmt.Errorf("write the config's path into the same word: --%s=PATH", optionConfig)
-			}
-			c.config, args = value, args[1:]
-		}
-	}
-	c.args = args
+	c := &command{args: args, root: defaultRoot, logFormat: "text"}
 	g := scanner{args: args, known: globalOptions}
+	var kept []string
 	for {
+		rest := g.args
 		option, ok, err := g.next()
 		if err != nil {
 			// What follows is not understood either: it may be a value, or the command.
@@ -97,6 +90,13 @@ func parse(args []string) (*command, error) {
 			}
 			return c, nil
 		}
+		read := rest[:len(rest)-len(g.args)]
+		if ok && option.name == optionConfig {
+			c.config = option.value
+			c.args = slices.Concat(kept, g.args)
+			continue
+		}
+		kept = append(kept, read...)
 		if !ok {
 			break
 		}
@@ -195,7 +195,7 @@ func (c *command) parseExec(args []string) {
 		}
 		switch option.name {
 		case "pid-file":
-			c.execID = option.value
+			c.pidFile = option.value
 		case "process", "p":
 			c.process = option.value
 		}

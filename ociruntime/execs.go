@@ -2,6 +2,8 @@ package ociruntime
 
 import (
 	"context"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/shimward/shimward/container"
@@ -14,7 +16,8 @@ type starting struct {
 	started func(pid int) // tells the container's origins
 }
 
-// expect notes an exec. Its process is known by its parent, the runtime.
+// expect notes an exec. Its process is known by its parent, the runtime, or, where
+// that has gone on before it was asked for, by what the runtime has written down.
 func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 	runtime, err := openProcess(message.PID)
 	if err != nil {
@@ -28,10 +31,15 @@ func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 	go func() {
 		defer runtime.close()
 		<-runtime.ended(ctx)
-		if m.take(message.PID) == exec {
-			exec.started(0) // it failed
-			m.hosted.Forget(exec.id)
+		if m.take(message.PID) != exec {
+			return
 		}
+		if pid := readPID(message.PIDFile); pid > 0 {
+			m.enter(ctx, exec, pid)
+			return
+		}
+		exec.started(0) // it failed
+		m.hosted.Forget(exec.id)
 	}()
 }
 
@@ -51,16 +59,18 @@ func (m *monitor) attached(pid int) {
 	if err != nil {
 		return
 	}
-	exec := m.take(parent)
-	if exec == nil {
-		return // not started through shimward
+	if exec := m.take(parent); exec != nil {
+		m.enter(context.Background(), exec, pid)
 	}
-	exec.started(pid)
-	ctx := context.Background()
-	m.hosted.RecordStart(ctx, exec.id, pid)
+}
+
+// enter records that an exec's process has been started, and, once that is so, that it has ended.
+func (m *monitor) enter(ctx context.Context, exec *starting, pid int) {
 	p, err := openProcess(pid)
+	exec.started(pid)
+	m.hosted.RecordStart(ctx, exec.id, pid)
 	if err != nil {
-		return
+		return // it has ended, and nobody knows how
 	}
 	go func() {
 		defer p.close()
@@ -68,4 +78,21 @@ func (m *monitor) attached(pid int) {
 		m.hosted.RecordExit(exec.id, pid, p.code(ctx), time.Now())
 		m.hosted.Forget(exec.id)
 	}()
+}
+
+// readPID is the pid in a file of the runtime's, or 0.
+func readPID(path string) int {
+	const digits = 16
+	if path == "" {
+		return 0
+	}
+	raw, err := container.ReadFile(path, digits)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || pid < 0 {
+		return 0
+	}
+	return pid
 }

@@ -127,7 +127,10 @@ func announce(ctx context.Context, c *command, paths policy.Paths) {
 	}
 	message := hooks.Message{What: hooks.MessageStart}
 	if c.name == "exec" {
-		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.execID), Args: c.execArgs}
+		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.pidFile), Args: c.execArgs}
+		if c.pidFile != "" {
+			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails where there is no working directory any more
+		}
 		if raw, err := container.ReadFile(c.process, maxProcess); c.process != "" && err == nil {
 			message.Args = container.ProcessArgs(raw)
 		}
@@ -139,12 +142,18 @@ func announce(ctx context.Context, c *command, paths policy.Paths) {
 const maxProcess = 1 << 20
 
 // execName is what events call an exec. runc gives them no IDs; the engines' own
-// are in the name of the file that each wants the pid in.
+// are in the path of the file that each wants the pid in: <ID>.pid of containerd and
+// Docker, <ID>/exec_pid of Podman.
 func execName(pidFile string) string {
-	if pidFile == "" {
+	name := filepath.Base(pidFile)
+	switch {
+	case pidFile == "":
 		return fmt.Sprintf("runc-exec-%d", os.Getpid())
+	case name == "exec_pid":
+		return filepath.Base(filepath.Dir(pidFile))
+	default:
+		return strings.TrimSuffix(name, ".pid")
 	}
-	return strings.TrimPrefix(strings.TrimSuffix(filepath.Base(pidFile), ".pid"), "exec_pid_")
 }
 
 // findPlan finds the plan of a container of a namespace, or nil.

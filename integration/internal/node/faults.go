@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -93,6 +94,33 @@ func (n *Node) Shims() (map[string]int, error) {
 		}
 	}
 	return shims, nil
+}
+
+// Monitors are the processes that host this node's containers where shimward is the
+// OCI runtime, known by the store of events that each has open.
+func (n *Node) Monitors() ([]int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var pids []int
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || !strings.HasSuffix(cmdline(pid), "/shimward monitor") {
+			continue
+		}
+		files, err := OpenFiles(pid)
+		if err != nil {
+			continue // it ended
+		}
+		for path := range files {
+			if strings.HasPrefix(path, n.Dir+"/") {
+				pids = append(pids, pid)
+				break
+			}
+		}
+	}
+	return pids, nil
 }
 
 // KillShim kills the shim of a container, as the kernel's OOM killer would.

@@ -24,6 +24,13 @@ func (n *Node) Leaks() ([]string, error) {
 	for _, pid := range pids {
 		leaks = append(leaks, fmt.Sprintf("process %d: %s", pid, cmdline(pid)))
 	}
+	monitors, err := n.Monitors()
+	if err != nil {
+		return nil, err
+	}
+	for _, pid := range monitors {
+		leaks = append(leaks, fmt.Sprintf("monitor %d", pid))
+	}
 	for _, dir := range []string{
 		filepath.Join(n.Paths.Run, "containers"),
 		filepath.Join(n.Paths.BPF, "containers"),
@@ -67,7 +74,9 @@ func (n *Node) Leaks() ([]string, error) {
 // namespace in their cgroup.
 func (n *Node) sweep() error {
 	pids, err := n.processes()
-	errs := []error{err}
+	monitors, monitorErr := n.Monitors()
+	pids = append(pids, monitors...)
+	errs := []error{err, monitorErr}
 	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 			errs = append(errs, fmt.Errorf("kill process %d: %w", pid, err))

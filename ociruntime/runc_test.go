@@ -1,0 +1,69 @@
+package ociruntime
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestFindRunc(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string, mode os.FileMode) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil { // whatever the umask is
+			t.Fatal(err)
+		}
+		return path
+	}
+	link := func(name, target string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.Symlink(target, path); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	self, runc := file("shimward", 0o755), file("runc", 0o755)
+	selfLink, runcLink := link("shimward-runc", self), link("alternative", runc)
+	loop := link("loop", filepath.Join(dir, "loop"))
+	none := filepath.Join(dir, "none")
+
+	for name, test := range map[string]struct {
+		configured  string
+		usual       []string
+		want, wrong string
+	}{
+		"configured":                      {configured: runc, want: runc},
+		"configured through a link":       {configured: runcLink, want: runcLink},
+		"the first usual one":             {usual: []string{none, runc, self}, want: runc},
+		"not itself at a usual place":     {usual: []string{selfLink, runcLink}, want: runcLink},
+		"none":                            {usual: []string{none, self}, wrong: "install it"},
+		"relative":                        {configured: "runc", wrong: "absolute"},
+		"itself":                          {configured: self, wrong: "is shimward itself"},
+		"itself through a link":           {configured: selfLink, wrong: "is shimward itself"},
+		"a loop":                          {configured: loop, wrong: "loop of links"},
+		"missing":                         {configured: none, usual: []string{runc}, wrong: "no such file"},
+		"a folder":                        {configured: dir, wrong: "not an executable file"},
+		"not executable":                  {configured: file("plain", 0o644), wrong: "not an executable file"},
+		"anybody's":                       {configured: file("open", 0o757), wrong: "written by everybody"},
+		"a usual one that anybody writes": {usual: []string{filepath.Join(dir, "open"), runc}, wrong: "written by everybody"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := findRunc(test.configured, self, test.usual)
+			if test.wrong != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wrong) {
+					t.Errorf("got %q, %v, want an error with %q", got, err, test.wrong)
+				}
+				return
+			}
+			if err != nil || got != test.want {
+				t.Errorf("got %q, %v, want %q", got, err, test.want)
+			}
+		})
+	}
+}
