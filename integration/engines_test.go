@@ -1,0 +1,439 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/internal/emulate"
+	"github.com/shimward/shimward/internal/testenv"
+)
+
+// engine is a container engine that starts OCI runtimes, with a folder of its own,
+// and shimward for its runtime.
+type engine struct {
+	dir  string
+	node *node.Node // its paths alone: there is no containerd of ours
+	link string
+
+	env []string
+	// command is the engine's command line up to the command.
+	command []string
+	// as are the options of `run` for a runtime under a config of shimward's.
+	as func(config string) []string
+	// broken are the words of what a user reads under the config "broken".
+	broken []string
+	// limits are options of every `run`: this machine may not let limits be raised.
+	limits []string
+}
+
+// The configs of shimward that the engines' runtimes are given.
+var engineConfigs = map[string]string{
+	"enforce": "version = 1\ndefault_mode = 'enforce'\ndefault_profile = 'strict'\n",
+	"audit":   "version = 1\ndefault_mode = 'audit'\ndefault_profile = 'strict'\n",
+	"off":     "version = 1\ndefault_mode = 'off'\n",
+	"broken":  "version = 1\nmood = 'good'\n",
+}
+
+func newEngine(t *testing.T, binaries ...string) *engine {
+	t.Helper()
+	testenv.Root(t)
+	for _, binary := range binaries {
+		if _, err := exec.LookPath(binary); err != nil {
+			testenv.Missing(t, binary+" (scripts/install-deps test)")
+		}
+	}
+	dir, err := os.MkdirTemp("", "sw-engine-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{dir: dir, node: &node.Node{Dir: dir}, link: runtimeLink(t)}
+	e.node.Paths.Run, e.node.Paths.Log = filepath.Join(dir, "run"), filepath.Join(dir, "log")
+	bpffs := filepath.Join(dir, "bpffs")
+	e.node.Paths.BPF = filepath.Join(bpffs, "shimward")
+	if err := os.Mkdir(bpffs, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("bpf", bpffs, "bpf", 0, "mode=700"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		err := errors.Join(unix.Unmount(bpffs, unix.MNT_DETACH), os.RemoveAll(dir))
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	for name, text := range engineConfigs {
+		if err := os.WriteFile(e.config(name), withPaths(e.node, text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return e
+}
+
+func (e *engine) config(name string) string { return filepath.Join(e.dir, name+".toml") }
+
+// do runs a command of the engine's, also at a test's end.
+func (e *engine) do(t *testing.T, args ...string) node.Result {
+	t.Helper()
+	args = append(slices.Clone(e.command), args...)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr, cmd.Env = &stdout, &stderr, append(os.Environ(), e.env...)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return node.Result{Code: cmd.ProcessState.ExitCode(), Stdout: stdout.String(), Stderr: stderr.String()}
+}
+
+func (e *engine) must(t *testing.T, args ...string) string {
+	t.Helper()
+	result := e.do(t, args...)
+	if result.Code != 0 {
+		t.Fatalf("%s: %s", strings.Join(args, " "), result)
+	}
+	return strings.TrimSpace(result.Stdout)
+}
+
+// run is a `run` under a config of shimward's.
+func (e *engine) run(config string, args ...string) []string {
+	return slices.Concat([]string{"run", "--network=none"}, e.as(config), e.limits, args)
+}
+
+const engineImage = "shimward-test:1"
+
+// importImage imports busybox and shimward.
+func (e *engine) importImage(t *testing.T) {
+	t.Helper()
+	root := filepath.Join(e.dir, "rootfs")
+	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	shimward, err := filepath.EvalSymlinks(e.link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"busybox": "/bin/busybox", "shimward": shimward} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "bin", name), content, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"sh", "sleep", "true", "id"} {
+		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tar := filepath.Join(e.dir, "image.tar")
+	if out, err := exec.CommandContext(testContext(t), "tar", "-C", root, "-cf", tar, ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	e.must(t, "import", tar, engineImage)
+}
+
+// left is what is there of containers.
+func (e *engine) left() []string {
+	var left []string
+	for _, root := range []string{e.node.Paths.Run, e.node.Paths.BPF} {
+		entries, err := os.ReadDir(filepath.Join(root, "containers"))
+		if err != nil && !os.IsNotExist(err) {
+			left = append(left, err.Error())
+		}
+		for _, entry := range entries {
+			left = append(left, filepath.Join(root, entry.Name()))
+		}
+	}
+	monitors, err := e.node.Monitors()
+	if err != nil {
+		left = append(left, err.Error())
+	}
+	for _, pid := range monitors {
+		left = append(left, fmt.Sprintf("monitor %d", pid))
+	}
+	return left
+}
+
+func (e *engine) wantNothingLeft(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var left []string
+	for ctx.Err() == nil {
+		if left = e.left(); len(left) == 0 {
+			return
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	t.Errorf("left behind: %v", left)
+}
+
+// detach starts a container, and returns its ID.
+func (e *engine) detach(t *testing.T, config, name string, args ...string) string {
+	t.Helper()
+	id := e.must(t, e.run(config, slices.Concat([]string{"-d", "--name=" + name, "--cap-add=SYS_PTRACE", "--stop-signal=SIGKILL"}, args, []string{engineImage, "/bin/sleep", "1000000"})...)...)
+	t.Cleanup(func() { e.do(t, "rm", "-f", "-v", name) })
+	return id
+}
+
+// engineVectors are the ways of each kind that work inside one container.
+var engineVectors = []string{
+	"proc-mem-read", "proc-mem-write", "task-mem-read", "mem-io-uring", "mem-scm-rights", "process-vm-readv", "process-vm-writev",
+	"ptrace-attach", "ptrace-seize", "pidfd-getfd",
+}
+
+// tryEngine tries what holds whatever the engine is.
+func (e *engine) tryEngine(t *testing.T) {
+	t.Run("a program's output and exit code", func(t *testing.T) {
+		for config := range engineConfigs {
+			if config == "broken" {
+				continue
+			}
+			result := e.do(t, e.run(config, "--rm", engineImage, "/bin/sh", "-c", "echo out; echo err >&2; exit 7")...)
+			if result.Code != 7 || result.Stdout != "out\n" || result.Stderr != "err\n" {
+				t.Errorf("%s: %s", config, result)
+			}
+		}
+		e.wantNothingLeft(t)
+	})
+	for _, mode := range []string{"enforce", "audit"} {
+		t.Run(mode, func(t *testing.T) { e.tryMode(t, mode) })
+	}
+	t.Run("off", func(t *testing.T) {
+		e.detach(t, "off", "off")
+		if left := e.left(); len(left) > 0 {
+			t.Errorf("an unguarded container has %v", left)
+		}
+		if got := e.must(t, "exec", "off", "/bin/id", "-u"); got != "0" {
+			t.Errorf("exec: %q", got)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		result := e.do(t, e.run("broken", "--rm", engineImage, "/bin/true")...)
+		for _, word := range e.broken {
+			if result.Code == 0 || !strings.Contains(result.Stderr, word) {
+				t.Errorf("the user does not read %q: %s", word, result)
+			}
+		}
+		e.do(t, "container", "prune", "-f")
+		e.wantNothingLeft(t)
+	})
+	t.Run("restarted", func(t *testing.T) {
+		id := e.detach(t, "enforce", "restarted")
+		for range 2 {
+			e.must(t, "restart", "-t", "0", "restarted")
+			e.attack(t, "restarted", true)
+		}
+		e.must(t, "rm", "-f", "restarted")
+		e.wantNothingLeft(t)
+		events, err := e.node.Events(testContext(t), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleted := 0
+		for _, one := range events {
+			if one.Kind == event.KindDeleted {
+				deleted++
+			}
+		}
+		if deleted != 3 {
+			t.Errorf("%d ends on record, want 3:\n%s", deleted, describe(events))
+		}
+	})
+	t.Run("monitor killed", func(t *testing.T) {
+		e.detach(t, "enforce", "bereft")
+		monitors, err := e.node.Monitors()
+		if err != nil || len(monitors) != 1 {
+			t.Fatalf("monitors: %v, %v", monitors, err)
+		}
+		if err := unix.Kill(monitors[0], unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		e.must(t, "rm", "-f", "bereft")
+		e.wantNothingLeft(t)
+	})
+}
+
+func (e *engine) tryMode(t *testing.T, mode string) {
+	t.Helper()
+	id := e.detach(t, mode, mode)
+	results := e.attack(t, mode, mode == "enforce")
+	e.must(t, "rm", "-f", mode)
+	e.wantNothingLeft(t)
+	events, err := e.node.Events(testContext(t), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[event.Kind]int{}
+	for _, one := range events {
+		kinds[one.Kind]++
+	}
+	for _, kind := range []event.Kind{event.KindCreated, event.KindStarted, event.KindExec, event.KindExited, event.KindDeleted} {
+		if kinds[kind] == 0 {
+			t.Errorf("no record of kind %s among %v", kind, kinds)
+		}
+	}
+	accessed := slices.DeleteFunc(events, func(e event.Event) bool { return e.Kind != event.KindAccess })
+	for _, r := range results {
+		found := by(accessed, r)
+		if r.Outcome == emulate.OutcomeUnsupported || !r.Access.SeenIn(tier(t)) {
+			continue
+		}
+		if len(found) != 1 || found[0].Access.Vector != r.Access || found[0].Access.Actor.Origin == nil || found[0].Access.Actor.Origin.Kind != "exec" {
+			t.Errorf("%s: the event of an exec's access is\n%s", tell(r), describe(found))
+			continue
+		}
+		if stopped := found[0].Access.Verdict != access.VerdictObserved; stopped != (mode == "enforce") {
+			t.Errorf("%s: verdict %s under %s", tell(r), found[0].Access.Verdict, mode)
+		}
+	}
+}
+
+// attack attacks within a container, at a victim that the attacker starts.
+func (e *engine) attack(t *testing.T, name string, stopped bool) []emulate.Result {
+	t.Helper()
+	result := e.do(t, slices.Concat([]string{"exec", name, "/bin/shimward", "emulate", "--json", "--spawn", "--timeout=3m"}, engineVectors)...)
+	var report emulate.Report
+	if err := json.Unmarshal([]byte(result.Stdout), &report); err != nil {
+		t.Fatalf("%v: %s", err, result)
+	}
+	if len(report.Results) != len(engineVectors) {
+		t.Errorf("%d results of %d vectors", len(report.Results), len(engineVectors))
+	}
+	for _, r := range report.Results {
+		if r.Outcome != emulate.OutcomeUnsupported && r.Access.SeenIn(tier(t)) && r.Through() == stopped {
+			t.Errorf("the attack, where stopped should be %t: %s", stopped, tell(r))
+		}
+	}
+	return report.Results
+}
+
+// Debian's Docker, with shimward as a runtime of it.
+func TestDocker(t *testing.T) {
+	e := newEngine(t, "dockerd", "docker")
+	type runtime struct {
+		Path string   `json:"path"`
+		Args []string `json:"runtimeArgs"`
+	}
+	runtimes := map[string]runtime{}
+	for name := range engineConfigs {
+		runtimes["shimward-"+name] = runtime{Path: e.link, Args: []string{"--shimward-config=" + e.config(name)}}
+	}
+	runtimes["shimward"] = runtime{Path: e.link} // under the config that its environment names
+	daemon, err := json.Marshal(map[string]any{
+		"runtimes": runtimes, "data-root": filepath.Join(e.dir, "data"), "exec-root": filepath.Join(e.dir, "exec"),
+		"pidfile": filepath.Join(e.dir, "pid"), "hosts": []string{"unix://" + filepath.Join(e.dir, "docker.sock")},
+		"bridge": "none", "iptables": false, "ip6tables": false, "storage-driver": "vfs", "cgroup-parent": "/" + filepath.Base(e.dir),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(e.dir, "daemon.json")
+	if err := os.WriteFile(config, daemon, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.command = []string{"docker"}
+	e.env = []string{"DOCKER_HOST=unix://" + filepath.Join(e.dir, "docker.sock"), "DOCKER_CONFIG=" + e.dir, "DOCKER_API_VERSION="}
+	e.as = func(config string) []string { return []string{"--runtime=shimward-" + config} }
+	e.broken = []string{e.config("broken"), "mood", "default_profile"}
+	startDaemon(t, e, "dockerd", "--config-file", config)
+	e.importImage(t)
+	t.Log(e.must(t, "version", "--format", "{{.Server.Version}}"))
+	e.tryEngine(t)
+	t.Run("a path alone", func(t *testing.T) {
+		result := e.do(t, "run", "--rm", "--network=none", "--runtime=shimward", engineImage, "/bin/true")
+		if result.Code != 0 {
+			t.Error(result)
+		}
+	})
+}
+
+// startDaemon starts an engine's daemon, and ends it at the test's end.
+func startDaemon(t *testing.T, e *engine, args ...string) {
+	t.Helper()
+	ctx := testContext(t)
+	log, err := os.Create(filepath.Join(e.dir, "daemon.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr, cmd.Env = log, log, append(os.Environ(), "SHIMWARD_CONFIG="+e.config("enforce"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(unix.SIGTERM)
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Error("the daemon did not end on SIGTERM")
+			_ = cmd.Process.Kill()
+			<-ended
+		}
+		if t.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			t.Logf("the daemon said:\n%s", text)
+		}
+		folders, _ := filepath.Glob("/sys/fs/cgroup/*/" + filepath.Base(e.dir))
+		for _, folder := range append(folders, "/sys/fs/cgroup/"+filepath.Base(e.dir)) {
+			_ = unix.Rmdir(folder)
+		}
+	})
+	waitFor(ctx, t, "the daemon", func() bool {
+		select {
+		case <-ended:
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("the daemon ended at once:\n%s", text)
+		case <-time.After(50 * time.Millisecond):
+		}
+		return e.do(t, "info").Code == 0
+	})
+}
+
+// Debian's Podman, with shimward for its runtime.
+func TestPodman(t *testing.T) {
+	e := newEngine(t, "podman", "conmon")
+	e.command = []string{
+		"podman", "--root", filepath.Join(e.dir, "root"), "--runroot", filepath.Join(e.dir, "runroot"), "--tmpdir", filepath.Join(e.dir, "tmp"),
+		"--storage-driver=vfs", "--cgroup-manager=cgroupfs", "--events-backend=file", "--runtime", e.link,
+		"--runtime-flag", "shimward-config=" + e.config("enforce"),
+	}
+	e.limits = []string{"--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"}
+	// A container's annotations say its mode, under one config.
+	e.as = func(config string) []string {
+		if config == "broken" {
+			return []string{"--annotation=shimward.dev/mood=good"}
+		}
+		return []string{"--annotation=shimward.dev/mode=" + config}
+	}
+	e.broken = []string{"shimward.dev/mood", "mode, profile"}
+	e.importImage(t)
+	t.Log(e.must(t, "--version"))
+	e.tryEngine(t)
+}
