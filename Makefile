@@ -25,6 +25,7 @@ build: deps-build ## the static binaries, in bin/
 .PHONY: install
 install: ## the binaries and a config, under DESTDIR/PREFIX (run `make build` first)
 	install -D -m 0755 -t $(DESTDIR)$(PREFIX)/bin bin/containerd-shim-shimward-v1 bin/shimward bin/shimward-hook
+	ln -sf shimward $(DESTDIR)$(PREFIX)/bin/shimward-runc
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/shimward config.toml.example
 
 .PHONY: generate

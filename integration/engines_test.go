@@ -57,7 +57,7 @@ func newEngine(t *testing.T, binaries ...string) *engine {
 			testenv.Missing(t, binary+" (scripts/install-deps test)")
 		}
 	}
-	dir, err := os.MkdirTemp("", "sw-engine-")
+	dir, err := os.MkdirTemp("", "sw-engine-") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,9 +189,9 @@ func (e *engine) wantNothingLeft(t *testing.T) {
 }
 
 // detach starts a container, and returns its ID.
-func (e *engine) detach(t *testing.T, config, name string, args ...string) string {
+func (e *engine) detach(t *testing.T, config, name string) string {
 	t.Helper()
-	id := e.must(t, e.run(config, slices.Concat([]string{"-d", "--name=" + name, "--cap-add=SYS_PTRACE", "--stop-signal=SIGKILL"}, args, []string{engineImage, "/bin/sleep", "1000000"})...)...)
+	id := e.must(t, e.run(config, "-d", "--name="+name, "--cap-add=SYS_PTRACE", "--stop-signal=SIGKILL", engineImage, "/bin/sleep", "1000000")...)
 	t.Cleanup(func() { e.do(t, "rm", "-f", "-v", name) })
 	return id
 }
@@ -204,6 +204,7 @@ var engineVectors = []string{
 
 // tryEngine tries what holds whatever the engine is.
 func (e *engine) tryEngine(t *testing.T) {
+	t.Helper()
 	t.Run("a program's output and exit code", func(t *testing.T) {
 		for config := range engineConfigs {
 			if config == "broken" {

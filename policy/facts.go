@@ -20,6 +20,19 @@ const (
 	criTypeSandbox = "sandbox"
 )
 
+// The annotations that CRI-O writes into a spec in their place, and Podman of a
+// container in a pod the type and the sandbox (CRI-O, pkg/annotations; the last of
+// them is the kubelet's).
+const (
+	crioContainerType = "io.kubernetes.cri-o.ContainerType"
+	crioImageName     = "io.kubernetes.cri-o.ImageName"
+	crioSandboxID     = "io.kubernetes.cri-o.SandboxID"
+	crioSandboxName   = "io.kubernetes.cri-o.KubeName"
+	crioSandboxNS     = "io.kubernetes.cri-o.Namespace"
+	kubeletName       = "io.kubernetes.container.name"
+	kubeletUID        = "io.kubernetes.pod.uid"
+)
+
 const (
 	maxNamespace = 253 // of a DNS subdomain; Kubernetes' own bound for a namespace is lower
 	maxFact      = 1024
@@ -27,14 +40,24 @@ const (
 
 // Facts is what is known of a container before it is created.
 type Facts struct {
-	ID          string            // containerd's container ID
-	Namespace   string            // containerd's namespace
+	ID          string            // the engine's container ID
+	Namespace   string            // containerd's namespace; of other engines, the last element of the path of runc's state
 	Bundle      string            // absolute path of the OCI bundle
 	Annotations map[string]string // of its spec
 }
 
 // sandbox is true of a pod's pause container.
-func (f *Facts) sandbox() bool { return f.Annotations[criContainerType] == criTypeSandbox }
+func (f *Facts) sandbox() bool { return f.say(criContainerType, crioContainerType) == criTypeSandbox }
+
+// say is what the engine says by one of two annotations: CRI-O's counts where there is none of containerd's.
+func (f *Facts) say(containerd, crio string) string {
+	for name := range f.Annotations {
+		if strings.HasPrefix(name, "io.kubernetes.cri.") {
+			return f.Annotations[containerd]
+		}
+	}
+	return f.Annotations[crio]
+}
 
 func (f *Facts) identity() (Identity, error) {
 	identity := Identity{
@@ -42,12 +65,12 @@ func (f *Facts) identity() (Identity, error) {
 		ID:           f.ID,
 		Namespace:    f.Namespace,
 		Bundle:       f.Bundle,
-		Name:         f.Annotations[criContainerName],
-		Image:        f.Annotations[criImageName],
-		Pod:          f.Annotations[criSandboxName],
-		PodNamespace: f.Annotations[criSandboxNS],
-		PodUID:       f.Annotations[criSandboxUID],
-		Sandbox:      f.Annotations[criSandboxID],
+		Name:         f.say(criContainerName, kubeletName),
+		Image:        f.say(criImageName, crioImageName),
+		Pod:          f.say(criSandboxName, crioSandboxName),
+		PodNamespace: f.say(criSandboxNS, crioSandboxNS),
+		PodUID:       f.say(criSandboxUID, kubeletUID),
+		Sandbox:      f.say(criSandboxID, crioSandboxID),
 	}
 	if f.sandbox() && identity.Sandbox == "" {
 		identity.Sandbox = f.ID

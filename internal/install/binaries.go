@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,22 @@ var binaryNames = []string{"containerd-shim-shimward-v1", "shimward", "shimward-
 
 // Binaries are the names of all that is installed.
 func Binaries() []string { return slices.Clone(binaryNames) }
+
+// runtimeLink is the name under which an engine that takes an OCI runtime by its path
+// alone finds `shimward runc` (ociruntime.Name), and what is behind it.
+const (
+	runtimeLink   = "shimward-runc"
+	runtimeBinary = "shimward"
+)
+
+// linkNames are what is linked in PREFIX/bin, and to which binary.
+func linkNames() map[string]string {
+	links := map[string]string{runtimeLink: runtimeBinary}
+	for _, name := range binaryNames {
+		links[name] = name
+	}
+	return links
+}
 
 type binary struct {
 	name string
@@ -60,7 +77,7 @@ func pointsTo(link, target string) bool {
 
 // checkLinks refuses to replace what install did not put there.
 func checkLinks(o Options) error {
-	for _, name := range binaryNames {
+	for name := range linkNames() {
 		link := linkOf(o, name)
 		target, err := os.Readlink(link)
 		switch {
@@ -78,8 +95,9 @@ func placeBinaries(o Options, files []binary, record *Record, back *undo) (chang
 	folder := folderOf(o, files)
 	// The record comes first: what is not there yet can be removed, too.
 	record.Folders = addOnce(record.Folders, folder)
-	for _, file := range files {
-		record.Links = addOnce(record.Links, linkOf(o, file.name))
+	names := slices.Sorted(maps.Keys(linkNames()))
+	for _, name := range names {
+		record.Links = addOnce(record.Links, linkOf(o, name))
 	}
 	if err := record.save(o.record()); err != nil {
 		return false, err
@@ -95,8 +113,8 @@ func placeBinaries(o Options, files []binary, record *Record, back *undo) (chang
 	if err := makeFolder(filepath.Join(o.Prefix, "bin"), back); err != nil {
 		return false, err
 	}
-	for _, file := range files {
-		link, target := linkOf(o, file.name), filepath.Join(folder, file.name)
+	for _, name := range names {
+		link, target := linkOf(o, name), filepath.Join(folder, linkNames()[name])
 		if pointsTo(link, target) {
 			continue
 		}

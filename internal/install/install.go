@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -119,8 +121,9 @@ func preview(o Options, state configState, files []binary) {
 		nothing = false
 		o.say("put the binaries in %s", folder)
 	}
-	for _, file := range files {
-		if link := linkOf(o, file.name); !pointsTo(link, filepath.Join(folder, file.name)) {
+	links := linkNames()
+	for _, name := range slices.Sorted(maps.Keys(links)) {
+		if link := linkOf(o, name); !pointsTo(link, filepath.Join(folder, links[name])) {
 			nothing = false
 			o.say("link %s to them", link)
 		}
