@@ -60,15 +60,16 @@ type Container struct {
 // Plan in it, and its part of the event store. undo has what takes it back.
 func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, undo *Cleanup) (*Container, error) {
 	key := plan.Identity.Key
-	if err := writePlan(plan); err != nil {
-		return nil, err
-	}
-	undo.Add(func() { removeState(ctx, plan.Paths, key) })
+	// First: only one has it, and it does not touch what another has.
 	store, err := event.OpenStore(plan.Paths.Events(key), limits.ContainerBytes())
 	if err != nil {
 		return nil, err
 	}
 	undo.Add(func() { removeEmpty(plan.Paths.Events(key)) })
+	if err := writePlan(plan); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	undo.Add(func() { removeState(ctx, plan.Paths, key) })
 	c := &Container{
 		plan:         plan,
 		proc:         "/proc",

@@ -211,6 +211,26 @@ func current(ctx context.Context, paths policy.Paths, key string) bool {
 	return err == nil
 }
 
+// vacated is how long the monitor of a container that was deleted may take to end.
+const vacated = 5 * time.Second
+
+// Vacant waits until no monitor hosts a container of that ID and bundle. The error is
+// that there is one, or that its processes are there still: what is made for another
+// would take their guard for a leftover.
+func (p *Planned) Vacant(ctx context.Context) error {
+	key := p.Plan.Identity.Key
+	ctx, cancel := context.WithTimeout(ctx, vacated)
+	defer cancel()
+	for present(p.Plan.Paths.Container(key)) && (monitored(ctx, p.Plan.Paths, key) || populated(p.Plan.Paths, key)) {
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("there is a container %s of this bundle already: delete it first", p.Plan.Identity.ID)
+		}
+	}
+	return nil
+}
+
 // monitored tells whether the monitor of a container is there.
 func monitored(ctx context.Context, paths policy.Paths, key string) bool {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", paths.Monitor(key))

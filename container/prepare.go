@@ -155,6 +155,9 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	return c, nil
 }
 
+// CleanCgroups removes what is left of the container's cgroups, as soon as they are empty.
+func (p *Planned) CleanCgroups(ctx context.Context) { cleanCgroups(ctx, p.spec) }
+
 // PutBack gives a bundle that outlives its container the spec back that it came
 // with, unless somebody has written another since.
 func (p *Planned) PutBack() error {

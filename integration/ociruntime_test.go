@@ -195,7 +195,13 @@ func TestRuntimeRefused(t *testing.T) {
 func TestMonitorKilled(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	ctx := testContext(t)
-	c := mustDetach(t, n, named(below, "bereft", enforceStrict()))
+	spec := named(below, "bereft", enforceStrict())
+	spec.Args = []string{"/bin/sh", "-c", "echo waits; while [ ! -e /go ]; do sleep 0.1; done; " +
+		"/bin/shimward emulate --json --spawn --timeout=3m proc-mem-read process-vm-readv ptrace-attach; echo tried; sleep 1000000"}
+	c := mustDetach(t, n, spec)
+	if err := c.WaitLine(ctx, "waits"); err != nil {
+		t.Fatal(err)
+	}
 	monitors, err := n.Monitors()
 	if err != nil || len(monitors) != 1 {
 		t.Fatalf("monitors: %v, %v", monitors, err)
@@ -207,6 +213,19 @@ func TestMonitorKilled(t *testing.T) {
 	// An exec needs the listener's socket: as with a shim that is gone there is none.
 	if _, err := c.Exec(ctx, "late", "/bin/true"); err == nil {
 		t.Error("something was started in the container that nobody listens to")
+	}
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", c.PID), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitLine(ctx, "tried"); err != nil {
+		t.Fatal(err)
+	}
+	_, said, _ := strings.Cut(c.Stdout(), "waits\n")
+	said, _, _ = strings.Cut(said, "tried")
+	for _, r := range report(t, node.Result{Stdout: said}).Results {
+		if r.Through() {
+			t.Errorf("without the monitor: %s", tell(r))
+		}
 	}
 	if err := c.Delete(ctx); err != nil {
 		t.Error(err)
@@ -251,8 +270,14 @@ func TestRuntimeKilledHalfway(t *testing.T) {
 				if err != nil || len(monitors) == 0 {
 					return false
 				}
+				victim := monitors[0]
+				if i%2 == 1 { // the runtime, while it is the monitor's parent
+					if victim = parentOf(victim); victim <= 1 {
+						return true
+					}
+				}
 				<-time.After(delay)
-				_ = unix.Kill(monitors[0], unix.SIGKILL)
+				_ = unix.Kill(victim, unix.SIGKILL)
 				return true
 			})
 			t.Log(<-made)
@@ -263,6 +288,21 @@ func TestRuntimeKilledHalfway(t *testing.T) {
 			wantSettled(t, n)
 		})
 	}
+}
+
+// parentOf is the pid of a process's parent, or 0.
+func parentOf(pid int) int {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(stat), ") ")
+	var state string
+	var parent int
+	if _, err := fmt.Sscan(after, &state, &parent); err != nil {
+		return 0
+	}
+	return parent
 }
 
 // wantNotCreated is wantRefused for whatever runtime the spec names.

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"time"
@@ -37,9 +38,13 @@ type monitor struct {
 	execs map[int]*starting // guarded by mu; by the pid of their runtime's process
 }
 
-// statePoll is how often the state of a container that has ended is looked for.
-// The poststop hook says that it goes; not every runtime that is killed comes to it.
-const statePoll = 2 * time.Second
+// How often the state of a container that has ended is looked for: soon after its
+// end, and later. The poststop hook says that it goes; not every runtime that is
+// killed comes to it.
+const (
+	statePollSoon = 20 * time.Millisecond
+	statePoll     = 2 * time.Second
+)
 
 // Monitor hosts a container, from before the runtime creates it until it has been
 // deleted. It takes its order from stdin, and answers on stdout once.
@@ -90,6 +95,9 @@ func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err 
 	if m.planned.Off() {
 		return nil, errors.New("shimward's config was changed while the container was being created: create it again")
 	}
+	if err := m.planned.Vacant(ctx); err != nil {
+		return nil, err
+	}
 	m.hosted, err = m.planned.Guard(ctx, &m.undo)
 	if err != nil {
 		return nil, err
@@ -108,6 +116,7 @@ func (m *monitor) live(ctx context.Context) {
 	var initEnded <-chan struct{}
 	started := make(chan bool, 1)
 	var poll <-chan time.Time
+	var ended time.Time
 	for {
 		select {
 		case s := <-m.said:
@@ -134,10 +143,13 @@ func (m *monitor) live(ctx context.Context) {
 			}
 		case <-runtimeEnded:
 			runtimeEnded = nil
-			if m.init == nil {
+			switch {
+			case m.init == nil:
 				return // it has failed, and said why
-			}
-			if initEnded != nil {
+			case !m.started && !m.known(ctx):
+				m.abort(ctx) // it was killed in the middle of it
+				return
+			case initEnded != nil:
 				m.recordCreated()
 			}
 		case ran := <-started:
@@ -147,15 +159,15 @@ func (m *monitor) live(ctx context.Context) {
 		case <-initEnded:
 			initEnded = nil
 			m.recordEnd(ctx)
-			ticker := time.NewTicker(statePoll)
-			defer ticker.Stop()
-			poll = ticker.C
+			ended = time.Now()
+			poll = time.After(0)
 		case <-poll:
-			if !m.deleted() {
-				continue
+			if m.deleted() {
+				m.planned.CleanCgroups(ctx)
+				m.finish(ctx)
+				return
 			}
-			m.finish(ctx)
-			return
+			poll = time.After(min(statePoll, max(time.Since(ended)/10, statePollSoon)))
 		case <-ctx.Done():
 			// Its guard stays, and its calls fail: closed, not open.
 			m.undo.Release()
@@ -232,6 +244,24 @@ func (m *monitor) finish(ctx context.Context) {
 	if err := m.planned.PutBack(); err != nil {
 		logger(ctx, &m.order).WithError(err).Warn("shimward: put the container's spec back")
 	}
+}
+
+// known says that the runtime has the container. One that was killed in the middle
+// of its create does not, and its init waits for it, or is about to end.
+func (m *monitor) known(ctx context.Context) bool {
+	if _, err := os.Stat(filepath.Join(m.order.Root, m.order.ID, "state.json")); err == nil {
+		return true // runc's
+	}
+	cmd := exec.CommandContext(ctx, m.order.Runc, "--root", m.order.Root, "state", m.order.ID) //nolint:gosec // the configured runtime
+	return cmd.Run() == nil
+}
+
+// abort takes back a container that never came to be.
+func (m *monitor) abort(ctx context.Context) {
+	if err := m.kill(); err != nil && !errors.Is(err, unix.ESRCH) {
+		logger(ctx, &m.order).WithError(err).Warn("shimward: kill what a killed runtime left")
+	}
+	m.undo.Run()
 }
 
 // deleted says that the runtime has no state of the container any more: runc keeps

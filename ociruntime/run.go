@@ -97,9 +97,13 @@ func create(ctx context.Context, c *command, runc string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the bundle: %w", err)
 	}
+	root, err := filepath.Abs(c.root)
+	if err != nil {
+		return nil, fmt.Errorf("find runc's state: %w", err)
+	}
 	o := order{
 		ID: c.id, Namespace: namespaceOf(c.root), Bundle: bundle, Restored: c.name == "restore",
-		Config: c.config, Runc: runc, Root: c.root, Parent: os.Getpid(),
+		Config: c.config, Runc: runc, Root: root, Parent: os.Getpid(),
 	}
 	planned, err := container.Plan(o.request(nil))
 	if err != nil {
