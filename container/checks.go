@@ -27,7 +27,7 @@ func FindHook(shim string) (string, error) {
 		beside := path
 		// A relative entry of PATH, which would be the bundle's here, is an error of LookPath's.
 		if path, err = exec.LookPath(HookBinary); err != nil || !filepath.IsAbs(path) {
-			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 or in containerd's PATH, the container's hooks start it", beside)
+			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 and shimward, or in containerd's PATH, the container's hooks start it", beside)
 		}
 		info, err = os.Stat(path)
 	}

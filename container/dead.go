@@ -60,19 +60,6 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	removeState(ctx, plan.Paths, key)
 }
 
-// ReleaseBereft releases what a container had whose monitor was killed, when the
-// runtime deletes it. It says in the store what it can, and fails nothing.
-func ReleaseBereft(ctx context.Context, plan *policy.Plan) {
-	if !present(plan.Paths.Plan(plan.Identity.Key)) {
-		return // it ended just now, and in order
-	}
-	if spec, err := readSpec(plan.Identity.Bundle); err == nil {
-		defer cleanCgroups(ctx, spec)
-	}
-	recordDead(ctx, plan, nil)
-	removeState(ctx, plan.Paths, plan.Identity.Key)
-}
-
 // dying is how long the processes of a killed runtime may take to end.
 const dying = time.Second
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,8 +212,8 @@ func TestMonitorKilled(t *testing.T) {
 	}
 	waitFor(ctx, t, "the end of the monitor", func() bool { return unix.Kill(monitors[0], 0) != nil })
 	// An exec needs the listener's socket: as with a shim that is gone there is none.
-	if _, err := c.Exec(ctx, "late", "/bin/true"); err == nil {
-		t.Error("something was started in the container that nobody listens to")
+	if _, err := c.Exec(ctx, "late", "/bin/true"); err == nil || !strings.Contains(err.Error(), "recreate the container") {
+		t.Errorf("something was started in the container that nobody listens to, or the user does not read why not: %v", err)
 	}
 	if err := os.WriteFile(fmt.Sprintf("/proc/%d/root/go", c.PID), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -242,6 +243,29 @@ func TestMonitorKilled(t *testing.T) {
 	next.Args = []string{"/bin/true"}
 	if result := mustRun(t, n, next); result.Code != 0 {
 		t.Errorf("the next of that name: %s", result)
+	}
+}
+
+// Somebody puts a socket in the place of the one that listeners are sent to: nothing
+// is started in the container.
+func TestRuntimeSocketReplaced(t *testing.T) {
+	n, below := startRuntimeNode(t)
+	c := mustStart(t, n, named(below, "robbed", enforceStrict()))
+	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	path := n.Paths.Notify(entries[0].Name())
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "not the socket that shimward made") {
+		t.Errorf("exec: %v", err)
 	}
 }
 

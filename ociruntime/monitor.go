@@ -132,8 +132,13 @@ func (m *monitor) live(ctx context.Context) {
 				m.start(ctx)
 				s.done <- nil
 			case hooks.MessageExec:
-				m.expect(ctx, s.Message)
-				s.done <- nil
+				err := m.hosted.Intact() // the runtime hands the process's listener to whoever has the socket
+				if err != nil {
+					err = fmt.Errorf("somebody removed or replaced the container's state: %w", err)
+				} else {
+					m.expect(ctx, s.Message)
+				}
+				s.done <- err
 			case hooks.MessageStopped:
 				m.finish(ctx)
 				s.done <- nil

@@ -36,8 +36,16 @@ func (o *order) request(attached func(pid int)) container.Request {
 	return container.Request{
 		ID: o.ID, Namespace: o.Namespace, Bundle: o.Bundle, Restored: o.Restored,
 		ConfigFile: o.Config, Monitored: true,
-		Hook: os.Executable, CheckNode: checkNode, Attached: attached,
+		Hook: findHook, CheckNode: checkNode, Attached: attached,
 	}
+}
+
+func findHook() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find shimward's own binary: %w", err)
+	}
+	return container.FindHook(self)
 }
 
 // checkNode refuses a node on which no container can be guarded.

@@ -80,7 +80,9 @@ func run(ctx context.Context, c *command, invoked Invocation) error {
 			return err
 		}
 	case c.name == "start", c.name == "exec":
-		announce(ctx, c, config.Paths)
+		if err := announce(ctx, c, config.Paths); err != nil {
+			return err
+		}
 	}
 	err = invoked.Exec(runc, append([]string{"runc"}, args...), append(invoked.Environ, envBelow+"=1"))
 	return fmt.Errorf("start %s: %w", runc, err)
@@ -122,12 +124,12 @@ func create(ctx context.Context, c *command, runc string) ([]string, error) {
 func namespaceOf(root string) string { return filepath.Base(filepath.Clean(root)) }
 
 // announce tells the monitor of a container that it is about to be started, or
-// that something is about to be started in it. The container is guarded without
-// that: it is for the record.
-func announce(ctx context.Context, c *command, paths policy.Paths) {
+// that something is about to be started in it. Where nobody answers, nothing is: its
+// calls would be answered by nobody, or by whoever has put a socket in the monitor's place.
+func announce(ctx context.Context, c *command, paths policy.Paths) error {
 	plan := findPlan(paths, c.id, namespaceOf(c.root))
 	if plan == nil {
-		return
+		return nil
 	}
 	message := hooks.Message{What: hooks.MessageStart}
 	if c.name == "exec" {
@@ -139,7 +141,10 @@ func announce(ctx context.Context, c *command, paths policy.Paths) {
 			message.Args = container.ProcessArgs(raw)
 		}
 	}
-	_ = hooks.Tell(ctx, paths, plan.Identity.Key, message)
+	if err := hooks.Tell(ctx, paths, plan.Identity.Key, message); err != nil {
+		return fmt.Errorf("%s in container %s: recreate the container: %w", c.name, c.id, err)
+	}
+	return nil
 }
 
 // maxProcess bounds the spec of a process, in bytes.
