@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	bootapi "github.com/containerd/containerd/api/runtime/bootstrap/v1"
 	"github.com/containerd/containerd/api/types"
@@ -36,6 +37,7 @@ func NewManager() Manager {
 
 // Start starts the shim of a container or a pod, or finds the pod's.
 func (m Manager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
+	debug.SetGCPercent(-1) // this process ends with it
 	for _, extension := range params.GetExtensions() {
 		if !extension.GetValue().MessageIs(&runtimeoptions.Options{}) {
 			continue

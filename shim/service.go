@@ -33,6 +33,7 @@ type service struct {
 	configFile string // the value of nodeconfig.Env
 
 	reconciled sync.Once
+	garbage    garbage
 
 	mu         sync.Mutex
 	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
@@ -52,6 +53,8 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 		configFile: os.Getenv(nodeconfig.Env),
 		containers: map[string]*container.Container{},
 	}
+	// The first container is what it is started for.
+	defer s.garbage.hold()()
 	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
 	if err != nil {
 		return nil, err

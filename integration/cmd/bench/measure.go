@@ -74,6 +74,9 @@ func (b *bench) createToExit(ctx context.Context, spec node.Spec) (took time.Dur
 	return time.Since(from), err
 }
 
+// idle is how long a container has run when its shim is weighed: what its start took has been given back by then.
+const idle = 3 * time.Second
+
 // memory weighs the shim of an idle container: its proportional set size (proc_pid_smaps(5)).
 func (b *bench) memory(ctx context.Context) (table, error) {
 	values := make([][]float64, 2)
@@ -99,6 +102,11 @@ func (b *bench) weigh(ctx context.Context, spec node.Spec) (_ float64, err error
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, c.Delete(ctx)) }()
+	select {
+	case <-time.After(idle):
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
 	if err != nil {
 		return 0, err
