@@ -142,7 +142,7 @@ func (b *bench) inside(ctx context.Context) (table, error) {
 			Source: b.micro, Destination: "/bin/micro", Type: "bind", Options: []string{"bind", "ro"},
 		}})},
 	}
-	arrangements := []func(context.Context, node.Spec) (string, error){b.absent, b.neighbour, b.guarded}
+	arrangements := []func(context.Context, node.Spec) (string, error){b.absent, b.empty, b.neighbour, b.guarded}
 	for i := range b.rounds {
 		b.round("inside a container", i)
 		for j := range arrangements {
@@ -167,25 +167,33 @@ func (b *bench) inside(ctx context.Context) (table, error) {
 	}
 	t := table{Title: "Inside a container with RuntimeDefault seccomp", Unit: "ns a call"}
 	for _, name := range names {
-		t.Rows = append(t.Rows, newRow(name, []string{"shimward absent", "guarded neighbour", "guarded"},
-			[]float64{1, 1.02, 1.05}, values[name]))
+		t.Rows = append(t.Rows, newRow(name, []string{"shimward absent", "an empty program", "guarded neighbour", "guarded"},
+			[]float64{1, 0, 1.02, 1.05}, values[name]))
 	}
 	return t, nil
 }
 
 // absent runs it under stock runc, with shimward's programs out of the kernel.
 func (b *bench) absent(ctx context.Context, spec node.Spec) (string, error) {
+	if err := b.unload(); err != nil {
+		return "", err
+	}
+	return b.output(ctx, stock(spec))
+}
+
+// unload takes shimward's programs out of the kernel.
+func (b *bench) unload() error {
 	loaded, err := filepath.Glob(filepath.Join(b.node.Paths.BPF, "node-*"))
 	if err != nil {
-		return "", err
+		return err
 	}
 	for _, dir := range loaded {
 		// Nothing but its pins holds a program; without a container none is in use.
 		if err := os.RemoveAll(dir); err != nil {
-			return "", fmt.Errorf("unload shimward: %w", err)
+			return fmt.Errorf("unload shimward: %w", err)
 		}
 	}
-	return b.output(ctx, stock(spec))
+	return nil
 }
 
 func (b *bench) neighbour(ctx context.Context, spec node.Spec) (_ string, err error) {

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+// empty runs it with a program that does nothing where the access sensor is
+// attached, and nothing of shimward's: what the kernel takes for calling any program there.
+func (b *bench) empty(ctx context.Context, spec node.Spec) (_ string, err error) {
+	if err := b.unload(); err != nil {
+		return "", err
+	}
+	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "mmap_lock_start_locking", License: "GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return "", fmt.Errorf("load an empty program: %w", err)
+	}
+	defer func() { err = errors.Join(err, program.Close()) }()
+	attached, err := link.AttachTracing(link.TracingOptions{Program: program})
+	if err != nil {
+		return "", fmt.Errorf("attach an empty program: %w", err)
+	}
+	defer func() { err = errors.Join(err, attached.Close()) }()
+	return b.output(ctx, stock(spec))
+}
