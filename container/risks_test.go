@@ -24,7 +24,7 @@ func TestNodePIDPaths(t *testing.T) {
 		{Type: specs.PIDNamespace, Path: "/nothing"},
 		{Type: specs.NetworkNamespace, Path: "/proc/self/ns/pid"},
 	}
-	spec := &policy.Spec{Linux: &specs.Linux{Namespaces: namespaces}}
+	spec := &policy.Spec{Linux: &policy.SpecLinux{Namespaces: namespaces}}
 	if got := nodePIDPaths(spec); !slices.Equal(got, []string{link}) {
 		t.Errorf("got %v", got)
 	}

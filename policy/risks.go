@@ -21,14 +21,32 @@ type Finding struct {
 }
 
 // Spec is the part of a runtime-spec config.json that risks are found in, before
-// shimward changes it.
+// shimward changes it. It is no more than that: a container waits for it to be parsed.
 type Spec struct {
-	Process *specs.Process `json:"process"`
-	Mounts  []specs.Mount  `json:"mounts"`
-	Linux   *specs.Linux   `json:"linux"`
+	Process *SpecProcess  `json:"process"`
+	Mounts  []specs.Mount `json:"mounts"`
+	Linux   *SpecLinux    `json:"linux"`
 	// NodePID are the paths of Linux.Namespaces that are the node's own pid
 	// namespace: CRI names it by a path, as it does a neighbour's.
 	NodePID []string `json:"-"`
+}
+
+// SpecProcess is a [Spec]'s part of specs.Process.
+type SpecProcess struct {
+	Capabilities *specs.LinuxCapabilities `json:"capabilities"`
+}
+
+// SpecLinux is a [Spec]'s part of specs.Linux.
+type SpecLinux struct {
+	Namespaces []specs.LinuxNamespace `json:"namespaces"`
+	Seccomp    *struct{}              `json:"seccomp"` // whether there is any
+	Devices    []specs.LinuxDevice    `json:"devices"`
+	Resources  *SpecResources         `json:"resources"`
+}
+
+// SpecResources is a [Spec]'s part of specs.LinuxResources.
+type SpecResources struct {
+	Devices []specs.LinuxDeviceCgroup `json:"devices"`
 }
 
 // The risks that are no capability of their own.
@@ -97,7 +115,7 @@ func (p Paths) Risks(spec *Spec) []Finding {
 		}
 	}
 	if spec.Linux == nil {
-		spec.Linux = &specs.Linux{} // no namespaces, no seccomp
+		spec.Linux = &SpecLinux{} // no namespaces, no seccomp
 	}
 	if spec.allDevices() && slices.Contains(capabilities, "CAP_SYS_ADMIN") {
 		add(RiskPrivileged, "process.capabilities has CAP_SYS_ADMIN, and linux.resources.devices allows all")

@@ -11,12 +11,12 @@ import (
 // plain is a spec without a risk.
 func plain() *Spec {
 	return &Spec{
-		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN"}}},
+		Process: &SpecProcess{Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN"}}},
 		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}, {Destination: "/data", Type: "bind", Source: "/srv/procfs"}},
-		Linux: &specs.Linux{
+		Linux: &SpecLinux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace, Path: "/proc/1/ns/mnt"}},
-			Seccomp:    &specs.LinuxSeccomp{DefaultAction: specs.ActErrno},
-			Resources:  &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+			Seccomp:    &struct{}{},
+			Resources:  &SpecResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 		},
 	}
 }
