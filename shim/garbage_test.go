@@ -15,7 +15,7 @@ func TestGarbageIsHeldBackForATime(t *testing.T) {
 		var g garbage
 		first, second := g.hold(), g.hold()
 		first()
-		time.Sleep(2 * heldAfter)
+		<-time.After(2 * heldAfter)
 		synctest.Wait()
 		if got := percent(); got != heldPercent {
 			t.Errorf("%d%% while one holds", got)
@@ -24,7 +24,7 @@ func TestGarbageIsHeldBackForATime(t *testing.T) {
 		if got := percent(); got != heldPercent {
 			t.Errorf("%d%% right after", got)
 		}
-		time.Sleep(2 * heldAfter)
+		<-time.After(2 * heldAfter)
 		synctest.Wait()
 		if got := percent(); got != usual {
 			t.Errorf("%d%% in the end", got)
