@@ -17,7 +17,6 @@ import (
 // Create creates a container: it plans, makes what the plan needs, and leaves
 // the rest to the embedded service. Whatever fails, nothing of it stays.
 func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
-	defer s.garbage.hold()()
 	options, err := translate(r.GetOptions())
 	if err != nil {
 		return nil, refuse(codes.InvalidArgument, err)

@@ -33,7 +33,6 @@ type service struct {
 	configFile string // the value of nodeconfig.Env
 
 	reconciled sync.Once
-	garbage    garbage
 
 	mu         sync.Mutex
 	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
@@ -53,8 +52,7 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 		configFile: os.Getenv(nodeconfig.Env),
 		containers: map[string]*container.Container{},
 	}
-	// The first container is what it is started for.
-	defer s.garbage.hold()()
+	holdGarbage()
 	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func TestGarbage(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if garbage > 1 { // the path, ended with a zero
+	if garbage > 2 { // the path, ended with a zero; the race detector has one of its own
 		t.Errorf("%v allocations", garbage)
 	}
 }
