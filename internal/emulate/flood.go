@@ -2,6 +2,8 @@ package emulate
 
 import (
 	"fmt"
+	"math"
+	"runtime"
 	"sync"
 	"time"
 
@@ -50,6 +52,18 @@ func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 }
 
 func flood(victim *Victim, attempts int) (sum Flooded, err error) {
+	// A call that a signal interrupts just as it is answered never gets the answer: it is
+	// made, refused and counted once more (kernel/seccomp.c, seccomp_do_user_notification).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = math.MaxUint64
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		return sum, named("pthread_sigmask", err)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) //nolint:errcheck // what was taken back can be set
 	into := make([]byte, secretLength)
 	local := []unix.Iovec{{Base: &into[0], Len: secretLength}}
 	remote := []unix.RemoteIovec{{Base: uintptr(victim.Address), Len: secretLength}}
