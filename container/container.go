@@ -93,11 +93,14 @@ func (c *Container) listen(residue *seccomp.Residue, attached func(pid int)) err
 		Residue: residue,
 		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
 	}
-	if attached != nil {
-		options.Attached = func(state *specs.ContainerProcessState) error {
-			attached(state.Pid)
-			return nil
+	options.Attached = func(state *specs.ContainerProcessState) error {
+		if state.State.ID != c.plan.Identity.ID {
+			return fmt.Errorf("its filter is of container %q, not of %q", state.State.ID, c.plan.Identity.ID)
 		}
+		if attached != nil {
+			attached(state.Pid)
+		}
+		return nil
 	}
 	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), options)
 	if err != nil {

@@ -148,7 +148,7 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	p.edited = text
 	undo.Add(func() {
 		// A bundle that is tried again is tried as it came.
-		if err := p.spec.write(p.spec.text); err != nil {
+		if err := p.PutBack(); err != nil { // not what somebody has written since
 			log.G(ctx).WithError(err).Warn("shimward: put the container's spec back")
 		}
 	})

@@ -109,6 +109,8 @@ func parse(args []string) (*command, error) {
 			c.logFormat = option.value
 		}
 		if option.kind == help {
+			// runc goes by the last of them: no more of it than was understood.
+			c.args = append(slices.Clone(c.global), "--"+option.name)
 			return c, nil
 		}
 		c.global = append(c.global, option.word())
@@ -156,6 +158,7 @@ func (c *command) parseCommand(args []string) error {
 		if ok {
 			if option.kind == help {
 				c.creates = false
+				c.args = append(slices.Clone(c.global), c.name, "--"+option.name)
 				return nil
 			}
 			c.take(option)

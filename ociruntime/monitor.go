@@ -31,6 +31,7 @@ type monitor struct {
 	runtime *process    // that creates the container
 	init    *process    // nil before it was created
 	before  os.FileInfo // init's executable until it is started
+	existed bool        // the runtime had one of this ID already
 	created bool        // recorded
 	started bool        // recorded
 
@@ -88,6 +89,8 @@ func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err 
 	if os.Getppid() != m.order.Parent {
 		return nil, errors.New("the runtime ended before its container's monitor was ready")
 	}
+	_, statErr := os.Lstat(filepath.Join(m.order.Root, m.order.ID))
+	m.existed = !errors.Is(statErr, fs.ErrNotExist)
 	m.planned, err = container.Plan(m.order.request(m.attached))
 	if err != nil {
 		return nil, err
@@ -150,6 +153,7 @@ func (m *monitor) live(ctx context.Context) {
 			runtimeEnded = nil
 			switch {
 			case m.init == nil:
+				m.refuse(ctx)
 				return // it has failed, and said why
 			case !m.started && !m.known(ctx):
 				m.abort(ctx) // it was killed in the middle of it
@@ -248,6 +252,18 @@ func (m *monitor) finish(ctx context.Context) {
 	}
 	if err := m.planned.PutBack(); err != nil {
 		logger(ctx, &m.order).WithError(err).Warn("shimward: put the container's spec back")
+	}
+}
+
+// refuse deletes a container that the runtime has created without the hook's having
+// been here: from another spec than the one that was written for it.
+func (m *monitor) refuse(ctx context.Context) {
+	if m.known(ctx) && !m.existed {
+		logger(ctx, &m.order).Error("shimward: the container was created from another spec than shimward's and is not guarded: it is deleted")
+		cmd := exec.CommandContext(ctx, m.order.Runc, "--root", m.order.Root, "delete", "--force", m.order.ID) //nolint:gosec // the configured runtime
+		if out, err := cmd.CombinedOutput(); err != nil {
+			logger(ctx, &m.order).WithError(err).Errorf("shimward: delete the container that is not guarded: %s", out)
+		}
 	}
 }
 

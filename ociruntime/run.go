@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -51,7 +53,7 @@ func Run(ctx context.Context, invoked Invocation) error {
 }
 
 func run(ctx context.Context, c *command, invoked Invocation) error {
-	if invoked.Getenv(envBelow) != "" {
+	if mark := invoked.Getenv(envBelow); mark == strconv.Itoa(os.Getpid()) || mark == strconv.Itoa(os.Getppid()) {
 		return errors.New("the runtime below shimward is shimward again: write the real runc's path as runc.path in shimward's config")
 	}
 	if c.config == "" {
@@ -84,8 +86,14 @@ func run(ctx context.Context, c *command, invoked Invocation) error {
 			return err
 		}
 	}
-	err = invoked.Exec(runc, append([]string{"runc"}, args...), append(invoked.Environ, envBelow+"=1"))
+	err = invoked.Exec(runc, append([]string{"runc"}, args...), marked(invoked.Environ))
 	return fmt.Errorf("start %s: %w", runc, err)
+}
+
+// marked is an environment with the mark of this process, which exec keeps, and no other.
+func marked(environ []string) []string {
+	others := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool { return strings.HasPrefix(entry, envBelow+"=") })
+	return append(others, envBelow+"="+strconv.Itoa(os.Getpid()))
 }
 
 // create has a container guarded that is about to be created, unless its mode is

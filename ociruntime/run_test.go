@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -62,7 +63,7 @@ func (f *fixture) run(t *testing.T, environ map[string]string, args ...string) (
 		},
 		Exec: func(path string, args, environ []string) error {
 			f.path, f.args = path, args
-			if !slices.Contains(environ, envBelow+"=1") {
+			if !slices.Contains(environ, envBelow+"="+strconv.Itoa(os.Getpid())) {
 				t.Error("the runtime's environment does not say that it is below shimward")
 			}
 			return errStarted
@@ -122,7 +123,7 @@ func TestRunRefuses(t *testing.T) {
 		"a broken config":       {"[[[", `{}`, nil, []string{"create", "-b", "BUNDLE", "c"}, "config"},
 		"no bundle":             {"version = 1", `{}`, nil, []string{"create", "-b", "/nonexistent", "c"}, "find the bundle"},
 		"an unknown option":     {"version = 1", `{}`, nil, []string{"create", "-b", "BUNDLE", "--config", "x", "c"}, "--config"},
-		"itself below":          {"version = 1", `{}`, map[string]string{envBelow: "1"}, []string{"state", "c"}, "shimward again"},
+		"itself below":          {"version = 1", `{}`, map[string]string{envBelow: strconv.Itoa(os.Getppid())}, []string{"state", "c"}, "shimward again"},
 		"a spec with our hooks": {"version = 1", `{"hooks":{"createRuntime":[{"path":"/s","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward"]}]}}`, nil, []string{"create", "-b", "BUNDLE", "c"}, "hooks in it already"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,8 +13,9 @@ import (
 // usualPlaces are where distributions and runc's own `make install` put it, in the order of a PATH of root's.
 var usualPlaces = []string{"/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc"}
 
-// envBelow marks the environment of the runtime that shimward became. A shimward
-// that finds it has been put in the real runtime's place.
+// envBelow marks the environment of the runtime that shimward became, with its pid. A
+// shimward that finds its own there, or its parent's, has been put in the real runtime's
+// place; one that finds another's was started by one of that runtime's hooks.
 const envBelow = "SHIMWARD_BELOW"
 
 // findRunc returns the absolute path of the real runtime: the configured one, or

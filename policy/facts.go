@@ -27,8 +27,8 @@ const (
 	crioContainerType = "io.kubernetes.cri-o.ContainerType"
 	crioImageName     = "io.kubernetes.cri-o.ImageName"
 	crioSandboxID     = "io.kubernetes.cri-o.SandboxID"
-	crioSandboxName   = "io.kubernetes.cri-o.KubeName"
-	crioSandboxNS     = "io.kubernetes.cri-o.Namespace"
+	crioSandboxName   = "io.kubernetes.pod.name"      // the kubelet's labels, which CRI-O writes last:
+	crioSandboxNS     = "io.kubernetes.pod.namespace" // its own KubeName and Namespace a pod can choose
 	kubeletName       = "io.kubernetes.container.name"
 	kubeletUID        = "io.kubernetes.pod.uid"
 )
@@ -72,10 +72,31 @@ func (f *Facts) identity() (Identity, error) {
 		PodUID:       f.say(criSandboxUID, kubeletUID),
 		Sandbox:      f.say(criSandboxID, crioSandboxID),
 	}
-	if f.sandbox() && identity.Sandbox == "" {
-		identity.Sandbox = f.ID
+	if err := f.checkEngine(); err != nil {
+		return identity, err
+	}
+	if f.sandbox() {
+		identity.Sandbox = f.ID // whatever is said: under CRI-O its pod's author has the last word
 	}
 	return identity, identity.check()
+}
+
+// checkEngine refuses a spec with annotations of two engines: one of them says
+// whose the container is, and the other was written by a pod's author.
+func (f *Facts) checkEngine() error {
+	var containerd, crio string
+	for name := range f.Annotations {
+		switch {
+		case strings.HasPrefix(name, "io.kubernetes.cri."):
+			containerd = name
+		case name == crioContainerType, name == crioSandboxID, name == crioImageName:
+			crio = name
+		}
+	}
+	if containerd != "" && crio != "" {
+		return fmt.Errorf("the annotations %s and %s are of two container engines: take away the one that the engine has not written", quote(containerd), quote(crio))
+	}
+	return nil
 }
 
 func (i *Identity) check() error {

@@ -12,11 +12,17 @@ func TestIdentityOfOtherEngines(t *testing.T) {
 		want        Identity // without its key, ID, namespace and bundle
 	}{
 		"of CRI-O":           {crio, Identity{Name: "app", Image: "nginx:1", Pod: "web-0", PodNamespace: "vault", PodUID: "0-1-2", Sandbox: "5a"}},
-		"a sandbox of CRI-O": {map[string]string{crioContainerType: criTypeSandbox, crioSandboxNS: "vault"}, Identity{PodNamespace: "vault", Sandbox: "abc"}},
-		"of a Podman pod":    {map[string]string{crioContainerType: "container", crioSandboxID: "5a"}, Identity{Sandbox: "5a"}},
-		"of no pod":          {nil, Identity{}},
+		"a sandbox of CRI-O": {map[string]string{crioContainerType: criTypeSandbox, crioSandboxNS: "vault", crioSandboxID: "abc"}, Identity{PodNamespace: "vault", Sandbox: "abc"}},
+		// What CRI-O leaves to a pod's author.
+		"a sandbox in another's": {map[string]string{crioContainerType: criTypeSandbox, crioSandboxID: "of another pod"}, Identity{Sandbox: "abc"}},
+		"a namespace of one's own": {
+			map[string]string{crioContainerType: "container", crioSandboxID: "5a", crioSandboxNS: "vault", "io.kubernetes.cri-o.Namespace": "lax"},
+			Identity{PodNamespace: "vault", Sandbox: "5a"},
+		},
+		"of a Podman pod": {map[string]string{crioContainerType: "container", crioSandboxID: "5a"}, Identity{Sandbox: "5a"}},
+		"of no pod":       {nil, Identity{}},
 		"of containerd, whatever else is written": {
-			map[string]string{criContainerType: "container", criSandboxNS: "prod-1", crioSandboxNS: "lax", crioSandboxID: "5b"},
+			map[string]string{criContainerType: "container", criSandboxNS: "prod-1", crioSandboxNS: "lax"},
 			Identity{PodNamespace: "prod-1"},
 		},
 	} {
@@ -31,6 +37,15 @@ func TestIdentityOfOtherEngines(t *testing.T) {
 				t.Errorf("got %+v, want %+v", got, test.want)
 			}
 		})
+	}
+	for name, annotations := range map[string]map[string]string{
+		"of two engines":                {crioContainerType: "container", crioSandboxID: "5a", criSandboxID: "of another pod"},
+		"of two engines, the other way": {criContainerType: "container", criSandboxID: "5a", crioSandboxID: "of another pod"},
+	} {
+		f := Facts{ID: "abc", Namespace: "runc", Bundle: "/b", Annotations: annotations}
+		if got, err := f.identity(); err == nil {
+			t.Errorf("%s: took it for %+v", name, got)
+		}
 	}
 	// A floor of the pod's namespace holds.
 	config := mustParse(t, testConfig)
