@@ -18,6 +18,9 @@ import (
 // doubleName is what a victim's double is called.
 const doubleName = "double"
 
+// maxDoubles is how many in a row may end before they are killed.
+const maxDoubles = 20
+
 // keepDouble runs a process that has the victim's secret too and may be made to
 // crash, and another one when that is gone, until ctx is done. Its folder is where
 // a core goes that the kernel names without one.
@@ -37,9 +40,12 @@ func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err er
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		for ctx.Err() == nil {
-			if runDouble(ctx, dir, options) != nil && ctx.Err() == nil {
-				return
+		// One may find something else at the secret's address, which the next does not.
+		for failed := 0; failed < maxDoubles && ctx.Err() == nil; {
+			if runDouble(ctx, dir, options) != nil {
+				failed++
+			} else {
+				failed = 0
 			}
 		}
 	}()

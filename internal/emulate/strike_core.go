@@ -53,11 +53,14 @@ func coreDump(s *striker) error {
 	return s.readCore(folder, literal)
 }
 
+// doubleStarts is how long a double may take to start, on emulated CPUs too.
+const doubleStarts = 10 * time.Second
+
 // double is the victim's double, which may have to be started again first.
 func (s *striker) double() (int, error) {
 	look := time.NewTicker(pollEvery)
 	defer look.Stop()
-	for deadline := time.Now().Add(400 * pollEvery); time.Now().Before(deadline); <-look.C {
+	for deadline := time.Now().Add(doubleStarts); time.Now().Before(deadline); <-look.C {
 		threads, err := os.ReadDir(filepath.Join(procDir(s.Victim.PID), "task"))
 		if err != nil {
 			return 0, err
