@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -102,22 +101,7 @@ func TestRuntimeOff(t *testing.T) {
 	spec := named(below, "off", map[string]string{annotationMode: "off"})
 	spec.DefaultSeccomp = true
 	c := mustStart(t, n, spec)
-	bundled, err := os.ReadFile(filepath.Join(c.Bundle(), "config.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	made, err := c.RawSpec(testContext(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(bundled, made) {
-		t.Errorf("the bundle's config.json is\n%s\ncontainerd made\n%s", bundled, made)
-	}
-	for _, root := range []string{n.Paths.Run, n.Paths.BPF} {
-		if entries, err := os.ReadDir(filepath.Join(root, "containers")); err == nil && len(entries) > 0 {
-			t.Errorf("there is state of an unguarded container in %s: %v", root, entries)
-		}
-	}
+	wantUntouched(t, n, c)
 	monitors, err := n.Monitors()
 	if err != nil || len(monitors) != 0 {
 		t.Errorf("monitors: %v, %v", monitors, err)
@@ -170,6 +154,7 @@ func TestRuntimeRefused(t *testing.T) {
 			}
 			test.spec.Runtime, test.spec.Binary = below.Runtime, below.Binary
 			wantNotCreated(t, n, test.spec, test.want...)
+			wantSettled(t, n)
 		})
 	}
 	t.Run("a hook that fails after shimward's", func(t *testing.T) {
@@ -327,27 +312,6 @@ func parentOf(pid int) int {
 		return 0
 	}
 	return parent
-}
-
-// wantNotCreated is wantRefused for whatever runtime the spec names.
-func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
-	t.Helper()
-	ctx := testContext(t)
-	c, err := n.RunDetached(ctx, spec)
-	if err == nil {
-		t.Error("the container was created and started")
-		if err := c.Delete(context.WithoutCancel(ctx)); err != nil {
-			t.Error(err)
-		}
-		return
-	}
-	t.Logf("refused with: %v", err)
-	for _, word := range want {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("the error does not say %q: %v", word, err)
-		}
-	}
-	wantSettled(t, n)
 }
 
 // waitFor waits until something is true.

@@ -16,6 +16,15 @@ func TestOff(t *testing.T) {
 	c := mustStart(t, n, node.Spec{
 		ID: "off", Runtime: node.Shimward, DefaultSeccomp: true, Annotations: map[string]string{annotationMode: "off"},
 	})
+	wantUntouched(t, n, c)
+	if result, err := c.Exec(testContext(t), "x", "/bin/id", "-u"); err != nil || result.Stdout != "0\n" {
+		t.Errorf("exec: %s, %v", result, err)
+	}
+}
+
+// wantUntouched wants a container to have the spec that containerd made, and nothing of shimward's.
+func wantUntouched(t *testing.T, n *node.Node, c *node.Container) {
+	t.Helper()
 	bundled, err := os.ReadFile(filepath.Join(c.Bundle(), "config.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -31,8 +40,5 @@ func TestOff(t *testing.T) {
 		if entries, err := os.ReadDir(filepath.Join(root, "containers")); err == nil && len(entries) > 0 {
 			t.Errorf("there is state of an unguarded container in %s: %v", root, entries)
 		}
-	}
-	if result, err := c.Exec(testContext(t), "x", "/bin/id", "-u"); err != nil || result.Stdout != "0\n" {
-		t.Errorf("exec: %s, %v", result, err)
 	}
 }

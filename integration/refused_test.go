@@ -140,6 +140,14 @@ func TestRefusedByNode(t *testing.T) {
 func wantRefused(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
 	t.Helper()
 	spec.Runtime = node.Shimward
+	wantNotCreated(t, n, spec, want...)
+	wantNoLeaks(t, n)
+}
+
+// wantNotCreated creates a container that is to be refused, under whichever
+// runtime the spec names, and checks that the error says why.
+func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
+	t.Helper()
 	ctx := testContext(t)
 	c, err := n.RunDetached(ctx, spec)
 	if err == nil {
@@ -155,7 +163,6 @@ func wantRefused(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
 			t.Errorf("the error does not say %q: %v", word, err)
 		}
 	}
-	wantNoLeaks(t, n)
 }
 
 // withPaths puts the node's own paths into a config, before its first table.
