@@ -25,17 +25,7 @@ func tellRebooted(t *testing.T, s *stage) {
 	if err := s.Reboot(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
-	again := s.wait(t, p.Name, func(p *corev1.Pod) (bool, error) {
-		for _, status := range p.Status.ContainerStatuses {
-			if !status.Ready || status.ContainerID == "containerd://"+before {
-				return false, nil
-			}
-		}
-		return ready(p), nil
-	})
-	report := s.attackFrom(t, again, "main")
-	wantThrough(t, report, false)
-	s.wantEvents(t, id(t, again, "main"), report, access.RelationSamePod)
+	s.wantGuardedAnew(t, p, before)
 	eventually(t, "the installer to run anew", func() (bool, string) {
 		now := s.installerRun(t)
 		return now != "" && now != verified, fmt.Sprintf("%s, and then %s", verified, now)

@@ -68,6 +68,13 @@ func tellShimKilled(t *testing.T, s *stage) {
 	if err := s.Node.KillShim(s.sandbox(t, p)); err != nil {
 		t.Fatal(err)
 	}
+	s.wantGuardedAnew(t, p, before)
+}
+
+// wantGuardedAnew waits until the kubelet has made a pod's containers again, of which
+// "main" was before, and wants the new ones guarded.
+func (s *stage) wantGuardedAnew(t *testing.T, p *corev1.Pod, before string) {
+	t.Helper()
 	again := s.wait(t, p.Name, func(p *corev1.Pod) (bool, error) {
 		for _, status := range p.Status.ContainerStatuses {
 			if !status.Ready || status.ContainerID == "containerd://"+before {
