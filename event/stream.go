@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -110,38 +111,114 @@ func (s *stream) advance() error {
 }
 
 // following opens the file after the one that s is in; io.EOF if there is none.
+// The writer may rotate between any two looks at the folder, so it is asked
+// until nothing has moved meanwhile: a file met under its next name would be read twice.
 func (s *stream) following() (*os.File, error) {
-	names := []string{fileFirst, fileOlder, fileCurrent}
+	var here fs.FileInfo
 	if s.file != nil {
-		here, err := s.file.Stat()
-		if err != nil {
+		var err error
+		if here, err = s.file.Stat(); err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		// A file that has no name any more was dropped; the first one never is.
-		names = s.after(here, names)
 	}
-	for _, name := range names {
-		path := filepath.Join(s.dir, name)
-		file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // a fixed name in the store's own folder
+	for {
+		next, err := s.look(here)
+		if !errors.Is(err, errMoved) {
+			return next, err
+		}
+	}
+}
+
+// errMoved is the error of a look at the folder within which the writer rotated.
+var errMoved = errors.New("rotated meanwhile")
+
+// look opens the file after here; io.EOF if there is none, errMoved if nobody can tell.
+func (s *stream) look(here fs.FileInfo) (*os.File, error) {
+	seen, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	next, none := s.open(after(here, seen))
+	if none != nil && !errors.Is(none, io.EOF) {
+		return nil, none
+	}
+	again, err := s.list()
+	if err == nil && !slices.EqualFunc(seen, again, sameEntry) {
+		err = errMoved
+	}
+	if err == nil {
+		return next, none
+	}
+	if next != nil {
+		err = errors.Join(err, next.Close())
+	}
+	return nil, err
+}
+
+// entry is a file of the folder; the FileInfo is nil where there is none of that name.
+type entry struct {
+	name string
+	info fs.FileInfo
+}
+
+func sameEntry(a, b entry) bool {
+	if a.info == nil || b.info == nil {
+		return a.info == nil && b.info == nil
+	}
+	return os.SameFile(a.info, b.info)
+}
+
+// list is the folder's files in the order of their events.
+func (s *stream) list() ([]entry, error) {
+	entries := []entry{{name: fileFirst}, {name: fileOlder}, {name: fileCurrent}}
+	for i := range entries {
+		info, err := os.Lstat(filepath.Join(s.dir, entries[i].name))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		return file, nil
+		entries[i].info = info
 	}
-	return nil, io.EOF
+	return entries, nil
 }
 
-func (s *stream) after(here fs.FileInfo, names []string) []string {
-	for i, name := range names {
-		info, err := os.Lstat(filepath.Join(s.dir, name))
-		if err == nil && os.SameFile(info, here) {
-			return names[i+1:]
+// after is what comes after here. A file that has no name any more was dropped: the first one never is.
+func after(here fs.FileInfo, entries []entry) []entry {
+	if here == nil {
+		return entries
+	}
+	for i, one := range entries {
+		if one.info != nil && os.SameFile(one.info, here) {
+			return entries[i+1:]
 		}
 	}
-	return names[1:]
+	return entries[1:]
+}
+
+// open opens the first of entries that is there. The error is io.EOF if none is.
+func (s *stream) open(entries []entry) (*os.File, error) {
+	first := slices.IndexFunc(entries, func(one entry) bool { return one.info != nil })
+	if first < 0 {
+		return nil, io.EOF
+	}
+	path := filepath.Join(s.dir, entries[first].name)
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // a fixed name in the store's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errMoved
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read events: %w", err)
+	}
+	opened, err := file.Stat()
+	if err == nil && !os.SameFile(opened, entries[first].info) {
+		err = errMoved
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
 }
 
 func (s *stream) close() error {
