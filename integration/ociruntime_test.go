@@ -254,6 +254,22 @@ func TestRuntimeSocketReplaced(t *testing.T) {
 	}
 }
 
+// The state of a guarded container is gone: nothing is started in it as if it had never been guarded.
+func TestRuntimePlanLost(t *testing.T) {
+	n, below := startRuntimeNode(t)
+	c := mustStart(t, n, named(below, "forgotten", enforceStrict()))
+	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	if err := os.Remove(n.Paths.Plan(entries[0].Name())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "container forgotten is guarded, and what shimward kept of it") {
+		t.Errorf("exec: %v", err)
+	}
+}
+
 // A monitor, or the runtime, is killed while a container is being created, at
 // whatever moment: nothing is left, and the next container of that name works.
 func TestRuntimeKilledHalfway(t *testing.T) {

@@ -46,7 +46,7 @@ var execOptions = map[string]kind{
 	"console-socket": valued, "pidfd-socket": valued, "cwd": valued, "env": valued, "e": valued, "tty": boolean, "t": boolean,
 	"user": valued, "u": valued, "additional-gids": valued, "g": valued, "process": valued, "p": valued, "detach": boolean, "d": boolean,
 	"pid-file": valued, "process-label": valued, "apparmor": valued, "no-new-privs": boolean, "cap": valued, "c": valued,
-	"preserve-fds": valued, "cgroup": valued, "ignore-paused": boolean,
+	"preserve-fds": valued, "cgroup": valued, "ignore-paused": boolean, "help": help, "h": help,
 }
 
 // optionConfig is the one option that is shimward's own: the node's config. It
@@ -67,6 +67,7 @@ type command struct {
 	bundle, id     string
 	pidFile        string   // of exec
 	process        string   // of exec: the path of its process's spec
+	unread         error    // of start and exec: why they are not understood
 	execArgs       []string // of exec: what it runs, where that is on the command line
 }
 
@@ -87,6 +88,9 @@ func parse(args []string) (*command, error) {
 			// What follows is not understood either: it may be a value, or the command.
 			if slices.ContainsFunc(args, makesContainer) {
 				return nil, fmt.Errorf("runc %s: %w", strings.Join(args, " "), err)
+			}
+			if i := slices.IndexFunc(args, entersContainer); i >= 0 {
+				c.name, c.unread = args[i], err
 			}
 			return c, nil
 		}
@@ -126,6 +130,8 @@ func makesContainer(word string) bool {
 	return word == "create" || word == "run" || word == "restore"
 }
 
+func entersContainer(word string) bool { return word == "start" || word == "exec" }
+
 func (c *command) parseCommand(args []string) error {
 	var known map[string]kind
 	switch c.name {
@@ -139,9 +145,7 @@ func (c *command) parseCommand(args []string) error {
 		c.parseExec(args)
 		return nil
 	case "start":
-		if len(args) == 1 {
-			c.id = args[0]
-		}
+		c.parseStart(args)
 		return nil
 	default:
 		return nil
@@ -185,18 +189,36 @@ func (c *command) take(o option) {
 	c.options = append(c.options, o.word())
 }
 
-// parseExec finds what names an exec. Where it cannot, the exec has no name.
+// parseStart finds what is started. runc knows no option of it but the one for help.
+func (c *command) parseStart(args []string) {
+	s := scanner{args: args, known: map[string]kind{"help": help, "h": help}}
+	option, ok, err := s.next()
+	switch {
+	case err != nil:
+		c.unread = err
+	case !ok && len(s.args) == 1:
+		c.id = s.args[0]
+	case ok && option.kind == help:
+	default:
+		c.unread = fmt.Errorf("it takes one container ID, and got %q", args)
+	}
+}
+
+// parseExec finds what names an exec, and where it goes.
 func (c *command) parseExec(args []string) {
 	s := scanner{args: args, known: execOptions}
 	for {
 		option, ok, err := s.next()
 		if err != nil {
+			c.unread = err
 			return
 		}
 		if !ok {
 			break
 		}
 		switch option.name {
+		case "help", "h":
+			return // and it goes nowhere
 		case "pid-file":
 			c.pidFile = option.value
 		case "process", "p":

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/shimward/shimward/container"
-	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
@@ -130,76 +129,6 @@ func create(ctx context.Context, c *command, runc string) ([]string, error) {
 // namespaceOf is the namespace of the containers whose state is in root. containerd
 // and Docker keep one folder for each of theirs: /run/containerd/runc/k8s.io.
 func namespaceOf(root string) string { return filepath.Base(filepath.Clean(root)) }
-
-// announce tells the monitor of a container that it is about to be started, or
-// that something is about to be started in it. Where nobody answers, nothing is: its
-// calls would be answered by nobody, or by whoever has put a socket in the monitor's place.
-func announce(ctx context.Context, c *command, paths policy.Paths) error {
-	plan := findPlan(paths, c.id, namespaceOf(c.root))
-	if plan == nil {
-		return nil
-	}
-	message := hooks.Message{What: hooks.MessageStart}
-	if c.name == "exec" {
-		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.pidFile), Args: c.execArgs}
-		if c.pidFile != "" {
-			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails where there is no working directory any more
-		}
-		if raw, err := container.ReadFile(c.process, maxProcess); c.process != "" && err == nil {
-			message.Args = container.ProcessArgs(raw)
-		}
-	}
-	if err := hooks.Tell(ctx, paths, plan.Identity.Key, message); err != nil {
-		return fmt.Errorf("%s in container %s: recreate the container: %w", c.name, c.id, err)
-	}
-	return nil
-}
-
-// maxProcess bounds the spec of a process, in bytes.
-const maxProcess = 1 << 20
-
-// execName is what events call an exec. runc gives them no IDs; the engines' own
-// are in the path of the file that each wants the pid in: <ID>.pid of containerd and
-// Docker, <ID>/exec_pid of Podman.
-func execName(pidFile string) string {
-	name := filepath.Base(pidFile)
-	switch {
-	case pidFile == "":
-		return fmt.Sprintf("runc-exec-%d", os.Getpid())
-	case name == "exec_pid":
-		return filepath.Base(filepath.Dir(pidFile))
-	default:
-		return strings.TrimSuffix(name, ".pid")
-	}
-}
-
-// findPlan finds the plan of a container of a namespace, or nil.
-func findPlan(paths policy.Paths, id, namespace string) *policy.Plan {
-	if id == "" {
-		return nil
-	}
-	// Its key begins with the start of its ID.
-	key := policy.Key(id, "/")
-	entries, err := os.ReadDir(filepath.Dir(paths.Container(key)))
-	if err != nil {
-		return nil
-	}
-	prefix := key[:strings.LastIndexByte(key, '-')+1]
-	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), prefix) {
-			continue
-		}
-		raw, err := container.ReadFile(paths.Plan(entry.Name()), policy.MaxPlanBytes)
-		if err != nil {
-			continue
-		}
-		plan, err := policy.ParsePlan(raw)
-		if err == nil && plan.Monitored && plan.Identity.ID == id && plan.Identity.Namespace == namespace {
-			return plan
-		}
-	}
-	return nil
-}
 
 // say says an error where runc would have said it: on standard error, and in
 // the file that the engine reads it from (runc, --log and --log-format).

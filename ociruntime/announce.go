@@ -1,0 +1,159 @@
+package ociruntime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/shimward/shimward/container"
+	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/policy"
+)
+
+// announce tells the monitor of a container that it is about to be started, or
+// that something is about to be started in it. Where nobody answers, nothing is: its
+// calls would be answered by nobody, or by whoever has put a socket in the monitor's place.
+func announce(ctx context.Context, c *command, paths policy.Paths) error {
+	if c.unread != nil {
+		return refuseUnread(c, paths)
+	}
+	plan, err := findPlan(paths, c.root, c.id)
+	if err != nil || plan == nil {
+		return err
+	}
+	message := hooks.Message{What: hooks.MessageStart}
+	if c.name == "exec" {
+		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.pidFile), Args: c.execArgs}
+		if c.pidFile != "" {
+			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails where there is no working directory any more
+		}
+		if raw, err := container.ReadFile(c.process, maxProcess); c.process != "" && err == nil {
+			message.Args = container.ProcessArgs(raw)
+		}
+	}
+	if err := hooks.Tell(ctx, plan.Paths, plan.Identity.Key, message); err != nil {
+		return fmt.Errorf("%s in container %s: recreate the container: %w", c.name, c.id, err)
+	}
+	return nil
+}
+
+// maxProcess bounds the spec of a process, in bytes.
+const maxProcess = 1 << 20
+
+// execName is what events call an exec. runc gives them no IDs; the engines' own
+// are in the path of the file that each wants the pid in: <ID>.pid of containerd and
+// Docker, <ID>/exec_pid of Podman.
+func execName(pidFile string) string {
+	name := filepath.Base(pidFile)
+	switch {
+	case pidFile == "":
+		return fmt.Sprintf("runc-exec-%d", os.Getpid())
+	case name == "exec_pid":
+		return filepath.Base(filepath.Dir(pidFile))
+	default:
+		return strings.TrimSuffix(name, ".pid")
+	}
+}
+
+// refuseUnread refuses a start or an exec that was not understood where one of its
+// words may be a guarded container's ID: nobody could be told of it.
+func refuseUnread(c *command, paths policy.Paths) error {
+	for _, word := range c.args {
+		if plansOf(paths, word) != nil {
+			return fmt.Errorf("runc %s in container %s: %w", c.name, word, c.unread)
+		}
+	}
+	return nil
+}
+
+// findPlan finds the plan of a container that a monitor hosts, by the runtime's
+// folder of state; nil where it is not such a one. The error is that the runtime's own
+// state says that it is guarded, and no plan does.
+func findPlan(paths policy.Paths, root, id string) (*policy.Plan, error) {
+	for _, plan := range plansOf(paths, id) {
+		if plan.Monitored && plan.Identity.Namespace == namespaceOf(root) {
+			return plan, nil
+		}
+	}
+	// It may have been created under a config that keeps its state elsewhere.
+	run, bundle := createdWith(root, id)
+	if run == "" {
+		return nil, nil
+	}
+	paths = policy.Paths{Run: run}
+	key := policy.Key(id, bundle)
+	plan, err := readPlan(paths, key)
+	if err != nil {
+		return nil, fmt.Errorf("container %s is guarded, and what shimward kept of it in %s is gone: recreate the container: %w", id, paths.Container(key), err)
+	}
+	if !plan.Monitored {
+		return nil, nil // its shim has it, and is told by containerd
+	}
+	return plan, nil
+}
+
+// plansOf are the plans of the containers of an ID, in whatever namespace and bundle.
+func plansOf(paths policy.Paths, id string) []*policy.Plan {
+	if id == "" {
+		return nil
+	}
+	// Their keys begin with the start of its ID.
+	key := policy.Key(id, "/")
+	entries, err := os.ReadDir(filepath.Dir(paths.Container(key)))
+	if err != nil {
+		return nil
+	}
+	var plans []*policy.Plan
+	prefix := key[:strings.LastIndexByte(key, '-')+1]
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), prefix) {
+			continue
+		}
+		if plan, err := readPlan(paths, entry.Name()); err == nil && plan.Identity.ID == id {
+			plans = append(plans, plan)
+		}
+	}
+	return plans
+}
+
+func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
+	raw, err := container.ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	if err != nil {
+		return nil, err
+	}
+	return policy.ParsePlan(raw)
+}
+
+// maxState bounds the state that runc keeps of a container, in bytes.
+const maxState = 16 << 20
+
+// createdWith reads in runc's own state of a container where the hooks that it was
+// created with find its plan, and its bundle; "" where it has no such hooks, or where the
+// runtime keeps no such state (runc, libcontainer.State).
+func createdWith(root, id string) (run, bundle string) {
+	if id == "" {
+		return "", ""
+	}
+	raw, err := container.ReadFile(filepath.Join(root, id, "state.json"), maxState)
+	if err != nil {
+		return "", ""
+	}
+	var state struct {
+		Config json.RawMessage `json:"config"`
+	}
+	var config struct {
+		Labels []string `json:"labels"`
+	}
+	if json.Unmarshal(raw, &state) != nil || json.Unmarshal(state.Config, &config) != nil {
+		return "", ""
+	}
+	for _, label := range config.Labels {
+		if path, ok := strings.CutPrefix(label, "bundle="); ok {
+			bundle = path
+		}
+	}
+	return hooks.RunOf(state.Config), bundle
+}
