@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/containerd/log"
@@ -52,7 +51,7 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 		logger.WithError(err).Warn("shimward: the container's plan cannot be read, its guard stays")
 		return
 	}
-	if populated(plan.Paths, key) {
+	if hooks.Populated(plan.Paths, key) {
 		logger.Warn("shimward: processes of the container are still there, and so their guard stays")
 		return
 	}
@@ -126,19 +125,6 @@ func hostOf(plan *policy.Plan) string {
 	return "shim"
 }
 
-// populated tells whether processes are left in a container's cgroup, or below.
-func populated(paths policy.Paths, key string) bool {
-	enrolment, err := hooks.ReadEnrolment(paths, key)
-	if err != nil {
-		return false
-	}
-	raw, err := ReadFile(filepath.Join(enrolment.Cgroup, "cgroup.events"), 4096)
-	if err != nil {
-		return false // the cgroup is gone, and the kernel removes none that is not empty
-	}
-	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
-}
-
 // ReconcileNode releases what containers left that no longer are: shims can be
 // killed, and with the daemon gone nobody runs `delete`. It also keeps the
 // node's event store within its bounds.
@@ -182,7 +168,7 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 // current tells whether a container's state is still somebody's: its bundle is
 // there, or processes of it are, or it is being made.
 func current(ctx context.Context, paths policy.Paths, key string) bool {
-	if populated(paths, key) {
+	if hooks.Populated(paths, key) {
 		return true
 	}
 	info, err := os.Stat(paths.Container(key))
@@ -208,7 +194,7 @@ func (p *Planned) Vacant(ctx context.Context) error {
 	key := p.Plan.Identity.Key
 	ctx, cancel := context.WithTimeout(ctx, vacated)
 	defer cancel()
-	for present(p.Plan.Paths.Container(key)) && (monitored(ctx, p.Plan.Paths, key) || populated(p.Plan.Paths, key)) {
+	for present(p.Plan.Paths.Container(key)) && (monitored(ctx, p.Plan.Paths, key) || hooks.Populated(p.Plan.Paths, key)) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():

@@ -1,6 +1,7 @@
 package hooks
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -14,10 +15,13 @@ import (
 
 // releaseBereft records the end of a container whose monitor was killed, and lets
 // what it had go.
-func releaseBereft(plan *policy.Plan) error {
+func releaseBereft(ctx context.Context, plan *policy.Plan) error {
 	key := plan.Identity.Key
 	if _, err := os.Lstat(plan.Paths.Plan(key)); errors.Is(err, fs.ErrNotExist) {
 		return nil // it ended just now, and in order
+	}
+	if err := AwaitEmpty(ctx, plan.Paths, key); err != nil {
+		return err
 	}
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning, Container: guarded.InEvents(&plan.Identity),

@@ -1,10 +1,14 @@
 package hooks
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/shimward/shimward/policy"
 )
@@ -34,6 +38,38 @@ func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 		return e, fmt.Errorf("%s has pid %d and cgroup %q: not an enrolment", path, e.PID, e.Cgroup)
 	}
 	return e, nil
+}
+
+// Populated tells whether processes are left in a container's cgroup, or below.
+func Populated(paths policy.Paths, key string) bool {
+	enrolment, err := ReadEnrolment(paths, key)
+	if err != nil {
+		return false
+	}
+	raw, err := readBounded(filepath.Join(enrolment.Cgroup, "cgroup.events"))
+	if err != nil {
+		return false // the cgroup is gone, and the kernel removes none that is not empty
+	}
+	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
+}
+
+// emptyWithin is how long the processes of a container that is being deleted, which
+// the runtime has killed, may take to end.
+const emptyWithin = 2 * time.Second
+
+// AwaitEmpty waits until a container that is said to be deleted has no processes
+// any more. The error is that it has: whoever says so is wrong, and its guard stays.
+func AwaitEmpty(ctx context.Context, paths policy.Paths, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, emptyWithin)
+	defer cancel()
+	for Populated(paths, key) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return errors.New("processes of the container are left in its cgroup: its guard stays until they have ended")
+		}
+	}
+	return nil
 }
 
 func writeEnrolment(plan *policy.Plan, e Enrolment) error {

@@ -103,7 +103,7 @@ func poststop(ctx context.Context, stdin io.Reader, run string) error {
 	if plan.Monitored {
 		err := Tell(ctx, plan.Paths, plan.Identity.Key, Message{What: MessageStopped})
 		if errors.Is(err, ErrNoMonitor) {
-			return releaseBereft(plan)
+			return releaseBereft(ctx, plan)
 		}
 		return err
 	}

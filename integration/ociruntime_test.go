@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/integration/internal/node"
 	"github.com/shimward/shimward/internal/emulate"
 	"github.com/shimward/shimward/internal/testenv"
@@ -267,6 +268,23 @@ func TestRuntimePlanLost(t *testing.T) {
 	}
 	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "container forgotten is guarded, and what shimward kept of it") {
 		t.Errorf("exec: %v", err)
+	}
+}
+
+// Who says that a container was deleted while its processes live is not believed.
+func TestRuntimeNotStopped(t *testing.T) {
+	n, below := startRuntimeNode(t)
+	c := mustStart(t, n, named(below, "living", enforceStrict()))
+	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	err = hooks.Tell(testContext(t), n.Paths, entries[0].Name(), hooks.Message{What: hooks.MessageStopped})
+	if err == nil || !strings.Contains(err.Error(), "its guard stays") {
+		t.Errorf("told that a living container was deleted: %v", err)
+	}
+	if result, err := c.Exec(testContext(t), "x", "/bin/true"); err != nil || result.Code != 0 {
+		t.Errorf("exec afterwards: %s, %v", result, err)
 	}
 }
 

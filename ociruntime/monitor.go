@@ -143,9 +143,14 @@ func (m *monitor) live(ctx context.Context) {
 				}
 				s.done <- err
 			case hooks.MessageStopped:
-				m.finish(ctx)
-				s.done <- nil
-				return
+				err := hooks.AwaitEmpty(ctx, m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
+				if err == nil {
+					m.finish(ctx)
+				}
+				s.done <- err
+				if err == nil {
+					return
+				}
 			default:
 				s.done <- fmt.Errorf("this monitor does not know %q", s.What)
 			}
@@ -171,7 +176,7 @@ func (m *monitor) live(ctx context.Context) {
 			ended = time.Now()
 			poll = time.After(0)
 		case <-poll:
-			if m.deleted() {
+			if m.deleted() && !hooks.Populated(m.planned.Plan.Paths, m.planned.Plan.Identity.Key) {
 				m.planned.CleanCgroups(ctx)
 				m.finish(ctx)
 				return

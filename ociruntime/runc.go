@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -62,8 +63,16 @@ func checkRunc(path, self string) error {
 		return fmt.Errorf("%s %w", path, errSelf)
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
 		return fmt.Errorf("%s is not an executable file", path)
+	case !ownerTrusted(info):
+		return fmt.Errorf("%s does not belong to root: chown root it, it is run as root", path)
 	case info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("%s can be written by everybody: chmod o-w it, it is run as root", path)
 	}
 	return nil
+}
+
+// ownerTrusted says that a file is root's, or of whoever runs this.
+func ownerTrusted(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }

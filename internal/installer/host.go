@@ -20,7 +20,7 @@ const source = "/proc/self/fd/3"
 
 // host runs commands in the mount namespace of the node.
 type host struct {
-	namespace      string
+	namespace      *os.File // the node's: by its descriptor, for the pid may be another's later
 	folder         *os.File // of shimward's binaries, in the image
 	stdout, stderr io.Writer
 }
@@ -33,10 +33,21 @@ func newHost(stdout, stderr io.Writer) (*host, error) {
 	if parent == 0 {
 		return nil, errors.New("the node's processes cannot be seen: run this in a pod with hostPID: true")
 	}
-	namespace := fmt.Sprintf("/proc/%d/ns/mnt", parent)
-	node, err := os.Stat(namespace)
+	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", parent))
 	if err != nil {
 		return nil, fmt.Errorf("find the node's mount namespace, which takes a privileged container: %w", err)
+	}
+	h, err := newHostIn(namespace, stdout, stderr)
+	if err != nil {
+		return nil, errors.Join(err, namespace.Close())
+	}
+	return h, nil
+}
+
+func newHostIn(namespace *os.File, stdout, stderr io.Writer) (*host, error) {
+	node, err := namespace.Stat()
+	if err != nil {
+		return nil, err
 	}
 	own, err := os.Stat("/proc/self/ns/mnt")
 	if err != nil {
@@ -56,7 +67,7 @@ func newHost(stdout, stderr io.Writer) (*host, error) {
 	return &host{namespace: namespace, folder: folder, stdout: stdout, stderr: stderr}, nil
 }
 
-func (h *host) close() error { return h.folder.Close() }
+func (h *host) close() error { return errors.Join(h.namespace.Close(), h.folder.Close()) }
 
 // run runs a command of the node's, found in PATH there, and returns its exit
 // status. That it could not be started, or was killed, is an error.
@@ -96,12 +107,7 @@ func (h *host) do(call func() error) error {
 }
 
 // enter moves the calling thread, and what it starts, into a mount namespace.
-func enter(path string) error {
-	namespace, err := os.Open(path) //nolint:gosec // procfs
-	if err != nil {
-		return fmt.Errorf("open the node's mount namespace: %w", err)
-	}
-	defer namespace.Close() //nolint:errcheck // only read from
+func enter(namespace *os.File) error {
 	// Threads share their root folder, and the kernel moves nobody who does.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leave the process's root folder: %w", err)

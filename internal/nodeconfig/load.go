@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -66,6 +67,9 @@ func read(path string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
+	if err := trusted(path, info); err != nil {
+		return nil, err
+	}
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, err
@@ -74,4 +78,20 @@ func read(path string, limit int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
 	}
 	return content, nil
+}
+
+// trusted refuses a config that somebody else than root, or who runs this, can
+// write: it decides what containers may do.
+func trusted(path string, info fs.FileInfo) error {
+	owner := -1
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = int(stat.Uid)
+	}
+	switch {
+	case owner != 0 && owner != os.Geteuid():
+		return fmt.Errorf("%s belongs to user %d, who could change it at any time: chown root it", path, owner)
+	case info.Mode().Perm()&0o002 != 0:
+		return fmt.Errorf("%s can be written by everybody: chmod o-w it", path)
+	}
+	return nil
 }

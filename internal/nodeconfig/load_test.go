@@ -29,6 +29,10 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(dir, "missing.toml")
+	open := write("open.toml", "version = 1\n")
+	if err := os.Chmod(open, 0o646); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
 
 	for _, test := range []struct {
 		name, named, otherwise string
@@ -43,6 +47,8 @@ func TestLoad(t *testing.T) {
 		{name: "garbage", named: garbage, wrong: garbage},
 		{name: "garbage at the usual place", otherwise: garbage, wrong: garbage},
 		{name: "too large", named: large, wrong: "bytes"},
+		{name: "anybody's", named: open, wrong: "chmod o-w"},
+		{name: "anybody's at the usual place", otherwise: open, wrong: "chmod o-w"},
 		{name: "a folder", named: dir, wrong: "regular file"},
 		{name: "a pipe that nobody writes to", named: pipe, wrong: "regular file"},
 	} {
@@ -58,5 +64,23 @@ func TestLoad(t *testing.T) {
 				t.Errorf("got mode %s from %q, %v; want %s from %q", config.DefaultMode, from, err, test.mode, test.from)
 			}
 		})
+	}
+}
+
+// A config of another user's is refused: they could change it at any time.
+func TestLoadOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: only root gives a file away")
+	}
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("version = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const nobody = 65534
+	if err := os.Chown(path, nobody, -1); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		t.Errorf("got %v", err)
 	}
 }
