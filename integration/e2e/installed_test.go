@@ -60,6 +60,8 @@ func (s *stage) wantNarrowToken(t *testing.T) {
 		{"another label", cluster.NodeName, `{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":""}}}`, "nothing else"},
 		{"another label away", cluster.NodeName, `{"metadata":{"labels":{"kubernetes.io/hostname":null}}}`, "nothing else"},
 		{"an annotation", cluster.NodeName, `{"metadata":{"annotations":{"a":"b"}}}`, "nothing else"},
+		{"a finalizer", cluster.NodeName, `{"metadata":{"finalizers":["example.com/never"]}}`, "nothing else"},
+		{"an owner", cluster.NodeName, `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"gone","uid":"0"}]}}`, "nothing else"},
 		{"the spec", cluster.NodeName, `{"spec":{"unschedulable":true}}`, "nothing else"},
 		{"the status", cluster.NodeName + "/status", `{"status":{"phase":"Running"}}`, "cannot patch"},
 	} {
@@ -74,6 +76,11 @@ func (s *stage) wantNarrowToken(t *testing.T) {
 				t.Errorf("%v, want what says %q", err, test.refused)
 			}
 		})
+	}
+	for _, container := range pods.Items[0].Spec.Containers {
+		if len(container.VolumeMounts) != 0 {
+			t.Errorf("container %s, which has nothing to do, has mounts: %v", container.Name, container.VolumeMounts)
+		}
 	}
 	if _, err := installer.CoreV1().Pods(systemNamespace).List(ctx, metav1.ListOptions{}); !apierrors.IsForbidden(err) {
 		t.Errorf("listing pods: %v, want it refused", err)

@@ -16,6 +16,13 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- /* What a pod of the installer's is, whatever its container runs. */ -}}
 {{- define "shimward.pod" -}}
 serviceAccountName: shimward-installer
+automountServiceAccountToken: false # only what works on the node has one
+volumes:
+  - name: account
+    projected:
+      sources:
+        - serviceAccountToken: {path: token}
+        - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
 hostPID: true # the installer enters the mount namespace of its own shim, which is containerd's
 priorityClassName: system-node-critical
 terminationGracePeriodSeconds: 10
@@ -70,6 +77,8 @@ env:
   {{- with include "shimward.apiserver" . }}
   {{- . | nindent 2 }}
   {{- end }}
+volumeMounts:
+  - {name: account, mountPath: /var/run/secrets/kubernetes.io/serviceaccount, readOnly: true}
 securityContext:
   privileged: true
 resources:
@@ -98,4 +107,74 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 resources:
   {{- toYaml .Values.installer.resources | nindent 2 }}
+{{- end -}}
+
+{{- /* What an account of the installer's, in a namespace, may do to nodes. Of a hook, with its annotations. */ -}}
+{{- define "shimward.ownNode" -}}
+# RBAC knows no "its own node" and no "this label". A token that was taken from one
+# node's installer is to be of no use against another node.
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata:
+  name: {{ .name }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  failurePolicy: Fail
+  matchConstraints:
+    resourceRules:
+      - apiGroups: [""]
+        apiVersions: [v1]
+        operations: [UPDATE]
+        resources: [nodes]
+  matchConditions:
+    - name: by-an-installer
+      expression: >-
+        request.userInfo.username == 'system:serviceaccount:{{ .namespace }}:shimward-installer'
+  variables:
+    - name: node
+      expression: >-
+        'authentication.kubernetes.io/node-name' in request.userInfo.extra
+          ? request.userInfo.extra['authentication.kubernetes.io/node-name'] : []
+    - name: labels
+      expression: "has(object.metadata.labels) ? object.metadata.labels : {}"
+    - name: earlier
+      expression: "has(oldObject.metadata.labels) ? oldObject.metadata.labels : {}"
+    - name: annotations
+      expression: "has(object.metadata.annotations) ? object.metadata.annotations : {}"
+    - name: annotated
+      expression: "has(oldObject.metadata.annotations) ? oldObject.metadata.annotations : {}"
+    - name: finalizers
+      expression: "has(object.metadata.finalizers) ? object.metadata.finalizers : []"
+    - name: finalized
+      expression: "has(oldObject.metadata.finalizers) ? oldObject.metadata.finalizers : []"
+    - name: owners
+      expression: "has(object.metadata.ownerReferences) ? object.metadata.ownerReferences.map(o, o.uid) : []"
+    - name: owned
+      expression: "has(oldObject.metadata.ownerReferences) ? oldObject.metadata.ownerReferences.map(o, o.uid) : []"
+  validations:
+    - expression: "object.metadata.name in variables.node"
+      reason: Forbidden
+      message: "shimward's installer may label the node that it runs on, and no other"
+    - expression: >-
+        variables.labels.all(k, k == 'shimward.dev/runtime' || k in variables.earlier && variables.earlier[k] == variables.labels[k]) &&
+        variables.earlier.all(k, k == 'shimward.dev/runtime' || k in variables.labels) &&
+        variables.annotations == variables.annotated && variables.finalizers == variables.finalized &&
+        variables.owners == variables.owned && object.spec == oldObject.spec
+      reason: Forbidden
+      message: "shimward's installer may change the label shimward.dev/runtime, and nothing else"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  {{- with .annotations }}
+  annotations:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
 {{- end -}}
