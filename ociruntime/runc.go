@@ -41,6 +41,15 @@ func findRunc(configured, self string, usual []string) (string, error) {
 	return "", fmt.Errorf("there is no runc in any of %v: install it, or write where it is as runc.path in shimward's config", usual)
 }
 
+// CheckRunc says why what runc.path names cannot be the runtime below `shimward runc`, or nil.
+func CheckRunc(path string) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find shimward's own binary: %w", err)
+	}
+	return checkRunc(path, self)
+}
+
 var errSelf = errors.New("is shimward itself: write the real runc's path")
 
 func checkRunc(path, self string) error {

@@ -163,16 +163,27 @@ func (r *Report) programs(f *Facts) {
 		last := &r.Findings[len(r.Findings)-1]
 		last.State, last.Advice = StateFail, "use containerd 1.7 or later: nobody has tried shimward with one before 1.6"
 	}
-	r.found("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
+	r.runtime("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
+	switch {
+	case f.BelowErr != nil:
+		r.add("runc.path", StateFail, f.BelowErr.Error(), "write the real runc's path as runc.path in shimward's config: it is what shimward runc starts")
+	case f.Below.Path != "":
+		r.runtime("runc.path", f.Below, StateWarn, "shimward runc starts it, and is tried with runc alone")
+	}
+}
+
+// runtime says what a runc can.
+func (r *Report) runtime(name string, runc Program, missing State, advice string) {
+	r.found(name, runc, missing, advice)
 	switch last := &r.Findings[len(r.Findings)-1]; {
-	case f.Runc.Path == "" || f.Runc.Err != nil:
-	case f.Runc.Seccomp == "":
+	case runc.Path == "" || runc.Err != nil:
+	case runc.Seccomp == "":
 		last.State, last.Text = StateFail, last.Text+", built without seccomp"
 		last.Advice = "use a runc that was built with seccomp: shimward's listener gets system calls through it"
-	case older(f.Runc.Version, 1, 1):
+	case older(runc.Version, 1, 1):
 		last.State, last.Advice = StateFail, "use runc 1.1 or later: older ones have no seccomp notification"
-	case older(f.Runc.Seccomp, 2, 5):
-		last.State, last.Text = StateFail, last.Text+", with libseccomp "+f.Runc.Seccomp
+	case older(runc.Seccomp, 2, 5):
+		last.State, last.Text = StateFail, last.Text+", with libseccomp "+runc.Seccomp
 		last.Advice = "use a runc with libseccomp 2.5 or later: older ones have no seccomp notification"
 	}
 }

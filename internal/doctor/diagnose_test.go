@@ -117,6 +117,9 @@ func TestDiagnose(t *testing.T) {
 		{name: "mute runc", change: func(f *Facts) { f.Runc.Err = broken }, finding: "runc", state: StateWarn},
 		{name: "old runc", change: func(f *Facts) { f.Runc.Version = "1.0.3" }, finding: "runc", state: StateFail, advice: "1.1", lost: true},
 		{name: "runc without seccomp", change: func(f *Facts) { f.Runc.Seccomp = "" }, finding: "runc", state: StateFail, advice: "seccomp", lost: true},
+		{name: "no runtime below", change: func(f *Facts) { f.BelowErr = broken }, finding: "runc.path", state: StateFail, advice: "real runc", lost: true},
+		{name: "another runtime below", change: func(f *Facts) { f.Below = Program{Path: "/usr/bin/crun", Err: broken} }, finding: "runc.path", state: StateWarn, advice: "runc alone"},
+		{name: "old runtime below", change: func(f *Facts) { f.Below = Program{Path: "/r", Version: "1.0.3", Seccomp: "2.5.4"} }, finding: "runc.path", state: StateFail, advice: "1.1", lost: true},
 		{name: "old libseccomp", change: func(f *Facts) { f.Runc.Seccomp = "2.4.4" }, finding: "runc", state: StateFail, advice: "2.5", lost: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

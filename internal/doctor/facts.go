@@ -18,6 +18,8 @@ type Facts struct {
 	NotifyErr    error // why the kernel has no seccomp user notification
 	Containerd   Program
 	Runc         Program
+	Below        Program // what shimward runc starts, where Config names it
+	BelowErr     error   // why it cannot be started
 	Shim         Program
 	Hook         Program // shimward-hook, beside the shim
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/ociruntime"
 )
 
 // Options is what Gather cannot find out by itself.
@@ -43,6 +44,11 @@ func Gather(ctx context.Context, options Options) *Facts {
 	}
 	f.Containerd = ask(ctx, find("containerd", options.Path), containerdVersion)
 	f.Runc = ask(ctx, find("runc", options.Path), runcVersion)
+	if f.Config != nil && f.Config.Runc.Path != "" {
+		if f.BelowErr = ociruntime.CheckRunc(f.Config.Runc.Path); f.BelowErr == nil {
+			f.Below = ask(ctx, f.Config.Runc.Path, runcVersion)
+		}
+	}
 	return f
 }
 
