@@ -237,11 +237,8 @@ func TestMonitorKilled(t *testing.T) {
 func TestRuntimeSocketReplaced(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "robbed", enforceStrict()))
-	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("%v, %v", entries, err)
-	}
-	path := n.Paths.Notify(entries[0].Name())
+	key := onlyKey(t, n)
+	path := n.Paths.Notify(key)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -259,11 +256,8 @@ func TestRuntimeSocketReplaced(t *testing.T) {
 func TestRuntimePlanLost(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "forgotten", enforceStrict()))
-	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("%v, %v", entries, err)
-	}
-	if err := os.Remove(n.Paths.Plan(entries[0].Name())); err != nil {
+	key := onlyKey(t, n)
+	if err := os.Remove(n.Paths.Plan(key)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "container forgotten is guarded, and what shimward kept of it") {
@@ -275,11 +269,8 @@ func TestRuntimePlanLost(t *testing.T) {
 func TestRuntimeNotStopped(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "living", enforceStrict()))
-	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("%v, %v", entries, err)
-	}
-	err = hooks.Tell(testContext(t), n.Paths, entries[0].Name(), hooks.Message{What: hooks.MessageStopped})
+	key := onlyKey(t, n)
+	err := hooks.Tell(testContext(t), n.Paths, key, hooks.Message{What: hooks.MessageStopped})
 	if err == nil || !strings.Contains(err.Error(), "its guard stays") {
 		t.Errorf("told that a living container was deleted: %v", err)
 	}
@@ -331,6 +322,16 @@ func TestRuntimeKilledHalfway(t *testing.T) {
 			wantSettled(t, n)
 		})
 	}
+}
+
+// onlyKey is the key of the node's only guarded container.
+func onlyKey(t *testing.T, n *node.Node) string {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
+	if err != nil || len(entries) != 1 {
+		t.Fatalf("%v, %v", entries, err)
+	}
+	return entries[0].Name()
 }
 
 // parentOf is the pid of a process's parent, or 0.
