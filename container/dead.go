@@ -174,6 +174,9 @@ func current(ctx context.Context, paths policy.Paths, key string) bool {
 	info, err := os.Stat(paths.Container(key))
 	inTheMaking := err == nil && time.Since(info.ModTime()) < young
 	plan, err := readPlan(paths, key)
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) && !errors.Is(err, fs.ErrNotExist) {
+		return true // out of descriptors, perhaps: that says nothing about the container
+	}
 	if err != nil {
 		return inTheMaking
 	}

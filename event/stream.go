@@ -121,13 +121,18 @@ func (s *stream) following() (*os.File, error) {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
 	}
-	for {
+	for range looks {
 		next, err := s.look(here)
 		if !errors.Is(err, errMoved) {
 			return next, err
 		}
 	}
+	return nil, io.EOF
 }
+
+// looks bounds how often following looks: a folder in which something moves
+// all the time is read no further for now.
+const looks = 1000
 
 // errMoved is the error of a look at the folder within which the writer rotated.
 var errMoved = errors.New("rotated meanwhile")

@@ -20,7 +20,7 @@ func releaseBereft(ctx context.Context, plan *policy.Plan) error {
 	if _, err := os.Lstat(plan.Paths.Plan(key)); errors.Is(err, fs.ErrNotExist) {
 		return nil // it ended just now, and in order
 	}
-	if err := AwaitEmpty(ctx, plan.Paths, key); err != nil {
+	if err := AwaitEmpty(ctx, func() bool { return Populated(plan.Paths, key) }); err != nil {
 		return err
 	}
 	e := event.Event{

@@ -5,10 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/policy"
 )
@@ -40,15 +43,23 @@ func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 	return e, nil
 }
 
-// Populated tells whether processes are left in a container's cgroup, or below.
+// Populated tells whether processes are left in a container's cgroup, or below. It
+// says so too where that cannot be told: only a container that was never enrolled, or
+// whose cgroup is gone, has none for certain.
 func Populated(paths policy.Paths, key string) bool {
 	enrolment, err := ReadEnrolment(paths, key)
 	if err != nil {
-		return false
+		return !errors.Is(err, fs.ErrNotExist)
 	}
-	raw, err := readBounded(filepath.Join(enrolment.Cgroup, "cgroup.events"))
+	return enrolment.Populated()
+}
+
+// Populated is Populated of where the container was enrolled.
+func (e *Enrolment) Populated() bool {
+	raw, err := readBounded(filepath.Join(e.Cgroup, "cgroup.events"))
 	if err != nil {
-		return false // the cgroup is gone, and the kernel removes none that is not empty
+		// The kernel removes no cgroup that is not empty; ENODEV is one that is being removed.
+		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV)
 	}
 	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
 }
@@ -59,10 +70,10 @@ const emptyWithin = 2 * time.Second
 
 // AwaitEmpty waits until a container that is said to be deleted has no processes
 // any more. The error is that it has: whoever says so is wrong, and its guard stays.
-func AwaitEmpty(ctx context.Context, paths policy.Paths, key string) error {
+func AwaitEmpty(ctx context.Context, populated func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, emptyWithin)
 	defer cancel()
-	for Populated(paths, key) {
+	for populated() {
 		select {
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():

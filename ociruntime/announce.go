@@ -61,12 +61,37 @@ func execName(pidFile string) string {
 // refuseUnread refuses a start or an exec that was not understood where one of its
 // words may be a guarded container's ID: nobody could be told of it.
 func refuseUnread(c *command, paths policy.Paths) error {
+	roots := append(rootsIn(c.args), c.root)
 	for _, word := range c.args {
-		if plansOf(paths, word) != nil {
+		if word == "" || strings.ContainsRune(word, '/') {
+			continue // no ID
+		}
+		guarded := plansOf(paths, word) != nil
+		for _, root := range roots {
+			run, _ := createdWith(root, word)
+			guarded = guarded || run != ""
+		}
+		if guarded {
 			return fmt.Errorf("runc %s in container %s: %w", c.name, word, c.unread)
 		}
 	}
 	return nil
+}
+
+// rootsIn are the folders of runc's state that a command line may name, however the rest of it is read.
+func rootsIn(args []string) []string {
+	var roots []string
+	for i, word := range args {
+		name, value, given := strings.Cut(strings.TrimLeft(word, "-"), "=")
+		switch {
+		case name != "root" || !strings.HasPrefix(word, "-"):
+		case given:
+			roots = append(roots, value)
+		case i+1 < len(args):
+			roots = append(roots, args[i+1])
+		}
+	}
+	return roots
 }
 
 // findPlan finds the plan of a container that a monitor hosts, by the runtime's
@@ -87,7 +112,7 @@ func findPlan(paths policy.Paths, root, id string) (*policy.Plan, error) {
 	key := policy.Key(id, bundle)
 	plan, err := readPlan(paths, key)
 	if err != nil {
-		return nil, fmt.Errorf("container %s is guarded, and what shimward kept of it in %s is gone: recreate the container: %w", id, paths.Container(key), err)
+		return nil, fmt.Errorf("container %s is guarded, and what shimward kept of it in %s is gone or cannot be read: recreate the container: %w", id, paths.Container(key), err)
 	}
 	if !plan.Monitored {
 		return nil, nil // its shim has it, and is told by containerd

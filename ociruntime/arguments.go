@@ -46,7 +46,8 @@ var execOptions = map[string]kind{
 	"console-socket": valued, "pidfd-socket": valued, "cwd": valued, "env": valued, "e": valued, "tty": boolean, "t": boolean,
 	"user": valued, "u": valued, "additional-gids": valued, "g": valued, "process": valued, "p": valued, "detach": boolean, "d": boolean,
 	"pid-file": valued, "process-label": valued, "apparmor": valued, "no-new-privs": boolean, "cap": valued, "c": valued,
-	"preserve-fds": valued, "cgroup": valued, "ignore-paused": boolean, "help": help, "h": help,
+	"preserve-fds": valued, "cgroup": valued, "ignore-paused": boolean, "no-subreaper": boolean,
+	"help": help, "h": help,
 }
 
 // optionConfig is the one option that is shimward's own: the node's config. It
@@ -189,19 +190,28 @@ func (c *command) take(o option) {
 	c.options = append(c.options, o.word())
 }
 
-// parseStart finds what is started. runc knows no option of it but the one for help.
+// parseStart finds what is started. runc knows no option of it but the one for
+// help, and takes that behind the ID too.
 func (c *command) parseStart(args []string) {
+	var ids []string
 	s := scanner{args: args, known: map[string]kind{"help": help, "h": help}}
-	option, ok, err := s.next()
-	switch {
-	case err != nil:
-		c.unread = err
-	case !ok && len(s.args) == 1:
-		c.id = s.args[0]
-	case ok && option.kind == help:
-	default:
-		c.unread = fmt.Errorf("it takes one container ID, and got %q", args)
+	for len(s.args) > 0 {
+		option, ok, err := s.next()
+		switch {
+		case err != nil:
+			c.unread = err
+			return
+		case ok && option.kind == help:
+			return
+		case len(s.args) > 0:
+			ids, s.args = append(ids, s.args[0]), s.args[1:]
+		}
 	}
+	if len(ids) != 1 {
+		c.unread = fmt.Errorf("it takes one container ID, and got %q", ids)
+		return
+	}
+	c.id = ids[0]
 }
 
 // parseExec finds what names an exec, and where it goes.

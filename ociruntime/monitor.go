@@ -28,12 +28,13 @@ type monitor struct {
 	undo    container.Cleanup
 	said    chan saying
 
-	runtime *process    // that creates the container
-	init    *process    // nil before it was created
-	before  os.FileInfo // init's executable until it is started
-	existed bool        // the runtime had one of this ID already
-	created bool        // recorded
-	started bool        // recorded
+	runtime *process        // that creates the container
+	init    *process        // nil before it was created
+	where   hooks.Enrolment // init's
+	before  os.FileInfo     // init's executable until it is started
+	existed bool            // the runtime had one of this ID already
+	created bool            // recorded
+	started bool            // recorded
 
 	mu    sync.Mutex
 	execs map[int]*starting // guarded by mu; by the pid of their runtime's process
@@ -143,7 +144,7 @@ func (m *monitor) live(ctx context.Context) {
 				}
 				s.done <- err
 			case hooks.MessageStopped:
-				err := hooks.AwaitEmpty(ctx, m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
+				err := hooks.AwaitEmpty(ctx, m.populated)
 				if err == nil {
 					m.finish(ctx)
 				}
@@ -176,7 +177,7 @@ func (m *monitor) live(ctx context.Context) {
 			ended = time.Now()
 			poll = time.After(0)
 		case <-poll:
-			if m.deleted() && !hooks.Populated(m.planned.Plan.Paths, m.planned.Plan.Identity.Key) {
+			if m.deleted() && !m.populated() {
 				m.planned.CleanCgroups(ctx)
 				m.finish(ctx)
 				return
@@ -200,10 +201,15 @@ func (m *monitor) attach(pid int) error {
 	if err != nil {
 		return err
 	}
-	if err := m.hosted.Attach(pid); err != nil {
+	where, err := hooks.ReadEnrolment(m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
+	if err == nil {
+		err = m.hosted.Attach(pid)
+	}
+	if err != nil {
 		init.close()
 		return err
 	}
+	m.where = where
 	m.undo.Add(init.close)
 	m.init = init
 	m.before, err = m.hosted.InitProgram()
@@ -289,6 +295,10 @@ func (m *monitor) abort(ctx context.Context) {
 	}
 	m.undo.Run()
 }
+
+// populated says that processes of the container are left. It goes by what the
+// monitor was told when the container was created, whatever becomes of the file.
+func (m *monitor) populated() bool { return m.init != nil && m.where.Populated() }
 
 // deleted says that the runtime has no state of the container any more: runc keeps
 // it in a folder of its name.

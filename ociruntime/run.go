@@ -74,6 +74,11 @@ func run(ctx context.Context, c *command, invoked Invocation) error {
 	if err != nil {
 		return err
 	}
+	if c.creates || c.name == "start" || c.name == "exec" {
+		if err := trustRunc(runc); err != nil {
+			return fmt.Errorf("the runtime below shimward: %w", err)
+		}
+	}
 	args := c.args
 	switch {
 	case c.creates:

@@ -6,9 +6,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
 // usualPlaces are where distributions and runc's own `make install` put it, in the order of a PATH of root's.
@@ -47,7 +48,20 @@ func CheckRunc(path string) error {
 	if err != nil {
 		return fmt.Errorf("find shimward's own binary: %w", err)
 	}
-	return checkRunc(path, self)
+	if err := checkRunc(path, self); err != nil {
+		return err
+	}
+	return trustRunc(path)
+}
+
+// trustRunc refuses a runtime to start anything with that another user can change.
+// What runs can be stopped and deleted with it all the same.
+func trustRunc(path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	return nodeconfig.Trusted(path, info)
 }
 
 var errSelf = errors.New("is shimward itself: write the real runc's path")
@@ -72,16 +86,6 @@ func checkRunc(path, self string) error {
 		return fmt.Errorf("%s %w", path, errSelf)
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
 		return fmt.Errorf("%s is not an executable file", path)
-	case !ownerTrusted(info):
-		return fmt.Errorf("%s does not belong to root: chown root it, it is run as root", path)
-	case info.Mode().Perm()&0o002 != 0:
-		return fmt.Errorf("%s can be written by everybody: chmod o-w it, it is run as root", path)
 	}
 	return nil
-}
-
-// ownerTrusted says that a file is root's, or of whoever runs this.
-func ownerTrusted(info fs.FileInfo) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (stat.Uid == 0 || int(stat.Uid) == os.Geteuid())
 }

@@ -1,6 +1,7 @@
 package ociruntime
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,20 +39,18 @@ func TestFindRunc(t *testing.T) {
 		usual       []string
 		want, wrong string
 	}{
-		"configured":                      {configured: runc, want: runc},
-		"configured through a link":       {configured: runcLink, want: runcLink},
-		"the first usual one":             {usual: []string{none, runc, self}, want: runc},
-		"not itself at a usual place":     {usual: []string{selfLink, runcLink}, want: runcLink},
-		"none":                            {usual: []string{none, self}, wrong: "install it"},
-		"relative":                        {configured: "runc", wrong: "absolute"},
-		"itself":                          {configured: self, wrong: "is shimward itself"},
-		"itself through a link":           {configured: selfLink, wrong: "is shimward itself"},
-		"a loop":                          {configured: loop, wrong: "loop of links"},
-		"missing":                         {configured: none, usual: []string{runc}, wrong: "no such file"},
-		"a folder":                        {configured: dir, wrong: "not an executable file"},
-		"not executable":                  {configured: file("plain", 0o644), wrong: "not an executable file"},
-		"anybody's":                       {configured: file("open", 0o757), wrong: "written by everybody"},
-		"a usual one that anybody writes": {usual: []string{filepath.Join(dir, "open"), runc}, wrong: "written by everybody"},
+		"configured":                  {configured: runc, want: runc},
+		"configured through a link":   {configured: runcLink, want: runcLink},
+		"the first usual one":         {usual: []string{none, runc, self}, want: runc},
+		"not itself at a usual place": {usual: []string{selfLink, runcLink}, want: runcLink},
+		"none":                        {usual: []string{none, self}, wrong: "install it"},
+		"relative":                    {configured: "runc", wrong: "absolute"},
+		"itself":                      {configured: self, wrong: "is shimward itself"},
+		"itself through a link":       {configured: selfLink, wrong: "is shimward itself"},
+		"a loop":                      {configured: loop, wrong: "loop of links"},
+		"missing":                     {configured: none, usual: []string{runc}, wrong: "no such file"},
+		"a folder":                    {configured: dir, wrong: "not an executable file"},
+		"not executable":              {configured: file("plain", 0o644), wrong: "not an executable file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := findRunc(test.configured, self, test.usual)
@@ -65,5 +64,24 @@ func TestFindRunc(t *testing.T) {
 				t.Errorf("got %q, %v, want %q", got, err, test.want)
 			}
 		})
+	}
+}
+
+// Nothing is started with a runtime that others can change; what runs is deleted with it.
+func TestRunDistrusts(t *testing.T) {
+	f := newFixture(t, "version = 1\ndefault_mode = \"off\"", `{}`)
+	if err := os.Chmod(f.runc, 0o757); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"create", "--bundle", f.bundle, "c"}, {"start", "c"}, {"exec", "c", "sh"}} {
+		if _, err := f.run(t, nil, args...); err == nil || !strings.Contains(err.Error(), "written by everybody") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if _, err := f.run(t, nil, "delete", "--force", "c"); !errors.Is(err, errStarted) {
+		t.Errorf("delete: %v", err)
+	}
+	if err := CheckRunc(f.runc); err == nil || !strings.Contains(err.Error(), "written by everybody") {
+		t.Errorf("check: %v", err)
 	}
 }

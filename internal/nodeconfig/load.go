@@ -67,7 +67,7 @@ func read(path string, limit int64) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", path)
 	}
-	if err := trusted(path, info); err != nil {
+	if err := Trusted(path, info); err != nil {
 		return nil, err
 	}
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
@@ -80,18 +80,32 @@ func read(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// trusted refuses a config that somebody else than root, or who runs this, can
-// write: it decides what containers may do.
-func trusted(path string, info fs.FileInfo) error {
+// Trusted refuses a file that decides what containers may do, and that somebody
+// else than root, or who runs this, can change.
+func Trusted(path string, info fs.FileInfo) error {
 	owner := -1
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		owner = int(stat.Uid)
 	}
 	switch {
-	case owner != 0 && owner != os.Geteuid():
+	case owner != 0 && owner != os.Geteuid() && (owner != overflow || !confined()):
 		return fmt.Errorf("%s belongs to user %d, who could change it at any time: chown root it", path, owner)
 	case info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("%s can be written by everybody: chmod o-w it", path)
 	}
 	return nil
+}
+
+// overflow is the user that whoever has no number in a user namespace is shown as there (proc_sys_kernel(5)).
+const overflow = 65534
+
+// confined says that this runs in a user namespace, in which the node's root has no
+// number: a rootless engine's.
+func confined() bool {
+	raw, err := os.ReadFile("/proc/self/uid_map")
+	var inside, outside, count uint32
+	if err == nil {
+		_, err = fmt.Sscan(string(raw), &inside, &outside, &count)
+	}
+	return err == nil && (inside != 0 || outside != 0 || count != 1<<32-1)
 }
