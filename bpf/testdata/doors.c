@@ -38,14 +38,27 @@ static int open_mem(const char *pid)
 }
 
 #ifdef __x86_64__
+/* What a kernel without the i386 table answers int 0x80 with is a fault. */
+static void no_int80(int signal)
+{
+	static const char said[] = "int 0x80: SIGSEGV";
+
+	(void)signal;
+	if (write(STDOUT_FILENO, said, sizeof(said) - 1) < 0)
+		_exit(1);
+	_exit(3);
+}
+
 static long int80(long nr, long a, long b, long c, long d, long e, long f)
 {
 	long result;
 
+	signal(SIGSEGV, no_int80);
 	asm volatile("push %%rbp\n\tmov %[f], %%rbp\n\tint $0x80\n\tpop %%rbp"
 		     : "=a"(result)
 		     : "a"(nr), "b"(a), "c"(b), "d"(c), "S"(d), "D"(e), [f] "r"(f)
 		     : "memory", "r8", "r9", "r10", "r11");
+	signal(SIGSEGV, SIG_DFL);
 	return (int)result;
 }
 

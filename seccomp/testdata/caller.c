@@ -23,6 +23,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,17 +57,36 @@ static void native(struct call *c)
 	c->error = c->result == -1 ? errno : 0;
 }
 
+#ifdef __x86_64__
+static sigjmp_buf before_int80;
+
+/* What a kernel without the i386 table answers int 0x80 with is a fault. */
+static void no_int80(int signal)
+{
+	(void)signal;
+	siglongjmp(before_int80, 1);
+}
+#endif
+
 static void int80(struct call *c)
 {
 #ifdef __x86_64__
 	long result;
 	register unsigned long bp __asm__("r12") = c->a[5];
 
+	if (sigsetjmp(before_int80, 1)) {
+		signal(SIGSEGV, SIG_DFL);
+		c->result = -1;
+		c->error = ENOSYS;
+		return;
+	}
+	signal(SIGSEGV, no_int80);
 	__asm__ volatile("push %%rbp\n\tmov %%r12, %%rbp\n\tint $0x80\n\tpop %%rbp"
 			 : "=a"(result)
 			 : "a"(c->nr), "b"(c->a[0]), "c"(c->a[1]), "d"(c->a[2]), "S"(c->a[3]),
 			   "D"(c->a[4]), "r"(bp)
 			 : "memory", "cc", "r8", "r9", "r10", "r11");
+	signal(SIGSEGV, SIG_DFL);
 	result = (int)result;
 	c->error = result < 0 && result > -4096 ? -result : 0;
 	c->result = c->error ? -1 : result;
