@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -200,6 +201,8 @@ const beginsNothing = "a request that begins nothing is notified"
 func judge(call watched, d data, was, is uint32, own *residue) string {
 	allowed := was&retActionMask == retAllow || was&retActionMask == retLog
 	begins := call.selects.meets(d.Args)
+	// With garbage above bit 31 the filter takes a 0 for another value.
+	garbage := call.selects.others && d.Args[call.selects.index] != 0
 	switch {
 	case is == retNotify:
 		answer, err := own.evaluate(&notification{Syscall: call.name, Data: d})
@@ -212,7 +215,7 @@ func judge(call watched, d data, was, is uint32, own *residue) string {
 			return fmt.Sprintf("the listener answers %d", answer.errno)
 		case answer == nil && !allowed:
 			return "weaker: the listener is asked about what was refused"
-		case answer == nil && !begins && !own.covers(call.name) && was&retActionMask != retLog:
+		case answer == nil && !begins && !garbage && !own.covers(call.name) && was&retActionMask != retLog:
 			return beginsNothing
 		}
 		return ""
@@ -343,7 +346,7 @@ func TestMergeFlags(t *testing.T) {
 
 func TestComplementIsOne(t *testing.T) {
 	for _, call := range calls {
-		if !call.selects.all() {
+		if !call.selects.all() && !call.selects.others {
 			t.Run(call.name, func(t *testing.T) {
 				complementIsOne(t, call.selects, span{})
 				complementIsOne(t, call.selects, call.selects.known...)
@@ -352,39 +355,46 @@ func TestComplementIsOne(t *testing.T) {
 	}
 }
 
+// complementIsOne holds the two lists of conditions against each other: no value
+// meets two of them, and every one of the spans meets the one that it should.
 func complementIsOne(t *testing.T, s selector, within ...span) {
 	t.Helper()
-	covered, want := uint64(0), -uint64(len(s.values))
+	notified, spared := s.conditions(), s.complement(within...)
+	covered, want := uint64(0), uint64(0)
+	all := slices.Concat(notified, spared)
+	for i, a := range all {
+		for _, one := range within {
+			covered += cube{uint32(a.Value), uint32(a.ValueTwo)}.common(one)
+		}
+		for _, b := range all[:i] {
+			if common := a.Value & b.Value; a.ValueTwo&common == b.ValueTwo&common {
+				t.Errorf("%+v overlaps %+v", a, b)
+			}
+		}
+	}
 	for _, one := range within {
 		if one.first&(one.size-1) != 0 {
 			t.Errorf("%+v is no prefix", one)
 		}
 		want += uint64(one.size-1) + 1
 	}
-	for _, value := range s.values {
-		if !s.means(value) {
+	if covered != want {
+		t.Errorf("%d values meet a condition, want %d", covered, want)
+	}
+	meets := func(value uint32, conditions []specs.LinuxSeccompArg) bool {
+		return slices.ContainsFunc(conditions, func(a specs.LinuxSeccompArg) bool { return value&uint32(a.Value) == uint32(a.ValueTwo) })
+	}
+	for value := range uint32(0x10000) {
+		watched := slices.Contains(s.values, value)
+		if meets(value, notified) != watched || watched && meets(value, spared) {
+			t.Errorf("%#x: watched %v, notified %v, spared %v", value, watched, meets(value, notified), meets(value, spared))
+		}
+		if watched && !s.means(value) {
 			t.Errorf("%#x is watched and not known", value)
 		}
 	}
-	conditions := s.complement(within...)
-	for i, a := range conditions {
-		mask := uint32(a.Value)
-		covered += uint64(^mask) + 1
-		for _, b := range conditions[:i] {
-			if common := uint32(a.Value & b.Value); uint32(a.ValueTwo)&common == uint32(b.ValueTwo)&common {
-				t.Errorf("%+v overlaps %+v", a, b)
-			}
-		}
-		for _, request := range s.values {
-			if request&mask == uint32(a.ValueTwo) {
-				t.Errorf("%+v has %#x in it", a, request)
-			}
-		}
+	if len(all) > 64 {
+		t.Errorf("%d conditions: more than a filter should carry", len(all))
 	}
-	if covered != want {
-		t.Errorf("%d conditions cover %d values, want %d", len(conditions), covered, want)
-	}
-	if len(conditions) > 64 {
-		t.Errorf("%d conditions: more than a filter should carry", len(conditions))
-	}
+	t.Logf("%d notify, %d let through", len(notified), len(spared))
 }

@@ -147,7 +147,13 @@ func (r rules) relabel() []specs.LinuxSyscall {
 // excludes says that a call which meets the condition is none to be notified,
 // whether the comparison is one of 64 bits or of 32.
 func (s selector) excludes(arg specs.LinuxSeccompArg) bool {
-	return !s.all() && arg.Index == s.index && arg.Op == specs.OpEqualTo && !slices.Contains(s.values, uint32(arg.Value&requestMask))
+	if s.all() || arg.Index != s.index || arg.Op != specs.OpEqualTo {
+		return false
+	}
+	if s.others {
+		return arg.Value == uint64(s.values[0])
+	}
+	return !slices.Contains(s.values, uint32(arg.Value&requestMask))
 }
 
 // hand makes the listener evaluate the rules: those of a profile that allows by
