@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,11 @@ func CgroupPath(pid int) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, ErrNoCgroup2)
 	}
+	for _, mount := range usualMounts {
+		if path := filepath.Join(mount, within); within != "/" && inCgroup2(path, pid) {
+			return path, nil
+		}
+	}
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
@@ -42,6 +48,33 @@ func CgroupPath(pid int) (string, error) {
 		return "", fmt.Errorf("find the cgroup of process %d: %w", pid, err)
 	}
 	return "", fmt.Errorf("find the cgroup %s of process %d: %w", within, pid, ErrNoCgroup2)
+}
+
+// usualMounts are where systemd mounts cgroup v2, on a unified node and on a hybrid
+// one. They are looked at first: mountinfo has a line for each of a node's containers.
+var usualMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
+
+// CheckCgroup2 wraps ErrNoCgroup2 where there is no cgroup v2.
+func CheckCgroup2() error {
+	mount, err := openCgroupRoot()
+	if err == nil {
+		shut(mount)
+	}
+	return err
+}
+
+func isCgroup2(path string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(path, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+// inCgroup2 says that path is a cgroup v2 folder, and that the process is in it.
+func inCgroup2(path string, pid int) bool {
+	if !isCgroup2(path) {
+		return false
+	}
+	procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs")) //nolint:gosec // a cgroup's, as the kernel named it
+	return err == nil && slices.Contains(strings.Fields(string(procs)), strconv.Itoa(pid))
 }
 
 // unifiedCgroup is the line "0::/path" of a /proc/<pid>/cgroup.
@@ -128,6 +161,9 @@ func populated(id uint64) bool {
 
 // openCgroupRoot opens a mount of cgroup v2, whichever part of it that shows.
 func openCgroupRoot() (*os.File, error) {
+	if at := slices.IndexFunc(usualMounts[:], isCgroup2); at >= 0 {
+		return os.Open(usualMounts[at])
+	}
 	mounts, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
 )
 
 func TestCgroupPath(t *testing.T) {
@@ -18,6 +19,20 @@ func TestCgroupPath(t *testing.T) {
 	}
 	if _, err := CgroupPath(1 << 30); err == nil {
 		t.Error("found the cgroup of no process")
+	}
+}
+
+func TestCgroupPathOfAnother(t *testing.T) {
+	node := newNode(t)
+	c := newContainer(t, node, plan("path", policy.ModeAudit, allObserved()))
+	pid := c.enter("sleep").cmd.Process.Pid
+	if path, err := CgroupPath(pid); err != nil || path != c.cgroup {
+		t.Errorf("got %q, %v; want %q", path, err, c.cgroup)
+	}
+	for path, want := range map[string]bool{c.cgroup: true, testenv.Cgroup2(t): false, "/proc": false, c.cgroup + "/none": false} {
+		if got := inCgroup2(path, pid); got != want {
+			t.Errorf("in %s: %v", path, got)
+		}
 	}
 }
 

@@ -42,7 +42,7 @@ func FindHook(shim string) (string, error) {
 
 // CheckNode refuses a node on which no container can be guarded.
 func CheckNode(paths policy.Paths) error {
-	if _, err := bpf.CgroupPath(os.Getpid()); err != nil {
+	if err := bpf.CheckCgroup2(); err != nil {
 		return fmt.Errorf("look for cgroup v2: %w", err)
 	}
 	return checkBPFFS(paths)
