@@ -233,7 +233,7 @@ func TestAccessFlood(t *testing.T) {
 		t.Fatalf("the ring was never full: %d, %v", dropped, err)
 	}
 	enforce := plan("flood", policy.ModeEnforce, allRefused())
-	if err := node.Update(enforce, "/"); err != nil {
+	if err := node.update(enforce); err != nil {
 		t.Fatal(err)
 	}
 	p.say("once more")

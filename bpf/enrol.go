@@ -17,10 +17,9 @@ import (
 // Enrol puts the container's cgroup under guard. It is called when init exists
 // and runs none of the workload's code yet: the guard begins with the next
 // exec of initPid, a process as this process's pid namespace numbers it.
-// cgroupPath is the absolute path of the container's cgroup v2 folder, rootfs
-// that of its root, which the allowed executables are looked up in. It runs in
+// cgroupPath is the absolute path of the container's cgroup v2 folder. It runs in
 // the runtime's mount namespace. What was done is undone where it returns an error.
-func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) (err error) {
+func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err error) {
 	key, err := pinnedKey(plan.Identity.Key)
 	if err != nil {
 		return err
@@ -57,7 +56,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) 
 	if err := n.Prepare(plan.Identity.Key); err != nil {
 		return err
 	}
-	if err := n.grant(plan, id, rootfs); err != nil {
+	if err := n.grant(plan, id); err != nil {
 		return err
 	}
 	if err := n.watchFlows(plan.Identity.Key, cgroupPath); err != nil {
@@ -69,34 +68,6 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath, rootfs string) 
 		return err
 	}
 	return containers.Update(id, container, ebpf.UpdateNoExist)
-}
-
-// Update puts a changed plan's rules in the place of the container's former ones.
-func (n *Node) Update(plan *policy.Plan, rootfs string) error {
-	id, err := n.cgroup(plan.Identity.Key)
-	if err != nil {
-		return err
-	}
-	fresh, err := n.container(plan)
-	if err != nil {
-		return err
-	}
-	containers, err := n.pinned(mapContainers)
-	if err != nil {
-		return err
-	}
-	var former kernelContainer
-	if err := containers.Lookup(id, &former); err != nil {
-		return fmt.Errorf("look the container up: %w", err)
-	}
-	fresh.Init, fresh.RuntimeMntNs = former.Init, former.RuntimeMntNs
-	if err := n.revoke(id); err != nil {
-		return err
-	}
-	if err := n.grant(plan, id, rootfs); err != nil {
-		return err
-	}
-	return containers.Update(id, fresh, ebpf.UpdateExist)
 }
 
 // claim takes the cgroup for the key, and fails where another container has it.

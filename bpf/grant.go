@@ -10,9 +10,9 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// grant notes the plan's executables, as they are in rootfs at this moment: those
+// grant notes the plan's executables, as they are in its rootfs at this moment: those
 // that it allows, and those that its rules name.
-func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
+func (n *Node) grant(plan *policy.Plan, id uint64) error {
 	scopes := make(map[string]uint32)
 	for _, path := range plan.Allow {
 		scopes[path] |= uint32(kernelScopeSCOPE_CONTAINER)
@@ -28,9 +28,9 @@ func (n *Node) grant(plan *policy.Plan, id uint64, rootfs string) error {
 	if err != nil {
 		return err
 	}
-	root, err := unix.Open(rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	root, err := unix.Open(plan.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("open the container's root %s: %w", rootfs, err)
+		return fmt.Errorf("open the container's root %s: %w", plan.Rootfs, err)
 	}
 	defer func() { _ = unix.Close(root) }()
 	for path, scope := range scopes {

@@ -2,11 +2,14 @@ package bpf
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"github.com/cilium/ebpf"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
@@ -56,7 +59,7 @@ func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
 	c := newContainer(t, node, plan("runtime", policy.ModeEnforce, allRefused()))
 	init := c.enter("sleep")
 	init.expect("at the gate")
-	if err := node.Enrol(c.plan, init.cmd.Process.Pid, c.cgroup, "/"); err != nil {
+	if err := node.Enrol(c.plan, init.cmd.Process.Pid, c.cgroup); err != nil {
 		t.Fatal(err)
 	}
 	hook := c.join("vm-read", victim.pid, victim.address) // another's hook, before init's exec
@@ -134,10 +137,10 @@ func TestAllow(t *testing.T) {
 	p := plan("allow", policy.ModeEnforce, allRefused())
 	p.Identity.Sandbox, p.Allow = "pod", []string{"/alias"}
 	c := newContainer(t, node, p)
-	c.rootfs = root
+	p.Rootfs = root
 	victim := meet(c.run("victim"))
 	other := plan("other", policy.ModeEnforce, allRefused())
-	other.Identity.Sandbox = "pod"
+	other.Identity.Sandbox, other.Rootfs = "pod", root
 	sibling := newContainer(t, node, other)
 	theirs := meet(sibling.run("victim"))
 
@@ -148,12 +151,12 @@ func TestAllow(t *testing.T) {
 	c.stopped(sibling.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // in another container
 
 	p.AllowPod = []string{"/tool"}
-	if err := node.Update(p, root); err != nil {
+	if err := node.update(p); err != nil {
 		t.Fatal(err)
 	}
 	c.stopped(c.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // theirs refuses what comes in
 	other.Rules.Inbound = policy.ActionObserve
-	if err := node.Update(other, root); err != nil {
+	if err := node.update(other); err != nil {
 		t.Fatal(err)
 	}
 	gotIt(t, c.join("exec", tool, "vm-read", theirs.pid, theirs.address))
@@ -168,7 +171,7 @@ func TestAllow(t *testing.T) {
 	c.stopped(c.join("exec", tool, "vm-read", victim.pid, victim.address))
 
 	p.Allow = []string{"/missing"}
-	if err := node.Update(p, root); err == nil {
+	if err := node.update(p); err == nil {
 		t.Error("an executable that is not there was allowed")
 	}
 }
@@ -222,4 +225,32 @@ func TestGuardTellsWhoseMemory(t *testing.T) {
 			t.Errorf("%s: the target is %q, %q", attack, r.Target.Exe, args)
 		}
 	}
+}
+
+// update puts a changed plan's rules in the place of the container's former ones.
+func (n *Node) update(plan *policy.Plan) error {
+	id, err := n.cgroup(plan.Identity.Key)
+	if err != nil {
+		return err
+	}
+	fresh, err := n.container(plan)
+	if err != nil {
+		return err
+	}
+	containers, err := n.pinned(mapContainers)
+	if err != nil {
+		return err
+	}
+	var former kernelContainer
+	if err := containers.Lookup(id, &former); err != nil {
+		return fmt.Errorf("look the container up: %w", err)
+	}
+	fresh.Init, fresh.RuntimeMntNs = former.Init, former.RuntimeMntNs
+	if err := n.revoke(id); err != nil {
+		return err
+	}
+	if err := n.grant(plan, id); err != nil {
+		return err
+	}
+	return containers.Update(id, fresh, ebpf.UpdateExist)
 }

@@ -67,7 +67,7 @@ func allRefused() policy.Rules {
 func plan(key string, mode policy.Mode, rules policy.Rules) *policy.Plan {
 	return &policy.Plan{
 		Identity: policy.Identity{Key: key, ID: key},
-		Mode:     mode, Profile: "test", Rules: rules, WithoutLSM: policy.WithoutLSMKill,
+		Mode:     mode, Profile: "test", Rules: rules, WithoutLSM: policy.WithoutLSMKill, Rootfs: "/",
 	}
 }
 
@@ -77,7 +77,6 @@ type container struct {
 	node   *Node
 	plan   *policy.Plan
 	cgroup string
-	rootfs string
 }
 
 // newContainer makes a cgroup for the plan; nothing is enrolled yet.
@@ -92,7 +91,7 @@ func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 			t.Error(err)
 		}
 	})
-	return &container{t: t, node: node, plan: plan, cgroup: cgroup, rootfs: "/"}
+	return &container{t: t, node: node, plan: plan, cgroup: cgroup}
 }
 
 // removeCgroup kills what is in it, waits until it is empty, and removes it and its children.
@@ -169,7 +168,7 @@ func (c *container) runWith(files []*os.File, part ...string) *process {
 	c.t.Helper()
 	p := c.enterWith(syscall.CLONE_NEWNS, files, part...)
 	p.expect("at the gate")
-	if err := c.node.Enrol(c.plan, p.cmd.Process.Pid, c.cgroup, c.rootfs); err != nil {
+	if err := c.node.Enrol(c.plan, p.cmd.Process.Pid, c.cgroup); err != nil {
 		c.t.Fatal(err)
 	}
 	p.say("go")

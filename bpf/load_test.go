@@ -94,7 +94,7 @@ func TestEnrolRefuses(t *testing.T) {
 		"a key with a slash":  {plan("../x", policy.ModeEnforce, allObserved()), free.cgroup, "no container's key"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := node.Enrol(test.plan, pid, test.cgroup, "/")
+			err := node.Enrol(test.plan, pid, test.cgroup)
 			if err == nil || !strings.Contains(err.Error(), test.says) {
 				t.Errorf("%v", err)
 			}

@@ -30,7 +30,7 @@ func TestRules(t *testing.T) {
 		{Name: "vector", Action: policy.ActionObserve, Vectors: []access.Vector{access.VectorProcessVMWritev}},
 	}
 	c := newContainer(t, node, p)
-	c.rootfs = root
+	p.Rootfs = root
 	victim := meet(c.run("victim"))
 	kept := meet(c.join("exec", keeper, "victim"))
 
@@ -67,7 +67,7 @@ func TestRules(t *testing.T) {
 	by(0, stopped)
 
 	p.Rule = p.Rule[:1]
-	if err := node.Update(p, root); err != nil {
+	if err := node.update(p); err != nil {
 		t.Fatal(err)
 	}
 	c.stopped(c.join("as", "1000", "vm-read", victim.pid, victim.address))

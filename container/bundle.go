@@ -6,8 +6,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -27,21 +31,6 @@ type specFile struct {
 	text     []byte
 	mode     fs.FileMode
 	uid, gid int
-}
-
-// specView is the part of a spec that shimward decides by.
-type specView struct {
-	Annotations map[string]string `json:"annotations"`
-	Root        struct {
-		Path string `json:"path"`
-	} `json:"root"`
-	Process struct {
-		Args []string `json:"args"`
-	} `json:"process"`
-	Linux struct {
-		Seccomp     json.RawMessage `json:"seccomp"`
-		CgroupsPath string          `json:"cgroupsPath"`
-	} `json:"linux"`
 }
 
 // readSpec reads a bundle's config.json.
@@ -79,17 +68,8 @@ func readSpec(bundle string) (*specFile, error) {
 	return spec, nil
 }
 
-// view parses what shimward decides by.
-func (s *specFile) view() (*specView, error) {
-	var view specView
-	if err := json.Unmarshal(s.text, &view); err != nil {
-		return nil, fmt.Errorf("parse %s: %w", s.path, err)
-	}
-	return &view, nil
-}
-
-// spec parses what risks are found in.
-func (s *specFile) spec() (*policy.Spec, error) {
+// parse parses what shimward decides by.
+func (s *specFile) parse() (*policy.Spec, error) {
 	var spec policy.Spec
 	if err := json.Unmarshal(s.text, &spec); err != nil {
 		return nil, fmt.Errorf("parse %s: %w", s.path, err)
@@ -97,24 +77,12 @@ func (s *specFile) spec() (*policy.Spec, error) {
 	return &spec, nil
 }
 
-// rootfs is the absolute path of the container's root file system.
-func (v *specView) rootfs(bundle string) string {
-	if filepath.IsAbs(v.Root.Path) {
-		return filepath.Clean(v.Root.Path)
+// rootfs is the absolute path of a container's root file system.
+func rootfs(spec *policy.Spec, bundle string) string {
+	if filepath.IsAbs(spec.Root.Path) {
+		return filepath.Clean(spec.Root.Path)
 	}
-	return filepath.Join(bundle, v.Root.Path)
-}
-
-// profile is the container's seccomp profile. It is nil where there is none.
-func (v *specView) profile() (*specs.LinuxSeccomp, error) {
-	if len(v.Linux.Seccomp) == 0 {
-		return nil, nil //nolint:nilnil // no profile is no error
-	}
-	var profile *specs.LinuxSeccomp
-	if err := json.Unmarshal(v.Linux.Seccomp, &profile); err != nil {
-		return nil, fmt.Errorf("parse the container's seccomp profile: %w", err)
-	}
-	return profile, nil
+	return filepath.Join(bundle, spec.Root.Path)
 }
 
 // guardedSpec returns the text of a spec with shimward's hooks and the given
@@ -129,25 +97,20 @@ func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([
 // overlay is profile, with those fields of what was there that profile's type does not know.
 func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage, error) {
 	ours, err := json.Marshal(profile)
-	if err != nil {
-		return nil, err
+	if err != nil || had == nil {
+		return ours, err
 	}
-	if had == nil {
-		return ours, nil
-	}
-	var known, fields map[string]json.RawMessage
+	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(had, &fields); err != nil {
 		return nil, err
 	}
-	everything, err := json.Marshal(fullProfile())
-	if err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(everything, &known); err != nil {
-		return nil, err
-	}
-	for name := range known {
-		delete(fields, name)
+	known := profileFields()
+	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool {
+		// The runtime, too, knows them in any case.
+		return slices.ContainsFunc(known, func(field string) bool { return strings.EqualFold(field, name) })
+	})
+	if len(fields) == 0 {
+		return ours, nil
 	}
 	if err := json.Unmarshal(ours, &fields); err != nil {
 		return nil, err
@@ -155,18 +118,14 @@ func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage,
 	return json.Marshal(fields)
 }
 
-// fullProfile is a profile with every field that this version of the spec has, none of them left out in JSON.
-func fullProfile() *specs.LinuxSeccomp {
-	errno := uint(1)
-	return &specs.LinuxSeccomp{
-		DefaultAction:    specs.ActAllow,
-		DefaultErrnoRet:  &errno,
-		Architectures:    []specs.Arch{""},
-		Flags:            []specs.LinuxSeccompFlag{""},
-		ListenerPath:     "/",
-		ListenerMetadata: "-",
-		Syscalls:         []specs.LinuxSyscall{{}},
+// profileFields are the names of the fields that this version of the runtime-spec has in a profile.
+func profileFields() []string {
+	var names []string
+	for field := range reflect.TypeFor[specs.LinuxSeccomp]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		names = append(names, name)
 	}
+	return names
 }
 
 // write puts text in the place of the spec, in one step, with the mode and the owner that it had.

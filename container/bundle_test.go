@@ -13,6 +13,7 @@ import (
 
 	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
 )
 
 // bundleWith makes a bundle with that config.json.
@@ -69,7 +70,7 @@ func TestReadSpecRefuses(t *testing.T) {
 	}
 }
 
-func TestViewRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for name, config := range map[string]string{
 		"empty":                  ``,
 		"half":                   `{"annotations":`,
@@ -77,38 +78,25 @@ func TestViewRefuses(t *testing.T) {
 		"annotations a list":     `{"annotations":[]}`,
 		"annotations of numbers": `{"annotations":{"a":1}}`,
 		"linux a string":         `{"linux":"x"}`,
+		"syscalls a number":      `{"linux":{"seccomp":{"syscalls":5}}}`,
 	} {
 		spec, err := readSpec(bundleWith(t, config))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if view, err := spec.view(); err == nil {
-			t.Errorf("%s: took it for %+v", name, view)
+		if parsed, err := spec.parse(); err == nil {
+			t.Errorf("%s: took it for %+v", name, parsed)
 		}
 	}
 }
 
-func TestProfile(t *testing.T) {
-	for config, want := range map[string]bool{
-		`{}`:                         false,
-		`{"linux":{}}`:               false,
-		`{"linux":{"seccomp":null}}`: false,
-		`{"linux":{"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"}}}`: true,
-	} {
-		view, err := (&specFile{text: []byte(config)}).view()
-		if err != nil {
-			t.Fatal(err)
+func TestRootfs(t *testing.T) {
+	for path, want := range map[string]string{"rootfs": "/b/rootfs", "/images/../a": "/a", "": "/b"} {
+		var spec policy.Spec
+		spec.Root.Path = path
+		if got := rootfs(&spec, "/b"); got != want {
+			t.Errorf("%q: got %q, want %q", path, got, want)
 		}
-		if profile, err := view.profile(); err != nil || (profile != nil) != want {
-			t.Errorf("%s: got %+v, %v", config, profile, err)
-		}
-	}
-	view, err := (&specFile{text: []byte(`{"linux":{"seccomp":{"syscalls":5}}}`)}).view()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := view.profile(); err == nil {
-		t.Error("took a profile whose syscalls are a number")
 	}
 }
 

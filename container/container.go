@@ -25,7 +25,6 @@ import (
 // embedded service. Its goroutines end with close.
 type Container struct {
 	plan    *policy.Plan
-	rootfs  string      // absolute path of its root file system
 	listens bool        // it has a seccomp listener
 	socket  os.FileInfo // of that listener, as it was made
 	risks   []policy.Finding
@@ -133,8 +132,8 @@ func (c *Container) Attach(initPID int) error {
 	}
 	c.members.self = self
 	c.kernel = opened
-	c.allow, c.allowPod = findAllowed(c.rootfs, c.plan.Allow), findAllowed(c.rootfs, c.plan.AllowPod)
-	c.ruled, c.aliases = findRuled(c.rootfs, c.plan), findAliases(c.rootfs, c.plan)
+	c.allow, c.allowPod = findAllowed(c.plan.Rootfs, c.plan.Allow), findAllowed(c.plan.Rootfs, c.plan.AllowPod)
+	c.ruled, c.aliases = findRuled(c.plan.Rootfs, c.plan), findAliases(c.plan.Rootfs, c.plan)
 	c.origins.created(initPID)
 	close(c.ready)
 	c.running.Go(func() { c.read(c.context, reader) })

@@ -64,8 +64,8 @@ const dying = time.Second
 
 // cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
 func cleanCgroups(ctx context.Context, spec *specFile) {
-	view, err := spec.view()
-	if err != nil {
+	parsed, err := spec.parse()
+	if err != nil || parsed.Linux == nil {
 		return
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
@@ -76,7 +76,7 @@ func cleanCgroups(ctx context.Context, spec *specFile) {
 	defer cancel()
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
-	for removeCgroups(bytes.NewReader(mounts), view.Linux.CgroupsPath) > 0 {
+	for removeCgroups(bytes.NewReader(mounts), parsed.Linux.CgroupsPath) > 0 {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

@@ -44,9 +44,9 @@ type Planned struct {
 	Plan *policy.Plan
 
 	request Request
-	spec    *specFile
-	view    *specView
-	edited  []byte // what Guard made of the spec
+	file    *specFile
+	spec    *policy.Spec // of file
+	edited  []byte       // what Guard made of it
 	limits  policy.StoreLimits
 }
 
@@ -56,11 +56,11 @@ func Plan(r Request) (*Planned, error) {
 	if err != nil {
 		return nil, &InvalidError{fmt.Errorf("find the bundle: %w", err)}
 	}
-	spec, err := readSpec(bundle)
+	file, err := readSpec(bundle)
 	if err != nil {
 		return nil, &InvalidError{err}
 	}
-	view, err := spec.view()
+	spec, err := file.parse()
 	if err != nil {
 		return nil, &InvalidError{err}
 	}
@@ -68,18 +68,18 @@ func Plan(r Request) (*Planned, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.Monitored && hooks.RunOf(spec.text) != "" {
+	if r.Monitored && hooks.RunOf(file.text) != "" {
 		return nil, &InvalidError{fmt.Errorf("%s has shimward's hooks in it already: below the runtime io.containerd.shimward.v1 leave runc as it is; "+
-			"in a bundle whose last container's monitor was killed, write config.json anew", spec.path)}
+			"in a bundle whose last container's monitor was killed, write config.json anew", file.path)}
 	}
 	plan, err := config.Plan(policy.Facts{
-		ID: r.ID, Namespace: r.Namespace, Bundle: bundle, Annotations: view.Annotations,
+		ID: r.ID, Namespace: r.Namespace, Bundle: bundle, Annotations: spec.Annotations,
 	})
 	if err != nil {
 		return nil, &InvalidError{err}
 	}
-	plan.Monitored = r.Monitored
-	return &Planned{Plan: plan, request: r, spec: spec, view: view, limits: config.Store}, nil
+	plan.Monitored, plan.Rootfs = r.Monitored, rootfs(spec, bundle)
+	return &Planned{Plan: plan, request: r, file: file, spec: spec, limits: config.Store}, nil
 }
 
 // Off says that the container is to run as under runc.
@@ -113,18 +113,14 @@ func (p *Planned) Guard(ctx context.Context, undo *Cleanup) (*Container, error) 
 
 // edit makes the container's state and edits its spec.
 func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Container, error) {
-	profile, err := p.view.profile()
-	if err != nil {
-		return nil, err
-	}
-	merged, residue, err := seccomp.Merge(profile, seccomp.MergeOptions{
+	merged, residue, err := seccomp.Merge(p.spec.Profile(), seccomp.MergeOptions{
 		Socket:        p.Plan.Paths.Notify(p.Plan.Identity.Key),
 		Architectures: seccomp.HostArchitectures(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	text, err := guardedSpec(p.spec.text, hooks.Entry{Binary: hook, Run: p.Plan.Paths.Run}, merged)
+	text, err := guardedSpec(p.file.text, hooks.Entry{Binary: hook, Run: p.Plan.Paths.Run}, merged)
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +129,15 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 		return nil, err
 	}
 	c.prepareRing(undo)
-	c.rootfs = p.view.rootfs(p.Plan.Identity.Bundle)
-	c.Announce("", p.view.Process.Args)
+	c.Announce("", p.spec.Args())
 	if merged.ListenerPath != "" {
 		if err := c.listen(residue, p.request.Attached); err != nil {
 			return nil, err
 		}
 	}
 	// A runtime that is killed in the middle of its create leaves them.
-	undo.Add(func() { cleanCgroups(context.WithoutCancel(ctx), p.spec) })
-	if err := p.spec.write(text); err != nil {
+	undo.Add(func() { cleanCgroups(context.WithoutCancel(ctx), p.file) })
+	if err := p.file.write(text); err != nil {
 		return nil, err
 	}
 	p.edited = text
@@ -156,7 +151,7 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 }
 
 // CleanCgroups removes what is left of the container's cgroups, as soon as they are empty.
-func (p *Planned) CleanCgroups(ctx context.Context) { cleanCgroups(ctx, p.spec) }
+func (p *Planned) CleanCgroups(ctx context.Context) { cleanCgroups(ctx, p.file) }
 
 // PutBack gives a bundle that outlives its container the spec back that it came
 // with, unless somebody has written another since.
@@ -168,7 +163,7 @@ func (p *Planned) PutBack() error {
 	if !bytes.Equal(now.text, p.edited) {
 		return nil
 	}
-	return p.spec.write(p.spec.text)
+	return p.file.write(p.file.text)
 }
 
 // RealBundle resolves the links in a bundle's path: runc tells the hooks the

@@ -9,13 +9,9 @@ import (
 
 // findRisks finds what of a spec leads around what shimward holds. The error is
 // that the plan does not take it.
-func findRisks(spec *specFile, plan *policy.Plan) ([]policy.Finding, error) {
-	parsed, err := spec.spec()
-	if err != nil {
-		return nil, err
-	}
-	parsed.NodePID = nodePIDPaths(parsed)
-	risks := plan.Paths.Risks(parsed)
+func findRisks(spec *policy.Spec, plan *policy.Plan) ([]policy.Finding, error) {
+	spec.NodePID = nodePIDPaths(spec)
+	risks := plan.Paths.Risks(spec)
 	return risks, plan.CheckRisks(risks)
 }
 

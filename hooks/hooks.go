@@ -21,7 +21,7 @@ import (
 // policy.Paths.Run, where the hook finds the container's Plan.
 const EnvRun = "SHIMWARD_RUN"
 
-// maxInput bounds what a hook reads: the runtime's state, a Plan, a config.json.
+// maxInput bounds what a hook reads: the runtime's state, a Plan.
 const maxInput = 16 << 20
 
 // state is the part of a runtime-spec state that the hooks need
@@ -67,26 +67,6 @@ func readPlan(run string, s state) (*policy.Plan, error) {
 		return nil, fmt.Errorf("the plan %s is for %q under %q, not for this container", path, plan.Identity.Key, plan.Paths.Run)
 	}
 	return plan, nil
-}
-
-// readRoot returns the absolute path of the container's root file system, from the bundle's config.json.
-func readRoot(bundle string) (string, error) {
-	raw, err := readBounded(filepath.Join(bundle, "config.json"))
-	if err != nil {
-		return "", fmt.Errorf("read the container's spec: %w", err)
-	}
-	var spec struct {
-		Root struct {
-			Path string `json:"path"`
-		} `json:"root"`
-	}
-	if err := json.Unmarshal(raw, &spec); err != nil {
-		return "", fmt.Errorf("parse the container's spec: %w", err)
-	}
-	if filepath.IsAbs(spec.Root.Path) {
-		return filepath.Clean(spec.Root.Path), nil
-	}
-	return filepath.Join(bundle, spec.Root.Path), nil
 }
 
 func readBounded(path string) ([]byte, error) {

@@ -102,28 +102,6 @@ func TestEnrolment(t *testing.T) {
 	}
 }
 
-func TestReadRoot(t *testing.T) {
-	for name, test := range map[string]struct{ config, want string }{
-		"relative": {`{"root":{"path":"rootfs"}}`, "BUNDLE/rootfs"},
-		"absolute": {`{"root":{"path":"/images/../a"}}`, "/a"},
-		"none":     {`{}`, "BUNDLE"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			bundle := t.TempDir()
-			if err := os.WriteFile(filepath.Join(bundle, "config.json"), []byte(test.config), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			got, err := readRoot(bundle)
-			if want := strings.Replace(test.want, "BUNDLE", bundle, 1); err != nil || got != want {
-				t.Errorf("got %q, %v; want %q", got, err, want)
-			}
-		})
-	}
-	if _, err := readRoot(t.TempDir()); err == nil {
-		t.Error("found a root without a spec")
-	}
-}
-
 // Poststop never fails, whatever it is given.
 func TestPoststopNeverFails(t *testing.T) {
 	for _, stdin := range []string{``, `{`, `{"id":"a","bundle":"/b"}`} {
@@ -142,7 +120,6 @@ func TestCreateRuntimeRefuses(t *testing.T) {
 		"no pid":   {`{"id":"a","bundle":"` + s.Bundle + `"}`, plan.Paths.Run, "pid 0"},
 		"no plan":  {`{"id":"b","bundle":"` + s.Bundle + `","pid":1}`, plan.Paths.Run, "plan"},
 		"no run":   {`{"id":"a","bundle":"` + s.Bundle + `","pid":1}`, "", EnvRun},
-		"no spec":  {`{"id":"a","bundle":"` + s.Bundle + `","pid":1}`, plan.Paths.Run, "spec"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := CreateRuntime(t.Context(), strings.NewReader(test.stdin), test.run)

@@ -46,10 +46,6 @@ func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	if err != nil {
 		return err
 	}
-	rootfs, err := readRoot(s.Bundle)
-	if err != nil {
-		return err
-	}
 	cgroup, err := bpf.CgroupPath(s.PID)
 	if err != nil {
 		return fmt.Errorf("find the container's cgroup: %w", err)
@@ -66,7 +62,7 @@ func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	if err := writeEnrolment(plan, Enrolment{PID: s.PID, Cgroup: cgroup}); err != nil {
 		return err
 	}
-	if err := node.Enrol(plan, s.PID, cgroup, rootfs); err != nil {
+	if err := node.Enrol(plan, s.PID, cgroup); err != nil {
 		return fmt.Errorf("put the container under guard: %w", err)
 	}
 	if !plan.Monitored {

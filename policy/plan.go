@@ -78,6 +78,8 @@ type Plan struct {
 	// RefuseRisks are the risks of its spec with which the container is not created under enforce.
 	RefuseRisks []Risk `json:"refuse_risks,omitempty"`
 	Paths       Paths  `json:"paths"`
+	// Rootfs is the absolute path of the container's root file system, where its executables are looked up.
+	Rootfs string `json:"rootfs"`
 	// Monitored says that a monitor hosts the container's listener and records, and no shim.
 	Monitored bool `json:"monitored,omitempty"`
 	// Digest is the hex SHA-256 of what decides: mode, profile, rules, exceptions.

@@ -20,35 +20,6 @@ type Finding struct {
 	Where string // the field of the runtime-spec that it comes from, and its value
 }
 
-// Spec is the part of a runtime-spec config.json that risks are found in, before
-// shimward changes it. It is no more than that: a container waits for it to be parsed.
-type Spec struct {
-	Process *SpecProcess  `json:"process"`
-	Mounts  []specs.Mount `json:"mounts"`
-	Linux   *SpecLinux    `json:"linux"`
-	// NodePID are the paths of Linux.Namespaces that are the node's own pid
-	// namespace: CRI names it by a path, as it does a neighbour's.
-	NodePID []string `json:"-"`
-}
-
-// SpecProcess is a [Spec]'s part of specs.Process.
-type SpecProcess struct {
-	Capabilities *specs.LinuxCapabilities `json:"capabilities"`
-}
-
-// SpecLinux is a [Spec]'s part of specs.Linux.
-type SpecLinux struct {
-	Namespaces []specs.LinuxNamespace `json:"namespaces"`
-	Seccomp    *struct{}              `json:"seccomp"` // whether there is any
-	Devices    []specs.LinuxDevice    `json:"devices"`
-	Resources  *SpecResources         `json:"resources"`
-}
-
-// SpecResources is a [Spec]'s part of specs.LinuxResources.
-type SpecResources struct {
-	Devices []specs.LinuxDeviceCgroup `json:"devices"`
-}
-
 // The risks that are no capability of their own.
 const (
 	RiskPrivileged        Risk = "privileged"         // CAP_SYS_ADMIN, and every device of the node
@@ -114,17 +85,18 @@ func (p Paths) Risks(spec *Spec) []Finding {
 			add(riskOf(capability), "process.capabilities has %s", capability)
 		}
 	}
-	if spec.Linux == nil {
-		spec.Linux = &SpecLinux{} // no namespaces, no seccomp
+	linux := spec.Linux
+	if linux == nil {
+		linux = &SpecLinux{} // no namespaces, no seccomp
 	}
-	if spec.allDevices() && slices.Contains(capabilities, "CAP_SYS_ADMIN") {
+	if linux.allDevices() && slices.Contains(capabilities, "CAP_SYS_ADMIN") {
 		add(RiskPrivileged, "process.capabilities has CAP_SYS_ADMIN, and linux.resources.devices allows all")
 	}
-	spec.namespaceRisks(add)
-	if spec.Linux.Seccomp == nil {
+	linux.namespaceRisks(spec.NodePID, add)
+	if linux.Seccomp == nil {
 		add(RiskSeccompUnconfined, "linux.seccomp is missing")
 	}
-	for _, device := range spec.Linux.Devices {
+	for _, device := range linux.Devices {
 		if memoryDevice(device) {
 			add(RiskMemoryDevice, "linux.devices has %s", quote(device.Path))
 		}
@@ -145,24 +117,24 @@ func (s *Spec) capabilities() []string {
 	return slices.Concat(c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient)
 }
 
-func (s *Spec) allDevices() bool {
-	if s.Linux.Resources == nil {
+func (l *SpecLinux) allDevices() bool {
+	if l.Resources == nil {
 		return false
 	}
-	return slices.ContainsFunc(s.Linux.Resources.Devices, func(rule specs.LinuxDeviceCgroup) bool {
+	return slices.ContainsFunc(l.Resources.Devices, func(rule specs.LinuxDeviceCgroup) bool {
 		whichever := func(number *int64) bool { return number == nil || *number < 0 }
 		return rule.Allow && whichever(rule.Major) && whichever(rule.Minor) && strings.Contains(rule.Access, "r") && strings.Contains(rule.Access, "w")
 	})
 }
 
-func (s *Spec) namespaceRisks(add func(Risk, string, ...any)) {
+func (l *SpecLinux) namespaceRisks(nodePID []string, add func(Risk, string, ...any)) {
 	own := false
-	for _, namespace := range s.Linux.Namespaces {
+	for _, namespace := range l.Namespaces {
 		if namespace.Type != specs.PIDNamespace {
 			continue
 		}
 		own = true
-		if slices.Contains(s.NodePID, namespace.Path) {
+		if slices.Contains(nodePID, namespace.Path) {
 			add(RiskHostPID, "linux.namespaces has the node's pid namespace, %s", quote(namespace.Path))
 		} else if namespace.Path != "" {
 			add(RiskSharedPID, "linux.namespaces has the pid namespace %s", quote(namespace.Path))

@@ -15,7 +15,7 @@ func plain() *Spec {
 		Mounts:  []specs.Mount{{Destination: "/proc", Type: "proc", Source: "proc"}, {Destination: "/data", Type: "bind", Source: "/srv/procfs"}},
 		Linux: &SpecLinux{
 			Namespaces: []specs.LinuxNamespace{{Type: specs.PIDNamespace}, {Type: specs.MountNamespace, Path: "/proc/1/ns/mnt"}},
-			Seccomp:    &struct{}{},
+			Seccomp:    &specs.LinuxSeccomp{},
 			Resources:  &SpecResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 		},
 	}

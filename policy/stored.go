@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 )
 
 // MaxPlanBytes bounds a stored Plan.
@@ -72,6 +73,9 @@ func (p *Plan) check() error {
 	}
 	if err := p.Paths.check(); err != nil {
 		return err
+	}
+	if p.Rootfs != "" && !filepath.IsAbs(p.Rootfs) {
+		return fmt.Errorf("rootfs = %s: it must be absolute", quote(p.Rootfs))
 	}
 	if p.Digest != p.digest() {
 		return errors.New("digest does not fit its content")
