@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -101,10 +102,11 @@ func removeCgroup(path string) error {
 		return err
 	}
 	defer shut(events)
-	if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
-		return err
-	}
-	for {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		// Again, for the kernel misses a process in the middle of an exec.
+		if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
+			return err
+		}
 		// The kernel says POLLPRI when the file has changed since it was read.
 		state, err := io.ReadAll(io.NewSectionReader(events, 0, 1<<10))
 		if err != nil {
@@ -114,8 +116,11 @@ func removeCgroup(path string) error {
 			break
 		}
 		wait := []unix.PollFd{{Fd: int32(events.Fd()), Events: unix.POLLPRI}}
-		if n, err := unix.Poll(wait, 5000); n == 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("wait for %s to be empty: %d, %w", path, n, err)
+		if _, err := unix.Poll(wait, 100); err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for %s to be empty: %w", path, err)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("there are still processes in %s", path)
 		}
 	}
 	children, err := filepath.Glob(filepath.Join(path, "*/cgroup.procs"))

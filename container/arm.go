@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/hooks"
 )
 
 const (
@@ -109,7 +110,7 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 				running = time.Now()
 			}
 			if time.Since(running) > armGrace {
-				c.killUnguarded(kill, armedErr)
+				c.killUnguarded(ctx, kill, armedErr)
 				return
 			}
 		case time.Since(begin) > armDeadline:
@@ -124,14 +125,30 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 	}
 }
 
-func (c *Container) killUnguarded(kill func() error, why error) {
-	message := "the container ran without its guard, and was killed"
+// killAll kills until nobody is left. Once is not always enough: the kernel sends
+// the signal to the threads that lead a process, and one that takes the lead of its
+// own just then, by an exec, gets none (__cgroup_kill, de_thread).
+func (c *Container) killAll(ctx context.Context, kill func() error) error {
 	if err := kill(); err != nil {
+		return err
+	}
+	return hooks.AwaitEmpty(context.WithoutCancel(ctx), func() bool {
+		left := hooks.Populated(c.plan.Paths, c.plan.Identity.Key)
+		if left {
+			_ = kill() // who is already gone is an error of the runtime's
+		}
+		return left
+	})
+}
+
+func (c *Container) killUnguarded(ctx context.Context, kill func() error, why error) {
+	message := "the container ran without its guard, and was killed"
+	if err := c.killAll(ctx, kill); err != nil {
 		message = fmt.Sprintf("the container runs without its guard, and could not be killed (%v)", err)
 	}
 	if why != nil {
 		message += ": " + why.Error()
 	}
 	c.notice(event.SeverityCritical, message)
-	c.logger(c.context).Error("shimward: " + message)
+	c.logger(ctx).Error("shimward: " + message)
 }

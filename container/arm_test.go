@@ -70,3 +70,45 @@ func TestWatchArmed(t *testing.T) {
 		})
 	}
 }
+
+// A kill that leaves a process is done again, until there is none or the time is over.
+func TestKillAll(t *testing.T) {
+	for name, test := range map[string]struct {
+		needs int // so many kills
+		ok    bool
+	}{
+		"at once": {1, true}, "the third time": {3, true}, "never": {1 << 20, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+			c.plan.Paths.Run = t.TempDir()
+			cgroup := t.TempDir()
+			populated := func(is string) {
+				if err := os.WriteFile(filepath.Join(cgroup, "cgroup.events"), []byte("populated "+is+"\nfrozen 0\n"), 0o600); err != nil {
+					t.Error(err)
+				}
+			}
+			populated("1")
+			folder := c.plan.Paths.Container(c.plan.Identity.Key)
+			enrolment := `{"pid":100,"cgroup":"` + cgroup + `"}`
+			if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "enrolled.json"), []byte(enrolment), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			kills := 0
+			synctest.Test(t, func(t *testing.T) {
+				err := c.killAll(t.Context(), func() error {
+					if kills++; kills == test.needs {
+						populated("0")
+					}
+					return nil
+				})
+				if (err == nil) != test.ok {
+					t.Error(err)
+				}
+			})
+			if test.ok && kills != test.needs || !test.ok && kills < 10 {
+				t.Errorf("killed %d times", kills)
+			}
+		})
+	}
+}
