@@ -22,7 +22,7 @@ import (
 // arguments is what the command line says.
 type arguments struct {
 	engines, bin, micro string
-	json, only          string
+	json, page, only    string
 	rounds, crowdOf     int
 }
 
@@ -73,7 +73,14 @@ func run(out, progress io.Writer, args []string) (err error) {
 		}
 		results = append(results, measured...)
 	}
-	return writeJSON(a.json, results)
+	if err := writeJSON(a.json, results); err != nil || a.page == "" {
+		return err
+	}
+	where, err := b.machine(ctx)
+	if err != nil {
+		return err
+	}
+	return writePage(a.page, where, a.rounds, results)
 }
 
 // single is a measurement that makes one table.
@@ -91,6 +98,7 @@ func parse(args []string) (arguments, error) {
 	flags.StringVar(&a.bin, "bin", "", "the `folder` with shimward's binaries")
 	flags.StringVar(&a.micro, "micro", "", "the `program` that is timed inside containers")
 	flags.StringVar(&a.json, "json", "bench.json", "the `file` for the results")
+	flags.StringVar(&a.page, "page", "", "the `file` for the results as a page, of a whole run")
 	flags.StringVar(&a.only, "only", "", "one `table` of lifecycle, memory, inside, access, latency and pods")
 	flags.IntVar(&a.rounds, "rounds", 15, "how often each arrangement is measured; the time to an event, of a hundred times as many")
 	flags.IntVar(&a.crowdOf, "pods", 100, "how many pods are made at once")
@@ -99,6 +107,9 @@ func parse(args []string) (arguments, error) {
 	}
 	if !slices.Contains([]string{"", "lifecycle", "memory", "inside", "access", "latency", "pods"}, a.only) {
 		return a, fmt.Errorf("-only %s: there is no such table: use lifecycle, memory, inside, access, latency or pods", a.only)
+	}
+	if a.page != "" && a.only != "" {
+		return a, errors.New("-page: the page has all tables, leave -only out")
 	}
 	if a.engines == "" || a.bin == "" || a.micro == "" || a.rounds < 1 || a.crowdOf < 1 {
 		return a, errors.New("run this through `make bench`: it says where everything is")

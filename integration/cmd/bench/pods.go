@@ -18,6 +18,8 @@ import (
 // A crowd is made so often for each of the bench's rounds: it takes as long as a hundred of others.
 const roundsOfACrowd = 5
 
+func crowds(rounds int) int { return max(1, rounds/roundsOfACrowd) }
+
 // removers is how many pods are removed at once: containerd gives a shim ten seconds to
 // answer, and nobody measures this.
 const removers = 4
@@ -44,10 +46,10 @@ func (b *bench) pods(ctx context.Context) (_ []table, err error) {
 		return nil, err
 	}
 	took, shims, kernel := make([][]float64, 2), make([][]float64, 2), make([][]float64, 2)
-	for i := range max(1, b.rounds/roundsOfACrowd) {
+	for i := range crowds(b.rounds) {
 		for j := range handlers {
 			which := (i + j) % len(handlers)
-			fmt.Fprintf(b.progress, "%d pods at once, round %d of %d, %s\n", b.crowdOf, i+1, max(1, b.rounds/roundsOfACrowd), names[which])
+			fmt.Fprintf(b.progress, "%d pods at once, round %d of %d, %s\n", b.crowdOf, i+1, crowds(b.rounds), names[which])
 			c, err := b.crowd(ctx, n, handlers[which], b.crowdOf)
 			if err != nil {
 				return nil, err

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/integration/internal/node"
+)
+
+const pageIntro = `# What shimward costs
+
+Written by ` + "`make benchmarks`" + `, which measures every arrangement once in each round, in an order that rotates, on one machine and in one
+run: %s. A ratio is of two measurements of one round; it stands here as its median over %d rounds (pods: %d), with its
+quartiles. Where there is a budget, a median above it says so. ` + "`make bench`" + ` prints the same for your machine; what a figure is without
+shimward differs by far more between machines than the ratio does.
+`
+
+// writePage writes the results of a whole run as a page.
+func writePage(path, where string, rounds int, results []table) error {
+	text := &strings.Builder{}
+	fmt.Fprintf(text, pageIntro, where, rounds, crowds(rounds))
+	for _, t := range results {
+		t.page(text)
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil { //nolint:gosec // a page for everybody
+		return fmt.Errorf("write the page: %w", err)
+	}
+	return nil
+}
+
+// page writes a table, whose rows have the same arrangements, or for each of them a
+// list of its own where it has another one.
+func (t table) page(text *strings.Builder) {
+	fmt.Fprintf(text, "\n## %s\n", t.Title)
+	header := ""
+	for _, r := range t.Rows {
+		line := "| " + t.Unit + " |"
+		rule := "|---|"
+		for _, c := range r.Columns {
+			line += " " + c.Arrangement + " |"
+			rule += "---:|"
+		}
+		if line != header {
+			header = line
+			fmt.Fprintf(text, "\n%s\n%s\n", line, rule)
+		}
+		fmt.Fprintf(text, "| %s |", r.Name)
+		for i, c := range r.Columns {
+			fmt.Fprintf(text, " %s |", c.cell(i == 0))
+		}
+		text.WriteByte('\n')
+	}
+}
+
+// cell is a column's figure and, if it is not what the others are compared with, how it compares.
+func (c column) cell(first bool) string {
+	if first {
+		return fmt.Sprintf("%.4g", c.Median)
+	}
+	cell := fmt.Sprintf("%.4g, **%.2fx** (%.2f–%.2f)", c.Median, c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1])
+	switch {
+	case c.Budget == 0:
+		return cell
+	case c.Ratio > c.Budget:
+		return cell + fmt.Sprintf(", above its budget of %.2f", c.Budget)
+	default:
+		return cell + fmt.Sprintf(", budget %.2f", c.Budget)
+	}
+}
+
+// machine says what was measured on.
+func (b *bench) machine(ctx context.Context) (string, error) {
+	var kernel unix.Utsname
+	if err := unix.Uname(&kernel); err != nil {
+		return "", err
+	}
+	release := strings.SplitN(unix.ByteSliceToString(kernel.Release[:]), "-", 2)[0]
+	said := fmt.Sprintf("Linux %s on %d %s processors (`%s` tier)", release, runtime.NumCPU(), runtime.GOARCH, node.Tier())
+	for _, engine := range []string{"containerd", "runc"} {
+		out, err := exec.CommandContext(ctx, filepath.Join(b.engines, engine), "--version").Output() //nolint:gosec // the engines that were measured
+		if err != nil {
+			return "", fmt.Errorf("ask %s for its version: %w", engine, err)
+		}
+		said += fmt.Sprintf(", %s %s", engine, version(string(out)))
+	}
+	return said, nil
+}
+
+// version is the first word of what an engine says of itself that begins with a digit, after a v or not.
+func version(said string) string {
+	for _, word := range strings.Fields(said) {
+		if number := strings.TrimPrefix(word, "v"); number != "" && number[0] >= '0' && number[0] <= '9' {
+			return number
+		}
+	}
+	return "of an unknown version"
+}
