@@ -90,8 +90,8 @@ bench: deps-demo build ## what shimward costs, side by side with stock runc
 	scripts/bench
 
 .PHONY: benchmarks
-benchmarks: deps-demo build ## docs/benchmarks.md, from a run of the same (quarter of an hour, on a machine that does nothing else)
-	scripts/bench -rounds 30 -page docs/benchmarks.md
+benchmarks: deps-demo build ## docs/benchmarks.md, from a run of the same (ten minutes, on a machine that does nothing else)
+	scripts/bench -page docs/benchmarks.md
 
 .PHONY: coverage
 coverage: ## write docs/coverage.md from what the last make test saw

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/shimward/shimward/event"
@@ -12,8 +13,10 @@ import (
 )
 
 const (
-	// armPoll is how often a container's guard is looked for after its start.
-	armPoll = 10 * time.Millisecond
+	// armPoll is how soon a container's guard is looked for again after its start, and
+	// armPollMost how often where it takes longer: a hundred may start at once.
+	armPoll     = 10 * time.Millisecond
+	armPollMost = 16 * armPoll
 	// armGrace is how long a process may be seen to run the container's program
 	// before its guard is: the kernel sets the one a moment before the other, and
 	// under a CPU limit as small as they come that moment can be long.
@@ -29,23 +32,27 @@ const (
 func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) {
 	c.running.Go(func() {
 		c.watchArmed(c.context, before, func() error { return kill(c.context) })
-		giveBack(c.context)
-		c.watchState(c.context)
+		select {
+		case <-time.After(stays):
+			giveBack().Reset(settled)
+			c.watchState(c.context)
+		case <-c.context.Done(): // none that is gone before is made slower for it
+		}
 	})
 }
 
-// settled is when a container counts as one that stays.
-const settled = time.Second
+// stays is when a container counts as one that stays.
+const stays = time.Second
 
-// giveBack returns the memory that creating a container took and nothing uses
-// any more. A container that is gone before that is not made slower for it.
-func giveBack(ctx context.Context) {
-	select {
-	case <-time.After(settled):
-		debug.FreeOSMemory()
-	case <-ctx.Done():
-	}
-}
+// settled is how long after a container's start no other one is waited for: all of a
+// pod's, and of a crowd of pods that start at once, have started by then.
+const settled = 10 * time.Second
+
+// giveBack returns the memory that creating containers took and nothing uses any
+// more, once for all of a pod's.
+//
+//nolint:gochecknoglobals // there is one heap
+var giveBack = sync.OnceValue(func() *time.Timer { return time.AfterFunc(settled, debug.FreeOSMemory) })
 
 // InitProgram tells the executable that init has now from others.
 func (c *Container) InitProgram() (os.FileInfo, error) { return c.proc.exeID(c.origins.initPID()) }
@@ -92,10 +99,9 @@ func (c *Container) Armed() bool {
 // container whose program runs without a guard is killed, with all its processes.
 func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill func() error) {
 	pid := c.origins.initPID()
-	ticker := time.NewTicker(armPoll)
-	defer ticker.Stop()
 	var running time.Time // since when init has been seen to run its own program
-	for begin := time.Now(); ; {
+	poll := armPoll
+	for begin := time.Now(); ; poll = min(2*poll, armPollMost) {
 		// In this order: what is armed was armed before init's program ran.
 		now, err := c.proc.exeID(pid)
 		stat, statErr := c.proc.stat(pid)
@@ -118,7 +124,7 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 			return
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(poll):
 		case <-ctx.Done():
 			return
 		}

@@ -8,8 +8,10 @@ import (
 const (
 	// heldPercent bounds what is left lying: ten times what is in use.
 	heldPercent = 1000
-	// heldFor is long enough for the container that a shim is started for.
-	heldFor = time.Second
+	// heldFor is long enough for the container that a shim is started for, and for a
+	// hundred that are started at once: to change the percentage stops the process, which
+	// cannot be stopped while it forks, and a hundred that try take the others' time.
+	heldFor = 10 * time.Second
 )
 
 // holdGarbage holds the garbage collector back while a shim starts. containerd has

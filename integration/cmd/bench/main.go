@@ -72,9 +72,13 @@ func run(out, progress io.Writer, args []string) (err error) {
 			}
 		}
 		results = append(results, measured...)
+		// Each time: what comes next may fail, after a quarter of an hour.
+		if err := writeJSON(a.json, results); err != nil {
+			return err
+		}
 	}
-	if err := writeJSON(a.json, results); err != nil || a.page == "" {
-		return err
+	if a.page == "" {
+		return nil
 	}
 	where, err := b.machine(ctx)
 	if err != nil {

@@ -75,19 +75,18 @@ func (b *bench) createToExit(ctx context.Context, spec node.Spec) (took time.Dur
 }
 
 // idle is how long a container has run when its shim is weighed: what its start took has been given back by then.
-const idle = 3 * time.Second
+const idle = 12 * time.Second
 
 // memory weighs the shim of an idle container: its proportional set size (proc_pid_smaps(5)).
 func (b *bench) memory(ctx context.Context) (table, error) {
 	values := make([][]float64, 2)
 	for i := range b.rounds {
 		b.round("the shim's memory", i)
-		for j := range values {
-			which := (i + j) % len(values)
-			weight, err := b.weigh(ctx, [...]func(node.Spec) node.Spec{stock, guarded}[which](node.Spec{DefaultSeccomp: true}))
-			if err != nil {
-				return table{}, err
-			}
+		weights, err := b.weigh(ctx, i%len(values))
+		if err != nil {
+			return table{}, err
+		}
+		for which, weight := range weights {
 			values[which] = append(values[which], weight)
 		}
 	}
@@ -96,24 +95,43 @@ func (b *bench) memory(ctx context.Context) (table, error) {
 	}}, nil
 }
 
-func (b *bench) weigh(ctx context.Context, spec node.Spec) (_ float64, err error) {
-	c, err := b.node.RunDetached(ctx, spec)
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, c.Delete(ctx)) }()
+// rest waits until what has been started is idle.
+func rest(ctx context.Context) error {
 	select {
 	case <-time.After(idle):
+		return nil
 	case <-ctx.Done():
-		return 0, ctx.Err()
+		return ctx.Err()
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.PID))
-	if err != nil {
-		return 0, err
+}
+
+// weigh starts a container in each arrangement, that one first, and weighs their shims.
+func (b *bench) weigh(ctx context.Context, first int) (weights [2]float64, err error) {
+	var pids [2]int
+	for i := range pids {
+		which := (first + i) % len(pids)
+		c, err := b.node.RunDetached(ctx, [...]func(node.Spec) node.Spec{stock, guarded}[which](node.Spec{DefaultSeccomp: true}))
+		if err != nil {
+			return weights, err
+		}
+		defer func() { err = errors.Join(err, c.Delete(ctx)) }()
+		pids[which] = c.PID
 	}
-	// Its shim is a subreaper: the parent of init (proc_pid_stat(5), field 4).
-	_, rest, _ := strings.Cut(string(status), ") ")
-	return pss(strings.Fields(rest)[1])
+	if err := rest(ctx); err != nil {
+		return weights, err
+	}
+	for which, pid := range pids {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			return weights, err
+		}
+		// Its shim is a subreaper: the parent of init (proc_pid_stat(5), field 4).
+		_, rest, _ := strings.Cut(string(status), ") ")
+		if weights[which], err = pss(strings.Fields(rest)[1]); err != nil {
+			return weights, err
+		}
+	}
+	return weights, nil
 }
 
 func pss(pid string) (float64, error) {

@@ -62,9 +62,9 @@ func (t table) page(text *strings.Builder) {
 // cell is a column's figure and, if it is not what the others are compared with, how it compares.
 func (c column) cell(first bool) string {
 	if first {
-		return fmt.Sprintf("%.4g", c.Median)
+		return figure(c.Median)
 	}
-	cell := fmt.Sprintf("%.4g, **%.2fx** (%.2f–%.2f)", c.Median, c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1])
+	cell := fmt.Sprintf("%s, **%.3fx** (%.3f–%.3f)", figure(c.Median), c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1])
 	switch {
 	case c.Budget == 0:
 		return cell
@@ -73,6 +73,14 @@ func (c column) cell(first bool) string {
 	default:
 		return cell + fmt.Sprintf(", budget %.2f", c.Budget)
 	}
+}
+
+// figure has as many digits as mean something.
+func figure(value float64) string {
+	if value >= 1000 {
+		return fmt.Sprintf("%.0f", value)
+	}
+	return fmt.Sprintf("%.4g", value)
 }
 
 // machine says what was measured on.
@@ -97,6 +105,7 @@ func (b *bench) machine(ctx context.Context) (string, error) {
 func version(said string) string {
 	for _, word := range strings.Fields(said) {
 		if number := strings.TrimPrefix(word, "v"); number != "" && number[0] >= '0' && number[0] <= '9' {
+			number, _, _ = strings.Cut(number, "+") // of whoever built it
 			return number
 		}
 	}

@@ -22,8 +22,8 @@ func TestWritePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"run: Linux 6.1.", "over 3 rounds (pods: 1)", "\n## A title\n\n| ms | stock | ours |\n|---|---:|---:|\n| one | 10 | 11, **1.10x** (1.05–1.20), budget 1.10 |\n",
-		"| two | 10 | 12, **1.20x** (1.10–1.25), above its budget of 1.05 |\n\n| ms | alone |\n|---|---:|\n| three | 7 |\n",
+		"run: Linux 6.1.", "over 3 rounds (pods: 1)", "\n## A title\n\n| ms | stock | ours |\n|---|---:|---:|\n| one | 10 | 11, **1.100x** (1.050–1.200), budget 1.10 |\n",
+		"| two | 10 | 12, **1.200x** (1.100–1.250), above its budget of 1.05 |\n\n| ms | alone |\n|---|---:|\n| three | 7 |\n",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("%q is missing in:\n%s", want, text)
@@ -33,9 +33,9 @@ func TestWritePage(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	for said, want := range map[string]string{
-		"containerd github.com/containerd/containerd/v2 v2.4.2 ": "2.4.2",
-		"runc version 1.5.2\nspec: 1.3.0\n":                      "1.5.2",
-		"none":                                                   "of an unknown version",
+		"containerd github.com/containerd/containerd/v2 v2.4.2+unknown ": "2.4.2",
+		"runc version 1.5.2\nspec: 1.3.0\n":                              "1.5.2",
+		"none":                                                           "of an unknown version",
 	} {
 		if got := version(said); got != want {
 			t.Errorf("%q: %q", said, got)

@@ -111,6 +111,9 @@ func (b *bench) crowd(ctx context.Context, n *node.Node, handler string, count i
 	if err != nil {
 		return crowd{}, err
 	}
+	if err := rest(ctx); err != nil {
+		return crowd{}, err
+	}
 	shims, err := n.Shims()
 	if err != nil {
 		return crowd{}, err
