@@ -27,6 +27,7 @@ type watched struct {
 	operation access.Operation
 	argument  argument
 	selects   selector
+	concern   selector // which of those are about memory
 }
 
 // selector says which calls of that name are notified, by the low half of one
@@ -56,14 +57,14 @@ func (s selector) meets(args [6]uint64) bool {
 
 // concerns says that a call is about somebody's memory, as far as registers tell.
 func (w watched) concerns(args [6]uint64) bool {
-	if !w.selects.meets(args) {
+	if !w.selects.meets(args) || !w.concern.meets(args) {
 		return false
 	}
 	switch w.argument {
 	case argumentOwnOrPID:
 		return descriptor(args[0]) != 0
 	case argumentLimit:
-		return descriptor(args[0]) != 0 && uint32(args[1]&requestMask) == limitCore && args[2] != 0 // or it only asks
+		return descriptor(args[0]) != 0 && args[2] != 0 // or it only asks
 	case argumentPerf:
 		return descriptor(args[1]) != 0 || args[4]&perfFlagPIDCgroup != 0
 	default:
@@ -88,9 +89,10 @@ var calls = [...]watched{
 	{name: "perf_event_open", vector: access.VectorPerfEvent, operation: access.OperationRead, argument: argumentPerf},
 	{
 		name: "prlimit64", vector: access.VectorCoreLimit, operation: access.OperationRead, argument: argumentLimit,
-		// Whoever names another process is rare, and another limit is let go by concerns:
-		// to have the filter tell the limits apart takes three times the rules.
+		// Whoever names a process is rare: to have the filter tell the limits apart as
+		// well takes three times the rules.
 		selects: selector{values: []uint32{0}, others: true},
+		concern: selector{index: 1, values: limits[:]},
 	},
 	{
 		name: "bpf", vector: access.VectorBPF, operation: access.OperationAttach, argument: argumentKernel,
@@ -119,8 +121,8 @@ const (
 // begins are the requests above, in ascending order.
 var begins = [...]uint32{requestTraceme, requestAttach, requestSeize}
 
-// limitCore is RLIMIT_CORE of include/uapi/asm-generic/resource.h, the limit that is watched.
-const limitCore uint32 = 4
+// limits are the resources whose limit is watched: RLIMIT_CORE; include/uapi/asm-generic/resource.h.
+var limits = [...]uint32{4}
 
 // perfFlagPIDCgroup is PERF_FLAG_PID_CGROUP of include/uapi/linux/perf_event.h: arg 1 is a cgroup.
 const perfFlagPIDCgroup = 1 << 2

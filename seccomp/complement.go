@@ -9,7 +9,7 @@ import (
 
 // requestMask is the part of an argument that is compared. The kernel takes
 // ptrace's request as a long on a 64-bit entry (a value with garbage above bit 31
-// is no request there) and as 32 bits on a 32-bit one; a resource of prlimit64 and
+// is no request there) and as 32 bits on a 32-bit one; a pid of prlimit64 and
 // a command of bpf are 32 bits on all. libseccomp likewise compares 32 bits on x86,
 // x32 and arm. To compare the low half everywhere is right on all of them, and so is
 // to compare with one value, all of it, where the other values are watched: at worst

@@ -200,8 +200,8 @@ const beginsNothing = "a request that begins nothing is notified"
 // judge says what is wrong with the verdict on a call, if anything is.
 func judge(call watched, d data, was, is uint32, own *residue) string {
 	allowed := was&retActionMask == retAllow || was&retActionMask == retLog
-	begins := call.selects.meets(d.Args)
-	// With garbage above bit 31 the filter takes a 0 for another value.
+	begins := call.selects.meets(d.Args) && call.concern.meets(d.Args)
+	// The filter looks at one argument, and with garbage above bit 31 takes a 0 for another value.
 	garbage := call.selects.others && d.Args[call.selects.index] != 0
 	switch {
 	case is == retNotify:

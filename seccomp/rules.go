@@ -18,6 +18,7 @@ type rule struct {
 type rules struct {
 	name     string
 	selects  selector
+	concern  selector
 	fallback verdict // the profile's default
 	// always is the unconditional rule in force. libseccomp keeps the first of
 	// several, and an unconditional rule beats conditional ones in either order.
@@ -27,7 +28,7 @@ type rules struct {
 
 func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rules, error) {
 	name := call.name
-	r := rules{name: name, selects: call.selects, fallback: fallback}
+	r := rules{name: name, selects: call.selects, concern: call.concern, fallback: fallback}
 	for _, entry := range profile.Syscalls {
 		if !slices.Contains(entry.Names, name) {
 			continue
@@ -135,7 +136,7 @@ func (r rules) relabel() []specs.LinuxSyscall {
 	for _, old := range r.when {
 		entry := r.entry(old.action, old.args...)
 		entry.ErrnoRet = old.errnoRet
-		if old.allows() && !slices.ContainsFunc(old.args, r.selects.excludes) {
+		if old.allows() && !slices.ContainsFunc(old.args, r.selects.excludes) && !slices.ContainsFunc(old.args, r.concern.excludes) {
 			entry.Action = specs.ActNotify
 			entry.ErrnoRet = nil
 		}

@@ -126,7 +126,7 @@ func (s *session) decide(ctx context.Context, r *resolver, n *notification) (res
 		return *answer, nil
 	}
 	if !w.concerns(n.Data.Args) {
-		return response{carryOn: true}, nil // of ptrace: what comes only after an access that was decided about
+		return response{carryOn: true}, nil // of ptrace: what comes only after an access that was decided about; another limit
 	}
 	return s.ask(ctx, r, n, w)
 }
