@@ -2,10 +2,11 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/shimward/shimward/event"
@@ -34,7 +35,7 @@ func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) 
 		c.watchArmed(c.context, before, func() error { return kill(c.context) })
 		select {
 		case <-time.After(stays):
-			giveBack().Reset(settled)
+			giveBackSoon()
 			c.watchState(c.context)
 		case <-c.context.Done(): // none that is gone before is made slower for it
 		}
@@ -44,15 +45,25 @@ func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) 
 // stays is when a container counts as one that stays.
 const stays = time.Second
 
-// settled is how long after a container's start no other one is waited for: all of a
-// pod's, and of a crowd of pods that start at once, have started by then.
+// settled is how long no other container is waited for: all of a pod's, and of a
+// crowd of pods that start at once, have started by then.
 const settled = 10 * time.Second
 
-// giveBack returns the memory that creating containers took and nothing uses any
-// more, once for all of a pod's.
+// givingBack says that giveBackSoon has been called and its time has not come.
 //
 //nolint:gochecknoglobals // there is one heap
-var giveBack = sync.OnceValue(func() *time.Timer { return time.AfterFunc(settled, debug.FreeOSMemory) })
+var givingBack atomic.Bool
+
+// giveBackSoon returns the memory that creating containers took and nothing uses any
+// more, once for all that are created until then.
+func giveBackSoon() {
+	if !givingBack.Swap(true) {
+		time.AfterFunc(settled, func() {
+			givingBack.Store(false)
+			debug.FreeOSMemory()
+		})
+	}
+}
 
 // InitProgram tells the executable that init has now from others.
 func (c *Container) InitProgram() (os.FileInfo, error) { return c.proc.exeID(c.origins.initPID()) }
@@ -135,16 +146,24 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 // the signal to the threads that lead a process, and one that takes the lead of its
 // own just then, by an exec, gets none (__cgroup_kill, de_thread).
 func (c *Container) killAll(ctx context.Context, kill func() error) error {
-	if err := kill(); err != nil {
-		return err
-	}
-	return hooks.AwaitEmpty(context.WithoutCancel(ctx), func() bool {
+	err := kill()
+	if hooks.AwaitEmpty(context.WithoutCancel(ctx), func() bool {
 		left := hooks.Populated(c.plan.Paths, c.plan.Identity.Key)
 		if left {
-			_ = kill() // who is already gone is an error of the runtime's
+			err = kill()
 		}
 		return left
-	})
+	}) != nil {
+		const left = "processes are left in its cgroup, however often they are killed"
+		if err != nil {
+			return fmt.Errorf(left+": %w", err)
+		}
+		return errors.New(left)
+	}
+	if _, unknown := hooks.ReadEnrolment(c.plan.Paths, c.plan.Identity.Key); unknown != nil {
+		return err
+	}
+	return nil // whatever the runtime said of who was already gone
 }
 
 func (c *Container) killUnguarded(ctx context.Context, kill func() error, why error) {

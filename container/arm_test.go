@@ -40,7 +40,7 @@ func TestWatchArmed(t *testing.T) {
 		"armed":                          {program, 4096, true, nil, false, ""},
 		"ended":                          {"", 0, false, nil, false, ""},
 		"unguarded":                      {program, 4096, false, nil, true, "ran without its guard, and was killed"},
-		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "could not be killed (no)"},
+		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "however often they are killed: no)"},
 		"still the runtime":              {runtime, 4096, false, nil, false, "did not start its program"},
 		"in the middle of its execve":    {program, 0, false, nil, false, "did not start its program"},
 	} {
@@ -55,6 +55,9 @@ func TestWatchArmed(t *testing.T) {
 				if err := os.Symlink(test.exe, c.proc.path(100, "exe")); err != nil {
 					t.Fatal(err)
 				}
+			}
+			if test.killErr != nil {
+				populate(t, c.plan, "1")
 			}
 			killed := false
 			synctest.Test(t, func(t *testing.T) {
@@ -75,32 +78,22 @@ func TestWatchArmed(t *testing.T) {
 func TestKillAll(t *testing.T) {
 	for name, test := range map[string]struct {
 		needs int // so many kills
+		says  error
 		ok    bool
 	}{
-		"at once": {1, true}, "the third time": {3, true}, "never": {1 << 20, false},
+		"at once": {1, nil, true}, "the third time": {3, nil, true}, "never": {1 << 20, nil, false},
+		"who is gone": {1, errors.New("no such process"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
-			c.plan.Paths.Run = t.TempDir()
-			cgroup := t.TempDir()
-			populated := func(is string) {
-				if err := os.WriteFile(filepath.Join(cgroup, "cgroup.events"), []byte("populated "+is+"\nfrozen 0\n"), 0o600); err != nil {
-					t.Error(err)
-				}
-			}
-			populated("1")
-			folder := c.plan.Paths.Container(c.plan.Identity.Key)
-			enrolment := `{"pid":100,"cgroup":"` + cgroup + `"}`
-			if err := errors.Join(os.MkdirAll(folder, 0o700), os.WriteFile(filepath.Join(folder, "enrolled.json"), []byte(enrolment), 0o600)); err != nil {
-				t.Fatal(err)
-			}
+			populate(t, c.plan, "1")
 			kills := 0
 			synctest.Test(t, func(t *testing.T) {
 				err := c.killAll(t.Context(), func() error {
 					if kills++; kills == test.needs {
-						populated("0")
+						populate(t, c.plan, "0")
 					}
-					return nil
+					return test.says
 				})
 				if (err == nil) != test.ok {
 					t.Error(err)

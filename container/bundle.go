@@ -77,6 +77,17 @@ func (s *specFile) parse() (*policy.Spec, error) {
 	return &spec, nil
 }
 
+// parseRoughly parses what says under which mode a container is, and no more.
+func (s *specFile) parseRoughly() (*policy.Spec, error) {
+	var rough struct {
+		Annotations map[string]string `json:"annotations"`
+	}
+	if err := json.Unmarshal(s.text, &rough); err != nil {
+		return nil, fmt.Errorf("parse %s: %w", s.path, err)
+	}
+	return &policy.Spec{Annotations: rough.Annotations}, nil
+}
+
 // rootfs is the absolute path of a container's root file system.
 func rootfs(spec *policy.Spec, bundle string) string {
 	if filepath.IsAbs(spec.Root.Path) {

@@ -90,6 +90,21 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What this version cannot read is the runtime's business alone under mode=off.
+func TestPlanOfALaterSpec(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(config, []byte("version = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for mode, ok := range map[string]bool{"off": true, "audit": false, "enforce": false} {
+		bundle := bundleWith(t, `{"annotations":{"shimward.dev/mode":"`+mode+`"},"linux":{"seccomp":{"syscalls":5}},"mounts":{"later":1}}`)
+		planned, err := Plan(Request{ID: "a", Namespace: "n", Bundle: bundle, ConfigFile: config})
+		if (err == nil) != ok || ok && !planned.Off() {
+			t.Errorf("%s: %v", mode, err)
+		}
+	}
+}
+
 func TestRootfs(t *testing.T) {
 	for path, want := range map[string]string{"rootfs": "/b/rootfs", "/images/../a": "/a", "": "/b"} {
 		var spec policy.Spec

@@ -40,7 +40,8 @@ func FindHook(shim string) (string, error) {
 	return path, nil
 }
 
-// CheckNode refuses a node on which no container can be guarded.
+// CheckNode refuses a node on which no container can be guarded. Whether a container's
+// own cgroup can be seen from here is for its createRuntime hook to find out.
 func CheckNode(paths policy.Paths) error {
 	if err := bpf.CheckCgroup2(); err != nil {
 		return fmt.Errorf("look for cgroup v2: %w", err)

@@ -60,9 +60,12 @@ func Plan(r Request) (*Planned, error) {
 	if err != nil {
 		return nil, &InvalidError{err}
 	}
-	spec, err := file.parse()
-	if err != nil {
-		return nil, &InvalidError{err}
+	spec, unread := file.parse()
+	if unread != nil {
+		// It may be of a later version, which the runtime knows: under mode=off that is enough.
+		if spec, err = file.parseRoughly(); err != nil {
+			return nil, &InvalidError{unread}
+		}
 	}
 	config, _, err := nodeconfig.Load(r.ConfigFile)
 	if err != nil {
@@ -77,6 +80,9 @@ func Plan(r Request) (*Planned, error) {
 	})
 	if err != nil {
 		return nil, &InvalidError{err}
+	}
+	if unread != nil && plan.Mode != policy.ModeOff {
+		return nil, &InvalidError{unread}
 	}
 	plan.Monitored, plan.Rootfs = r.Monitored, rootfs(spec, bundle)
 	return &Planned{Plan: plan, request: r, file: file, spec: spec, limits: config.Store}, nil

@@ -17,8 +17,8 @@ const (
 // holdGarbage holds the garbage collector back while a shim starts. containerd has
 // its shims collect at 40 percent, of a heap that has just begun to grow: several
 // times in the milliseconds that the first container waits for, on the processors
-// that its runtime needs. It is not done for later containers: the collector also closes
-// what os.Process has open.
+// that its runtime needs. It is done once in a shim's life: the collector also closes what
+// os.Process has open.
 func holdGarbage() {
 	usual := debug.SetGCPercent(heldPercent)
 	time.AfterFunc(heldFor, func() { debug.SetGCPercent(usual) })
