@@ -90,7 +90,7 @@ bench: deps-demo build ## what shimward costs, side by side with stock runc
 	scripts/bench
 
 .PHONY: benchmarks
-benchmarks: deps-demo build ## docs/benchmarks.md, from a run of the same (ten minutes, on a machine that does nothing else)
+benchmarks: deps-demo build ## docs/benchmarks.md, from a run of the same (a quarter of an hour, on a machine that does nothing else)
 	scripts/bench -page docs/benchmarks.md
 
 .PHONY: coverage

@@ -47,6 +47,10 @@ func run(out, progress io.Writer, args []string) (err error) {
 	defer func() { err = errors.Join(err, n.Stop(context.WithoutCancel(ctx))) }()
 
 	b := &bench{node: n, arguments: a, progress: progress}
+	where, err := b.machine(ctx)
+	if err != nil {
+		return err
+	}
 	var results []table
 	for _, one := range []struct {
 		name    string
@@ -79,10 +83,6 @@ func run(out, progress io.Writer, args []string) (err error) {
 	}
 	if a.page == "" {
 		return nil
-	}
-	where, err := b.machine(ctx)
-	if err != nil {
-		return err
 	}
 	return writePage(a.page, where, a.rounds, results)
 }

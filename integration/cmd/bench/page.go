@@ -17,15 +17,15 @@ import (
 const pageIntro = `# What shimward costs
 
 Written by ` + "`make benchmarks`" + `, which measures every arrangement once in each round, in an order that rotates, on one machine and in one
-run: %s. A ratio is of two measurements of one round; it stands here as its median over %d rounds (pods: %d), with its
-quartiles. Where there is a budget, a median above it says so. ` + "`make bench`" + ` prints the same for your machine; what a figure is without
+run: %s. A ratio is of two measurements of one round; it stands here as its median over %d rounds (create to exit: %d, pods: %d), with its
+quartiles; that of a time to an event is of two quantiles, once. Where there is a budget, a median above it says so. ` + "`make bench`" + ` prints the same for your machine; what a figure is without
 shimward differs by far more between machines than the ratio does.
 `
 
 // writePage writes the results of a whole run as a page.
 func writePage(path, where string, rounds int, results []table) error {
 	text := &strings.Builder{}
-	fmt.Fprintf(text, pageIntro, where, rounds, crowds(rounds))
+	fmt.Fprintf(text, pageIntro, where, rounds, lifecycles(rounds), crowds(rounds))
 	for _, t := range results {
 		t.page(text)
 	}
@@ -64,7 +64,10 @@ func (c column) cell(first bool) string {
 	if first {
 		return figure(c.Median)
 	}
-	cell := fmt.Sprintf("%s, **%.3fx** (%.3f–%.3f)", figure(c.Median), c.Ratio, c.RatioQuartiles[0], c.RatioQuartiles[1])
+	cell := fmt.Sprintf("%s, **%.3fx**", figure(c.Median), c.Ratio)
+	if len(c.Values) > 1 {
+		cell += fmt.Sprintf(" (%.3f–%.3f)", c.RatioQuartiles[0], c.RatioQuartiles[1])
+	}
 	switch {
 	case c.Budget == 0:
 		return cell
