@@ -104,9 +104,9 @@ java -Xmx256m /tmp/Load.java`, same: true},
 		{name: "shimward", script: `shimward version >/dev/null && shimward explain --tier lsm proc_mem host | head -1`, same: true},
 		{name: "jemalloc", script: `LD_PRELOAD=$(ls /usr/lib/*/libjemalloc.so.2) python3 -c 'print(len([str(i) for i in range(300000)]))'`, same: true},
 		{name: "a crash", script: `ulimit -c unlimited; cd /tmp; bash -c 'kill -SEGV $$'; echo $?`, same: true},
-		{name: "nginx", looks: true, script: `nginx -t && nginx -g 'daemon off;' & for i in {1..100}; do exec 3<>/dev/tcp/127.0.0.1/80 && break; sleep 0.05; done 2>/dev/null
+		{name: "nginx", looks: true, script: `nginx -t; nginx -g 'daemon off;' & for i in {1..400}; do exec 3<>/dev/tcp/127.0.0.1/80 && break; sleep 0.05; done 2>/dev/null
 printf 'GET / HTTP/1.0\r\n\r\n' >&3; head -1 <&3; nginx -s quit; wait`, same: true},
-		{name: "redis", looks: true, script: `redis-server --port 6400 --dir /tmp >/dev/null & for i in {1..100}; do redis-cli -p 6400 ping >/dev/null 2>&1 && break; sleep 0.05; done
+		{name: "redis", looks: true, script: `redis-server --port 6400 --dir /tmp >/dev/null & for i in {1..400}; do redis-cli -p 6400 ping >/dev/null 2>&1 && break; sleep 0.05; done
 redis-cli -p 6400 set a b; redis-cli -p 6400 debug object a >/dev/null; redis-cli -p 6400 bgsave >/dev/null; redis-cli -p 6400 info memory >/dev/null; redis-cli -p 6400 get a; redis-cli -p 6400 shutdown nosave; wait`, same: true},
 		{name: "postgresql", script: `bin=$(ls -d /usr/lib/postgresql/*/bin); install -d -o postgres /tmp/db /run/postgresql
 as() { setpriv --reuid=postgres --regid=postgres --clear-groups "$@"; }
@@ -119,7 +119,7 @@ as psql -Atc 'select sum(i) from generate_series(1, 100000) i' postgres; as $bin
 		{name: "jstack and jmap", script: `cat >/tmp/Wait.java <<'END'
 public class Wait { public static void main(String[] a) throws Exception { Thread.sleep(100000); } }
 END
-javac -d /tmp /tmp/Wait.java; java -Xmx64m -cp /tmp Wait & for i in {1..100}; do jps | grep -q Wait && break; sleep 0.1; done
+javac -d /tmp /tmp/Wait.java; java -Xmx64m -cp /tmp Wait & for i in {1..400}; do jps | grep -q Wait && break; sleep 0.1; done
 jstack $! | grep -c 'Wait.main'; jmap -histo $! | grep -c ' java.lang.Thread '; kill $!; wait`, same: true},
 		// A program that is started under a debugger asked for it.
 		{name: "gdb launch", looks: true, script: `gdb -q -batch -nx -ex run --args /bin/echo run 2>&1 | grep -c '^run$'`, same: true, warns: []access.Vector{access.VectorSelfMem}}, // it tries whether it can
