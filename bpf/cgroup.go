@@ -54,7 +54,7 @@ func CgroupPath(pid int) (string, error) {
 // one. They are looked at first: mountinfo has a line for each of a node's containers.
 var usualMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
-// CheckCgroup2 wraps ErrNoCgroup2 where there is no cgroup v2.
+// CheckCgroup2 says whether there is a cgroup v2 on this node. The error wraps ErrNoCgroup2 where there is none.
 func CheckCgroup2() error {
 	mount, err := openCgroupRoot()
 	if err == nil {

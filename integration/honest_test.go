@@ -104,7 +104,7 @@ java -Xmx256m /tmp/Load.java`, same: true},
 		{name: "shimward", script: `shimward version >/dev/null && shimward explain --tier lsm proc_mem host | head -1`, same: true},
 		{name: "jemalloc", script: `LD_PRELOAD=$(ls /usr/lib/*/libjemalloc.so.2) python3 -c 'print(len([str(i) for i in range(300000)]))'`, same: true},
 		{name: "a crash", script: `ulimit -c unlimited; cd /tmp; bash -c 'kill -SEGV $$'; echo $?`, same: true},
-		{name: "nginx", looks: true, script: `nginx -t; nginx -g 'daemon off;' & for i in {1..400}; do exec 3<>/dev/tcp/127.0.0.1/80 && break; sleep 0.05; done 2>/dev/null
+		{name: "nginx", looks: true, script: `nginx -t || exit; nginx -g 'daemon off;' & for i in {1..400}; do exec 3<>/dev/tcp/127.0.0.1/80 && break; sleep 0.05; done 2>/dev/null
 printf 'GET / HTTP/1.0\r\n\r\n' >&3; head -1 <&3; nginx -s quit; wait`, same: true},
 		{name: "redis", looks: true, script: `redis-server --port 6400 --dir /tmp >/dev/null & for i in {1..400}; do redis-cli -p 6400 ping >/dev/null 2>&1 && break; sleep 0.05; done
 redis-cli -p 6400 set a b; redis-cli -p 6400 debug object a >/dev/null; redis-cli -p 6400 bgsave >/dev/null; redis-cli -p 6400 info memory >/dev/null; redis-cli -p 6400 get a; redis-cli -p 6400 shutdown nosave; wait`, same: true},
