@@ -1,9 +1,6 @@
 package emulate
 
 import (
-	"fmt"
-	"math"
-	"runtime"
 	"sync"
 	"time"
 
@@ -51,32 +48,26 @@ func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 	return sum, first
 }
 
+// flood makes the attempts. A call that a signal interrupts just as it is answered never
+// gets the answer: it is made, refused and counted once more (kernel/seccomp.c,
+// seccomp_do_user_notification).
 func flood(victim *Victim, attempts int) (sum Flooded, err error) {
-	// A call that a signal interrupts just as it is answered never gets the answer: it is
-	// made, refused and counted once more (kernel/seccomp.c, seccomp_do_user_notification).
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	var all, before unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = math.MaxUint64
-	}
-	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
-		return sum, named("pthread_sigmask", err)
-	}
-	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) //nolint:errcheck // what was taken back can be set
 	into := make([]byte, secretLength)
 	local := []unix.Iovec{{Base: &into[0], Len: secretLength}}
 	remote := []unix.RemoteIovec{{Base: uintptr(victim.Address), Len: secretLength}}
-	for range attempts {
-		sum.Attempts++
-		switch _, err := unix.ProcessVMReadv(victim.PID, local, remote, 0); err {
-		case nil:
-			sum.Through++
-		case unix.EPERM:
-			sum.Refused++
-		default:
-			return sum, fmt.Errorf("process_vm_readv: %w", err)
+	err = withoutSignals(func() error {
+		for range attempts {
+			sum.Attempts++
+			switch _, err := unix.ProcessVMReadv(victim.PID, local, remote, 0); err {
+			case nil:
+				sum.Through++
+			case unix.EPERM:
+				sum.Refused++
+			default:
+				return named("process_vm_readv", err)
+			}
 		}
-	}
-	return sum, nil
+		return nil
+	})
+	return sum, err
 }

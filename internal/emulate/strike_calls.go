@@ -3,6 +3,8 @@ package emulate
 import (
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -95,4 +97,20 @@ func named(call string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("%s: %w", call, err)
+}
+
+// withoutSignals does something on a thread that takes no signals until it is done:
+// Go's scheduler sends them, and there are calls that one interrupts.
+func withoutSignals(do func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var all, before unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = math.MaxUint64
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, &before); err != nil {
+		return named("pthread_sigmask", err)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil) //nolint:errcheck // what was taken back can be set
+	return do()
 }

@@ -72,7 +72,8 @@ func coreLimit(s *striker) error {
 }
 
 // bpfLoad loads a program of a kind that may read any process's memory. It is
-// attached to nothing.
+// attached to nothing. No signal is let in meanwhile: the verifier gives up where one
+// is pending (do_check: EAGAIN), and Go's scheduler sends them.
 func bpfLoad(s *striker) error {
 	instructions := [...]uint64{0x00000000000000b7, 0x0000000000000095} // r0 = 0; exit
 	license := [...]byte{'G', 'P', 'L', 0}
@@ -83,10 +84,12 @@ func bpfLoad(s *striker) error {
 	}{kind: unix.BPF_PROG_TYPE_KPROBE, count: uint32(len(instructions))}
 	attributes.instructions = uint64(uintptr(unsafe.Pointer(&instructions))) //nolint:gosec // what a system call takes are addresses
 	attributes.license = uint64(uintptr(unsafe.Pointer(&license)))           //nolint:gosec // what a system call takes are addresses
-	s.at("bpf(BPF_PROG_LOAD)")
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes)) //nolint:gosec // the same
-	if errno != 0 {
-		return named("bpf(BPF_PROG_LOAD)", errno)
-	}
-	return unix.Close(int(fd))
+	return withoutSignals(func() error {
+		s.at("bpf(BPF_PROG_LOAD)")
+		fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attributes)), unsafe.Sizeof(attributes)) //nolint:gosec // the same
+		if errno != 0 {
+			return named("bpf(BPF_PROG_LOAD)", errno)
+		}
+		return unix.Close(int(fd))
+	})
 }
