@@ -34,7 +34,7 @@ type NodeOptions struct {
 
 // Node is the node-wide part: programs that are attached and maps that are shared.
 // It opens a pin when it is first needed, as the hook's life is short and its
-// start-up time is budgeted. It is safe for concurrent use.
+// start-up time is budgeted. It is safe for concurrent use, until it is closed.
 type Node struct {
 	paths policy.Paths
 	dir   string

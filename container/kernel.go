@@ -31,12 +31,12 @@ type kernel interface {
 	Close() error
 }
 
-// enrolled is a container under its key. bpf.Node is not made for concurrent use.
+// enrolled is a container under its key.
 type enrolled struct {
 	key string
 
-	mu   sync.Mutex
-	node *bpf.Node // guarded by mu
+	using sync.RWMutex // held for reading by who uses node, for writing by who closes it
+	node  *bpf.Node
 }
 
 func openKernel(options bpf.NodeOptions, key string) (*enrolled, *bpf.Reader, error) {
@@ -73,56 +73,56 @@ func (c *Container) prepareRing(undo *Cleanup) {
 func (e *enrolled) Tier() access.Tier { return e.node.Tier() }
 
 func (e *enrolled) Armed() (bool, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.Armed(e.key)
 }
 
 func (e *enrolled) Flows() ([]event.Flow, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	flows, _, err := e.node.Flows(e.key)
 	return flows, err
 }
 
 func (e *enrolled) Dropped() (uint64, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.Dropped(e.key)
 }
 
 func (e *enrolled) Count(vector access.Vector, verdict access.Verdict) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	e.node.AddSeccompCount(e.key, vector, verdict)
 }
 
 func (e *enrolled) GuardOf(pid int) (uint64, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.GuardOf(pid)
 }
 
 func (e *enrolled) HasLease(pid int, pod bool) (bool, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.HasLease(e.key, pid, pod)
 }
 
 func (e *enrolled) Hold() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.Hold(e.key)
 }
 
 func (e *enrolled) Pinned() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.RLock()
+	defer e.using.RUnlock()
 	return e.node.Pinned(e.key)
 }
 
 func (e *enrolled) Close() error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+	e.using.Lock()
+	defer e.using.Unlock()
 	return e.node.Close()
 }
