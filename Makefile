@@ -62,7 +62,7 @@ test-vm: deps-test build ## the tests that need a kernel with BPF LSM, in a VM (
 	scripts/test vm $(KERNEL)
 
 .PHONY: test-compat
-test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, on this machine's kernel
+test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, and CRI-O, on this machine's kernel
 	scripts/test compat
 
 .PHONY: e2e

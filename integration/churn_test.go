@@ -70,7 +70,7 @@ func TestChurn(t *testing.T) {
 	after := take(ctx, t, n, sandbox)
 	// The kernel frees some of its objects after a while.
 	for deadline := time.Now().Add(20 * time.Second); len(grown(before, after, rounds)) > 0 && time.Now().Before(deadline); {
-		time.Sleep(100 * time.Millisecond)
+		<-time.After(100 * time.Millisecond)
 		after = take(ctx, t, n, sandbox)
 	}
 	for _, name := range slices.Sorted(maps.Keys(after)) {

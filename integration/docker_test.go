@@ -40,7 +40,7 @@ func TestDocker(t *testing.T) {
 	e.env = []string{"DOCKER_HOST=unix://" + filepath.Join(e.dir, "docker.sock"), "DOCKER_CONFIG=" + e.dir, "DOCKER_API_VERSION="}
 	e.as = func(config string) []string { return []string{"--runtime=shimward-" + config} }
 	e.broken = []string{e.config("broken"), "mood", "default_profile"}
-	startDaemon(t, e, "dockerd", "--config-file", config)
+	startDaemon(t, e, func() bool { return e.do(t, "info").Code == 0 }, "dockerd", "--config-file", config)
 	e.importImage(t)
 	t.Log(e.must(t, "version", "--format", "{{.Server.Version}}"))
 	e.tryEngine(t)
@@ -52,8 +52,8 @@ func TestDocker(t *testing.T) {
 	})
 }
 
-// startDaemon starts an engine's daemon, and ends it at the test's end.
-func startDaemon(t *testing.T, e *engine, args ...string) {
+// startDaemon starts an engine's daemon, waits until it is up, and ends it at the test's end.
+func startDaemon(t *testing.T, e *engine, up func() bool, args ...string) {
 	t.Helper()
 	ctx := testContext(t)
 	log, err := os.Create(filepath.Join(e.dir, "daemon.log"))
@@ -96,6 +96,6 @@ func startDaemon(t *testing.T, e *engine, args ...string) {
 			t.Fatalf("the daemon ended at once:\n%s", text)
 		case <-time.After(50 * time.Millisecond):
 		}
-		return e.do(t, "info").Code == 0
+		return up()
 	})
 }

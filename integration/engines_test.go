@@ -121,7 +121,7 @@ func (e *engine) run(config string, args ...string) []string {
 const engineImage = "shimward-test:1"
 
 // importImage imports busybox and shimward.
-func (e *engine) importImage(t *testing.T) {
+func (e *engine) importImage(t *testing.T, options ...string) {
 	t.Helper()
 	root := filepath.Join(e.dir, "rootfs")
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
@@ -149,7 +149,7 @@ func (e *engine) importImage(t *testing.T) {
 	if out, err := exec.CommandContext(testContext(t), "tar", "-C", root, "-cf", tar, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	e.must(t, "import", tar, engineImage)
+	e.must(t, slices.Concat([]string{"import"}, options, []string{tar, engineImage})...)
 }
 
 // left is what is there of containers.

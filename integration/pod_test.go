@@ -15,8 +15,7 @@ func TestPod(t *testing.T) {
 	tryPod(t, startGuardedNode(t, node.Options{CRI: true}))
 }
 
-// tryPod makes a pod over CRI, as kubelet does: two containers that share a pid
-// namespace, the second of which attacks the first.
+// tryPod makes a pod over containerd's CRI.
 func tryPod(t *testing.T, n *node.Node) {
 	t.Helper()
 	client, done, err := n.CRI()
@@ -28,13 +27,21 @@ func tryPod(t *testing.T, n *node.Node) {
 			t.Error(err)
 		}
 	})
+	tryPodOver(t, n, client)
+	wantNoLeaks(t, n)
+}
+
+// tryPodOver makes a pod over CRI, as kubelet does: two containers that share a pid
+// namespace with a third, which they attack. It removes the pod.
+func tryPodOver(t *testing.T, n *node.Node, client runtime.RuntimeServiceClient) {
+	t.Helper()
 	ctx := testContext(t)
 	pod := podConfig(n, map[string]string{annotationMode: "enforce", annotationMode + ".watched": "audit"})
 	sandbox, err := client.RunPodSandbox(ctx, &runtime.RunPodSandboxRequest{Config: pod, RuntimeHandler: "shimward"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removePod(t, n, client, sandbox.GetPodSandboxId()) })
+	defer removePod(t, client, sandbox.GetPodSandboxId())
 
 	start := func(name string, args ...string) string {
 		t.Helper()
@@ -83,6 +90,7 @@ func podConfig(n *node.Node, annotations map[string]string) *runtime.PodSandboxC
 	return &runtime.PodSandboxConfig{
 		Metadata:    &runtime.PodSandboxMetadata{Name: "pod", Namespace: "tests", Uid: "uid-1"},
 		Annotations: annotations,
+		Labels:      podLabels(),
 		Linux: &runtime.LinuxPodSandboxConfig{
 			CgroupParent: n.CgroupParent(),
 			SecurityContext: &runtime.LinuxSandboxSecurityContext{
@@ -93,9 +101,15 @@ func podConfig(n *node.Node, annotations map[string]string) *runtime.PodSandboxC
 	}
 }
 
+// podLabels are kubelet's (kuberuntime/labels.go), by which CRI-O's runtime knows a pod.
+func podLabels() map[string]string {
+	return map[string]string{"io.kubernetes.pod.name": "pod", "io.kubernetes.pod.namespace": "tests", "io.kubernetes.pod.uid": "uid-1"}
+}
+
 func podContainer(name string, args []string) *runtime.ContainerConfig {
 	return &runtime.ContainerConfig{
 		Metadata: &runtime.ContainerMetadata{Name: name},
+		Labels:   with(podLabels(), map[string]string{"io.kubernetes.container.name": name}),
 		Image:    &runtime.ImageSpec{Image: node.Image, UserSpecifiedImage: node.Image},
 		Command:  args,
 		Linux: &runtime.LinuxContainerConfig{
@@ -123,7 +137,7 @@ func execUntil(ctx context.Context, t *testing.T, client runtime.RuntimeServiceC
 	}
 }
 
-func removePod(t *testing.T, n *node.Node, client runtime.RuntimeServiceClient, id string) {
+func removePod(t *testing.T, client runtime.RuntimeServiceClient, id string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), patience)
 	defer cancel()
@@ -133,5 +147,4 @@ func removePod(t *testing.T, n *node.Node, client runtime.RuntimeServiceClient, 
 	if _, err := client.RemovePodSandbox(ctx, &runtime.RemovePodSandboxRequest{PodSandboxId: id}); err != nil {
 		t.Error(err)
 	}
-	wantNoLeaks(t, n)
 }

@@ -144,6 +144,21 @@ func wantRefused(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
 	wantNoLeaks(t, n)
 }
 
+// wantWords checks that a refusal says why.
+func wantWords(t *testing.T, err error, want ...string) {
+	t.Helper()
+	if err == nil {
+		t.Error("it was not refused")
+		return
+	}
+	t.Logf("refused with: %v", err)
+	for _, word := range want {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("the error does not say %q: %v", word, err)
+		}
+	}
+}
+
 // wantNotCreated creates a container that is to be refused, under whichever
 // runtime the spec names, and checks that the error says why.
 func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
@@ -157,12 +172,7 @@ func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) 
 		}
 		return
 	}
-	t.Logf("refused with: %v", err)
-	for _, word := range want {
-		if !strings.Contains(err.Error(), word) {
-			t.Errorf("the error does not say %q: %v", word, err)
-		}
-	}
+	wantWords(t, err, want...)
 }
 
 // withPaths puts the node's own paths into a config, before its first table.
