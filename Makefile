@@ -66,8 +66,12 @@ test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, and C
 	scripts/test compat
 
 .PHONY: e2e
-e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down (CONTAINERD=2.2)
+e2e: deps-demo build ## a Kubernetes from source, brought up, tried story by story, and taken down (CONTAINERD=1.7)
 	scripts/e2e $(if $(CONTAINERD),-c $(CONTAINERD))
+
+.PHONY: e2e-vm
+e2e-vm: deps-demo deps-vm build ## the same in a VM, on a kernel with BPF LSM (KERNEL=6.12)
+	scripts/e2e -k $(KERNEL) $(if $(CONTAINERD),-c $(CONTAINERD))
 
 .PHONY: stories
 stories: ## write the table of stories in docs/operations.md from what the last make e2e saw

@@ -85,7 +85,7 @@ func (s *stage) values(t *testing.T, tag string) string {
 
 func (s *stage) helmCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, s.helm, args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig(), "HELM_CACHE_HOME="+t.TempDir(), "HELM_CONFIG_HOME="+t.TempDir(), "HELM_DATA_HOME="+t.TempDir())
@@ -154,7 +154,7 @@ func (s *stage) restartContainerd(t *testing.T) {
 // awaitInstalled waits until the installer is done, and the node has its label by that.
 func (s *stage) awaitInstalled(t *testing.T) {
 	t.Helper()
-	out, err := s.Kubectl(testContext(t), "--namespace="+systemNamespace, "rollout", "status", "daemonset/shimward-installer", "--timeout=2m").CombinedOutput()
+	out, err := s.Kubectl(testContext(t), "--namespace="+systemNamespace, "rollout", "status", "daemonset/shimward-installer", "--timeout=15m").CombinedOutput()
 	logs, _ := s.Kubectl(testContext(t), "--namespace="+systemNamespace, "logs", "daemonset/shimward-installer", "--container=install").CombinedOutput()
 	if err != nil {
 		described, _ := s.Kubectl(testContext(t), "--namespace="+systemNamespace, "describe", "pods").CombinedOutput()

@@ -39,7 +39,7 @@ func cycles(t *testing.T) int {
 }
 
 // kinds are a pod of each kind that the stories tell of, made anew for each cycle.
-func kinds() map[string]*corev1.Pod {
+func (s *stage) kinds() map[string]*corev1.Pod {
 	yes, no := true, false
 	always := corev1.ContainerRestartPolicyAlways
 	all := map[string]*corev1.Pod{
@@ -67,6 +67,9 @@ func kinds() map[string]*corev1.Pod {
 	all["privileged"] = pod("", enforce(), privileged)
 	// As a Job's.
 	all["ends"] = pod("", enforceStrict(), container("one", "/bin/true"))
+	if !s.hasUserNamespaces() {
+		delete(all, "userns")
+	}
 	return all
 }
 
@@ -82,7 +85,7 @@ func tellNoGrowth(t *testing.T, s *stage) {
 		s.cycle(t, round+1)
 	}
 	s.wantOnlyInstaller(t)
-	pods := rounds * len(kinds())
+	pods := rounds * len(s.kinds())
 	// Some of it is the machine's: what others have there comes and goes, a leak stays.
 	var after map[string]measured
 	ctx := testContext(t)
@@ -119,10 +122,10 @@ func grown(before, after map[string]measured, pods int) []string {
 // cycle makes a pod of each kind, waits until each is ready or has ended, and deletes all.
 func (s *stage) cycle(t *testing.T, round int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	all := s.Client.CoreV1().Pods(s.namespace)
-	wanted := kinds()
+	wanted := s.kinds()
 	label := map[string]string{"cycle": strconv.Itoa(round)}
 	selector := metav1.ListOptions{LabelSelector: "cycle=" + strconv.Itoa(round)}
 	for kind, p := range wanted {

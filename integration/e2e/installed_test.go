@@ -22,8 +22,12 @@ import (
 // apiserver, and what the installer's token is good for is this node's one label.
 func tellInstalled(t *testing.T, s *stage) {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(filepath.Dir(s.Node.ContainerdConfigPath()), "conf.d", "shimward.toml")); err != nil {
-		t.Errorf("containerd's drop-in: %v", err)
+	config := filepath.Join(filepath.Dir(s.Node.ContainerdConfigPath()), "conf.d", "shimward.toml")
+	if s.configVersion == 2 { // containerd 1.7 merges no drop-ins
+		config = s.Node.ContainerdConfigPath()
+	}
+	if text, err := os.ReadFile(config); err != nil || !strings.Contains(string(text), "runtimes.shimward") {
+		t.Errorf("the runtime is not in %s: %v\n%s", config, err, text)
 	}
 	s.mustKubectl(t, "apply", "--dry-run=server", "--filename=../../deploy")
 	t.Run("a token of the installer's", func(t *testing.T) { s.wantNarrowToken(t) })

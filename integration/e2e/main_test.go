@@ -21,8 +21,9 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// patience is how long a story may take. It is generous, and no test asserts a time.
-const patience = 2 * time.Minute
+// patience is how long a step of a story may take. It is generous: emulated CPUs are slow, and no
+// test asserts a time.
+const patience = 15 * time.Minute
 
 // stage is what a story is told on: the cluster, and a namespace in it.
 type stage struct {
@@ -32,6 +33,8 @@ type stage struct {
 	engines   string // containerd's folder
 	bin       string // of what is put there
 	helm      string
+
+	configVersion int // of containerd's config
 }
 
 func testContext(t *testing.T) context.Context {
@@ -56,12 +59,13 @@ func startCluster(t *testing.T) *stage {
 		helm:    filepath.Join(folder(t, "SHIMWARD_HELM", "helm (scripts/build-tools helm)", "helm"), "helm"),
 	}
 	containerd := containerdVersion(ctx, t, s.engines)
+	s.configVersion = configVersion(containerd)
 	// docs/operations.md has a column for it: cmd/stories reads this line.
 	t.Logf(`told on: {"containerd":%q,"tier":%q}`, containerd, node.Tier())
 	c, err := cluster.Start(ctx, cluster.Options{
 		Kubernetes: folder(t, "SHIMWARD_KUBERNETES", "Kubernetes (scripts/build-kubernetes)", "kubelet"),
 		Node: node.Options{
-			Engines: s.engines, Bin: filepath.Join(prefix, "bin"), Installer: s.bin, ConfigVersion: configVersion(containerd),
+			Engines: s.engines, Bin: filepath.Join(prefix, "bin"), Installer: s.bin, ConfigVersion: s.configVersion,
 		},
 	})
 	if err != nil {
@@ -103,6 +107,9 @@ func configVersion(containerd string) int {
 	}
 }
 
+// hasUserNamespaces tells whether pods can have one: from containerd 2.0 on.
+func (s *stage) hasUserNamespaces() bool { return s.configVersion > 2 }
+
 // keepLogs copies the logs to where SHIMWARD_LOGS says, if the test failed.
 func keepLogs(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
@@ -127,7 +134,7 @@ func (s *stage) makeNamespace(ctx context.Context, t *testing.T, name string, la
 	if _, err := s.Client.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	out, err := s.Kubectl(ctx, "wait", "--namespace="+name, "--for=create", "--timeout=2m", "serviceaccount/default").CombinedOutput()
+	out, err := s.Kubectl(ctx, "wait", "--namespace="+name, "--for=create", "--timeout=15m", "serviceaccount/default").CombinedOutput()
 	if err != nil {
 		t.Fatalf("the namespace has no service account: %v\n%s", err, out)
 	}

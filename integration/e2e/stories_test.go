@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// sweeps is long enough for kubelet's garbage collection to come by, twice.
-const sweeps = 3 * time.Minute
+// sweeps is long enough for kubelet's garbage collection to come by, twice, on emulated CPUs too.
+const sweeps = 10 * time.Minute
 
 // TestStories tells every story on one cluster, in this order: the last ones
 // restart and kill what the first ones stand on.
