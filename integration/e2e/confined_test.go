@@ -8,13 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // A pod in a user namespace of its own.
 func tellUserNamespace(t *testing.T, s *stage) {
 	t.Helper()
 	if !s.hasUserNamespaces() {
-		t.Skip("kubelet asks containerd which of its runtimes have user namespaces, and containerd 1.7 names none")
+		testenv.Elsewhere(t, "kubelet asks containerd which of its runtimes have user namespaces, and containerd 1.7 names none")
 	}
 	inside := func(name string, annotations map[string]string) *corev1.Pod {
 		no := false

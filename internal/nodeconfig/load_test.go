@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -69,9 +70,7 @@ func TestLoad(t *testing.T) {
 
 // A config of another user's is refused: they could change it at any time.
 func TestLoadOthers(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root: only root gives a file away")
-	}
+	testenv.Root(t) // only root gives a file away
 	path := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(path, []byte("version = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
