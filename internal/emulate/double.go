@@ -58,7 +58,14 @@ func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err er
 
 // runDouble runs one to its end. It ends with the pipe that it holds, if the victim is killed.
 func runDouble(ctx context.Context, dir string, options VictimOptions) error {
-	secret := os.NewFile(uintptr(options.Planted.MemFD), memfdName)
+	// A file of its own: the collector closes the descriptor of an os.File that nobody
+	// holds any more, and the victim's is there to be stolen.
+	fd, err := unix.FcntlInt(uintptr(options.Planted.MemFD), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return named("dup", err)
+	}
+	secret := os.NewFile(uintptr(fd), memfdName)
+	defer secret.Close() //nolint:errcheck // only read from
 	command := exec.CommandContext(ctx, selfExe)
 	command.Args = append(slices.Clone(options.Command), "--double", fmt.Sprintf("--address=%#x", options.Planted.Address), "--memfd=3")
 	command.Dir, command.ExtraFiles = dir, []*os.File{secret}

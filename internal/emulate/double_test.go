@@ -1,0 +1,90 @@
+package emulate
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A victim whose doubles come and go has what attacks are after for as long as it runs.
+func TestVictimKeepsItsDescriptors(t *testing.T) {
+	if !hasSharedMemory() {
+		t.Fatal("needs a tmpfs at " + sharedMemory)
+	}
+	// Go's collector runs once a MiB or so at the most, and starting a double copies the environment.
+	t.Setenv("GOGC", "1")
+	t.Setenv("SHIMWARD_TEST_GARBAGE", strings.Repeat("x", 100<<10))
+	victim := outside(t)
+	want := descriptors(t, victim)
+	var last int
+	for range 30 {
+		last = doubleOf(t, victim.PID, last)
+		if err := unix.Kill(last, unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		if got := descriptors(t, victim); got != want {
+			t.Fatalf("its descriptors are %s, and were %s", got, want)
+		}
+	}
+}
+
+// descriptors says what those are that the victim's command line names.
+func descriptors(t *testing.T, victim Victim) string {
+	t.Helper()
+	var all []string
+	for _, fd := range []int{victim.MemFD, victim.ShmFD, victim.UserFD} {
+		to, err := os.Readlink(procDir(victim.PID) + "/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			to = err.Error()
+		}
+		all = append(all, fmt.Sprintf("%d: %s", fd, to))
+	}
+	return strings.Join(all, ", ")
+}
+
+// doubleOf waits for the victim's double, other than the one before.
+func doubleOf(t *testing.T, victim, before int) int {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for time.Now().Before(deadline) {
+		for _, pid := range children(t, victim) {
+			comm, err := os.ReadFile(procDir(pid) + "/comm")
+			if err == nil && pid != before && strings.TrimSpace(string(comm)) == doubleName {
+				return pid
+			}
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	t.Fatalf("the victim %d has no double", victim)
+	return 0
+}
+
+// children returns those that any of a process's threads started.
+func children(t *testing.T, parent int) []int {
+	t.Helper()
+	threads, err := filepath.Glob(procDir(parent) + "/task/*/children")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pids []int
+	for _, thread := range threads {
+		words, err := os.ReadFile(thread)
+		if err != nil {
+			continue // a thread that has ended
+		}
+		for word := range strings.FieldsSeq(string(words)) {
+			pid, err := strconv.Atoi(word)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
