@@ -38,6 +38,8 @@ const (
 	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/windows.h
 	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
 	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
+	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: who gets the memory of what crashes
+	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: it has no LSM program called any more
 	vectorEnd
 )
 
@@ -116,6 +118,7 @@ var (
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
 		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd", "core_dump",
+		"core_pattern", "ftrace_enabled",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -131,10 +134,22 @@ func (v Vector) Technique() string {
 		return "T1055.008"
 	case VectorCoreLimit, VectorCoreDump, VectorProcFD, VectorMapFiles, VectorRecon:
 		return "T1003.007"
-	case VectorBPF, VectorKernelMem:
+	case VectorBPF, VectorKernelMem, VectorCorePattern:
 		return "T1611"
+	case VectorFtraceEnabled:
+		return "T1562.001"
 	default:
 		return "T1055.009"
+	}
+}
+
+// OfNode says that v is at no process: what it opens or sets is the node's.
+func (v Vector) OfNode() bool {
+	switch v {
+	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -154,7 +169,7 @@ func (v Vector) Door() Door {
 	switch v {
 	case VectorUnknown, VectorProcMem, VectorSelfMem:
 		return DoorMemory
-	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd:
+	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd, VectorCorePattern, VectorFtraceEnabled:
 		return DoorFile
 	case VectorCoreDump:
 		return DoorSignal

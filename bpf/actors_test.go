@@ -76,6 +76,8 @@ func play(args []string) int {
 		return playTraced()
 	case "receive":
 		return playReceive(args)
+	case "set": // FILE
+		return playSet(args[0])
 	default:
 		return playAttack(part, args)
 	}
@@ -195,6 +197,23 @@ func playReceive(args []string) int {
 		return fail(err)
 	}
 	return playAttack("fd-read", []string{strconv.Itoa(fds[0]), args[0]})
+}
+
+// playSet sets a sysctl to what it is.
+func playSet(path string) int {
+	value, err := os.ReadFile(path)
+	if err != nil {
+		return fail(err)
+	}
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := file.Write(value); err != nil {
+		return fail(err)
+	}
+	fmt.Println("set")
+	return 0
 }
 
 func fail(err error) int {

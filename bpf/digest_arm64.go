@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "e4d2df403e6f"
+const kernelDigest = "6cf8d7ccfae0"

@@ -29,7 +29,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err err
 			err = fmt.Errorf("enrol the container in %s: %w", cgroupPath, err)
 		}
 	}()
-	if err := plan.CheckTier(n.tier); err != nil {
+	if err := errors.Join(plan.CheckTier(n.tier), n.Called()); err != nil {
 		return err
 	}
 	id, err := cgroupID(cgroupPath)

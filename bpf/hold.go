@@ -1,6 +1,7 @@
 package bpf
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/cilium/ebpf/link"
+
+	"github.com/shimward/shimward/access"
 )
 
 // Hold keeps what guards the container in the kernel until Close, also if
@@ -55,6 +58,33 @@ func openLinks(dir string) ([]io.Closer, error) {
 		held = append(held, opened)
 	}
 	return held, nil
+}
+
+// ftraceSwitch is the sysctl that has the kernel take the calls of traced functions out
+// again, and with them those of LSM programs (ftrace_shutdown_sysctl).
+const ftraceSwitch = "/proc/sys/kernel/ftrace_enabled"
+
+// ErrFtraceOff says that the kernel calls no LSM programs, though they are attached.
+var ErrFtraceOff = errors.New("the sysctl kernel.ftrace_enabled is 0, with which the kernel calls no LSM programs")
+
+// FtraceOff is ErrFtraceOff where that is so.
+func FtraceOff() error {
+	value, err := os.ReadFile(ftraceSwitch)
+	if err == nil && strings.TrimSpace(string(value)) == "0" {
+		return ErrFtraceOff
+	}
+	return nil // without the switch nobody can have thrown it
+}
+
+// Called is an error where what refuses on this node is not called any more.
+func (n *Node) Called() error {
+	if n.tier != access.TierLSM {
+		return nil
+	}
+	if err := FtraceOff(); err != nil {
+		return fmt.Errorf("%w: set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it", err)
+	}
+	return nil
 }
 
 // Pinned is an error that says what is missing of the pins of the node and of the container.

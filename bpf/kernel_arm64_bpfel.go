@@ -255,7 +255,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [20][4][4]uint64
+	Counts  [22][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -323,7 +323,9 @@ const (
 	kernelVectorVECTOR_RECON             kernelVector = 17
 	kernelVectorVECTOR_USERFAULTFD       kernelVector = 18
 	kernelVectorVECTOR_CORE_DUMP         kernelVector = 19
-	kernelVectorVECTOR_END               kernelVector = 20
+	kernelVectorVECTOR_CORE_PATTERN      kernelVector = 20
+	kernelVectorVECTOR_FTRACE_ENABLED    kernelVector = 21
+	kernelVectorVECTOR_END               kernelVector = 22
 )
 
 type kernelVerdict uint32

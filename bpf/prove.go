@@ -56,7 +56,7 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 		return err
 	}
 	if called == 0 {
-		return fmt.Errorf("%w: they attach, and are not called: boot it with bpf in lsm=", errNoLSM)
+		return fmt.Errorf("%w: they attach, and are not called: boot it with bpf in lsm=, and leave kernel.ftrace_enabled at 1", errNoLSM)
 	}
 	return nil
 }

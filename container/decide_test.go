@@ -22,6 +22,7 @@ type fakeKernel struct {
 	tier             access.Tier
 	armed            bool
 	unpinned, unheld error
+	uncalled         error
 	guards           map[int]uint64
 	leased           int
 
@@ -38,6 +39,7 @@ func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased =
 func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
 func (k *fakeKernel) Hold() error                     { return k.unheld }
 func (k *fakeKernel) Pinned() error                   { return k.unpinned }
+func (k *fakeKernel) Called() error                   { return k.uncalled }
 func (k *fakeKernel) Close() error                    { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.mu.Lock()

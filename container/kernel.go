@@ -28,6 +28,8 @@ type kernel interface {
 	Hold() error
 	// Pinned is an error that says which of the pins are gone.
 	Pinned() error
+	// Called is an error where the kernel does not call what refuses any more.
+	Called() error
 	Close() error
 }
 
@@ -119,6 +121,12 @@ func (e *enrolled) Pinned() error {
 	e.using.RLock()
 	defer e.using.RUnlock()
 	return e.node.Pinned(e.key)
+}
+
+func (e *enrolled) Called() error {
+	e.using.RLock()
+	defer e.using.RUnlock()
+	return e.node.Called()
 }
 
 func (e *enrolled) Close() error {

@@ -13,24 +13,41 @@ import (
 const statePoll = 10 * time.Second
 
 // watchState keeps the container's guard in the kernel, and says so, once for
-// each, where somebody takes its pins or its files away. Pins keep a guard beyond
-// the shim's death; while the shim lives, it holds what they stand for.
+// each, where somebody takes its pins or its files away, or has the kernel call the
+// guard no more. Pins keep a guard beyond the shim's death; while the shim lives, it
+// holds what they stand for.
 func (c *Container) watchState(ctx context.Context) {
 	held := c.kernel.Hold()
+	losses := []struct {
+		find func() error
+		say  func(error) string
+	}{
+		{
+			func() error {
+				if held != nil {
+					return held
+				}
+				return c.kernel.Pinned()
+			},
+			func(err error) string { return c.lostPins(held, err) },
+		},
+		{c.Intact, func(err error) string {
+			return fmt.Sprintf("somebody removed or replaced the container's state (%v): "+
+				"it is guarded still, and cannot be exec'ed into; recreate it, and see who cleans %s", err, c.plan.Paths.Run)
+		}},
+		{c.kernel.Called, func(err error) string {
+			return fmt.Sprintf("what refuses on this node is switched off (%v): until then seccomp and the access sensor alone guard the container, "+
+				"and no other is created", err)
+		}},
+	}
 	ticker := time.NewTicker(statePoll)
 	defer ticker.Stop()
-	var toldPins, toldFiles bool
+	told := make([]bool, len(losses))
 	for {
-		pins, files := c.kernel.Pinned(), c.Intact()
-		if held != nil {
-			pins = held
-		}
-		if pins == nil && files == nil || toldPins && toldFiles {
-			select {
-			case <-ticker.C:
-				continue
-			case <-ctx.Done():
-				return
+		found := make([]error, len(losses))
+		for i, loss := range losses {
+			if !told[i] {
+				found[i] = loss.find()
 			}
 		}
 		select { // the container may be about to be deleted, and its poststop hook faster than that
@@ -38,23 +55,22 @@ func (c *Container) watchState(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		switch {
-		case pins == nil || toldPins:
-		case held != nil:
-			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed the pins of the container's guard, and with them the guard (%v): "+
-				"recreate the container, and see who cleans %s", pins, c.plan.Paths.BPF))
-			toldPins = true
-		default:
-			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed the pins of the container's guard (%v): "+
-				"it holds while the container's %s lives; recreate the container, and see who cleans %s", pins, hostOf(c.plan), c.plan.Paths.BPF))
-			toldPins = true
-		}
-		if files != nil && !toldFiles {
-			c.notice(event.SeverityCritical, fmt.Sprintf("somebody removed or replaced the container's state (%v): "+
-				"it is guarded still, and cannot be exec'ed into; recreate it, and see who cleans %s", files, c.plan.Paths.Run))
-			toldFiles = true
+		for i, err := range found {
+			if err != nil {
+				c.notice(event.SeverityCritical, losses[i].say(err))
+				told[i] = true
+			}
 		}
 	}
+}
+
+func (c *Container) lostPins(held, err error) string {
+	if held != nil {
+		return fmt.Sprintf("somebody removed the pins of the container's guard, and with them the guard (%v): "+
+			"recreate the container, and see who cleans %s", err, c.plan.Paths.BPF)
+	}
+	return fmt.Sprintf("somebody removed the pins of the container's guard (%v): "+
+		"it holds while the container's %s lives; recreate the container, and see who cleans %s", err, hostOf(c.plan), c.plan.Paths.BPF)
 }
 
 // Intact is an error where the listener's socket is gone, which the runtime looks

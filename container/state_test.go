@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -24,6 +25,7 @@ func TestWatchState(t *testing.T) {
 		"gone":          {&fakeKernel{unpinned: gone}, false, false, "it holds while the container"},
 		"no state":      {&fakeKernel{}, true, false, "cannot be exec'ed into"},
 		"another's":     {&fakeKernel{}, false, true, "not the socket that shimward made"},
+		"switched off":  {&fakeKernel{uncalled: bpf.ErrFtraceOff}, false, false, "what refuses on this node is switched off"},
 		"gone too soon": {&fakeKernel{unheld: gone}, false, false, "and with them the guard"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,25 +71,7 @@ func (p *Process) label() string {
 }
 
 func (a *Access) describe() string {
-	whose := "the memory of " + a.Target.label() + " (" + a.Relation.String() + ")"
-	switch a.Relation {
-	case access.RelationSelf:
-		whose = "its own memory"
-	case access.RelationKernel:
-		whose = "the memory of the whole node"
-	}
-	var what string
-	switch a.Operation {
-	case access.OperationWrite:
-		what = "write " + whose
-	case access.OperationRead:
-		what = "read " + whose
-	case access.OperationAttach:
-		what = "take control of " + strings.TrimPrefix(whose, "the memory of ")
-	default:
-		what = "inspect " + whose
-	}
-	text := fmt.Sprintf("%s tried to %s through %s", a.Actor.label(), what, door(a.Vector))
+	text := a.Actor.label() + " tried to " + a.attempt()
 	switch a.Verdict {
 	case access.VerdictRefused:
 		text += ", and was refused"
@@ -102,6 +84,37 @@ func (a *Access) describe() string {
 		}
 	}
 	return text
+}
+
+func (a *Access) attempt() string {
+	switch a.Vector {
+	case access.VectorCorePattern:
+		return "set " + door(a.Vector) + ", which says who gets the memory of whatever crashes on the node"
+	case access.VectorFtraceEnabled:
+		return "set " + door(a.Vector) + ", which says whether the node's LSM programs are called"
+	default:
+		return a.reach() + " through " + door(a.Vector)
+	}
+}
+
+func (a *Access) reach() string {
+	whose := "the memory of " + a.Target.label() + " (" + a.Relation.String() + ")"
+	switch a.Relation {
+	case access.RelationSelf:
+		whose = "its own memory"
+	case access.RelationKernel:
+		whose = "the memory of the whole node"
+	}
+	switch a.Operation {
+	case access.OperationWrite:
+		return "write " + whose
+	case access.OperationRead:
+		return "read " + whose
+	case access.OperationAttach:
+		return "take control of " + strings.TrimPrefix(whose, "the memory of ")
+	default:
+		return "inspect " + whose
+	}
 }
 
 func door(vector access.Vector) string {
@@ -118,6 +131,10 @@ func door(vector access.Vector) string {
 		return "/proc/<pid>/map_files"
 	case access.VectorKernelMem:
 		return "/proc/kcore or a device of its kind"
+	case access.VectorCorePattern:
+		return "the sysctl kernel.core_pattern"
+	case access.VectorFtraceEnabled:
+		return "the sysctl kernel.ftrace_enabled"
 	case access.VectorRecon:
 		return "its files in /proc"
 	case access.VectorUserfaultfd:

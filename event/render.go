@@ -74,10 +74,12 @@ func (c *Container) label() string {
 
 func (a *Access) line() string {
 	target := a.Target.label()
-	switch a.Relation {
-	case access.RelationSelf:
+	switch {
+	case a.Relation == access.RelationSelf:
 		target = "itself"
-	case access.RelationKernel:
+	case a.Vector == access.VectorCorePattern, a.Vector == access.VectorFtraceEnabled:
+		target = "the node"
+	case a.Relation == access.RelationKernel:
 		target = "any memory"
 	}
 	line := fmt.Sprintf("%s %s %s (%s) by %s", a.Actor.label(), a.Operation, target, a.Relation, a.Vector)

@@ -62,7 +62,7 @@ func inboundVectors() []string {
 	var names []string
 	for _, v := range emulate.Vectors() {
 		switch {
-		case v.Access == access.VectorSelfMem, v.Access == access.VectorBPF, v.Access == access.VectorKernelMem, v.Access == access.VectorRecon:
+		case v.Access.OfNode(), v.Access == access.VectorSelfMem, v.Access == access.VectorRecon:
 		case v.Name == "ptrace-traceme", v.Name == "ptrace-userns", v.Name == "perf-event-all", v.Name == "mem-inherited", v.Name == "mem-scm-rights":
 		default:
 			names = append(names, v.Name)

@@ -133,7 +133,7 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	}
 	relation, target, inside := access.RelationOtherContainer, victim.PID, r.Target
 	switch {
-	case r.Access == access.VectorBPF, r.Access == access.VectorKernelMem, r.Name == "perf-event-all":
+	case r.Access.OfNode(), r.Name == "perf-event-all":
 		relation, target = access.RelationKernel, 0
 	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID

@@ -158,9 +158,9 @@ func (q *Question) check() error {
 		return fmt.Errorf("a tier is missing: write %q or %q", access.TierLSM, access.TierTracepoint)
 	case q.Relation == 0 || int(q.Relation) >= access.Relations:
 		return fmt.Errorf("a relation is missing: write one from %q to %q", access.RelationSelf, access.RelationKernel)
-	case onlyKernel(q.Vector) && q.Relation != access.RelationKernel:
+	case q.Vector.OfNode() && q.Relation != access.RelationKernel:
 		return fmt.Errorf("%s is about no process: its relation is %q", q.Vector, access.RelationKernel)
-	case q.Relation == access.RelationKernel && !onlyKernel(q.Vector) && q.Vector != access.VectorPerfEvent:
+	case q.Relation == access.RelationKernel && !q.Vector.OfNode() && q.Vector != access.VectorPerfEvent:
 		return fmt.Errorf("%s is at one process: its relation is none of %q", q.Vector, access.RelationKernel)
 	case q.Vector == access.VectorSelfMem && q.Relation != access.RelationSelf:
 		return fmt.Errorf("%s is a process's own memory: its relation is %q", q.Vector, access.RelationSelf)
@@ -174,11 +174,6 @@ func (q *Question) check() error {
 	default:
 		return nil
 	}
-}
-
-// onlyKernel says that no process is the target of v.
-func onlyKernel(v access.Vector) bool {
-	return v == access.VectorBPF || v == access.VectorKernelMem
 }
 
 // means says how a refusal is carried out.
@@ -213,7 +208,7 @@ func inWords(relation access.Relation) string {
 	case access.RelationOtherContainer:
 		return "a process of another container"
 	case access.RelationKernel:
-		return "no process but a window to the memory of the whole node"
+		return "no process but the node itself, or a window to all of its memory"
 	default:
 		return "a process in no container"
 	}

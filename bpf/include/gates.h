@@ -134,19 +134,6 @@ static __always_inline int take_userfaultfd(struct file *file)
 	return gate(&deed, -EACCES);
 }
 
-SEC("lsm/file_receive")
-int BPF_PROG(lsm_file_receive, struct file *file, int ret)
-{
-	struct mm_struct *mm;
-
-	if (ret)
-		return ret;
-	if ((u64)file->f_op != node.mem_fops)
-		return is_userfaultfd(file) ? take_userfaultfd(file) : 0;
-	mm = file->private_data;
-	return take_mem(file, BPF_CORE_READ(mm, owner));
-}
-
 /* A task that `runc exec` starts, or takes the seccomp listener from: it is in the
  * container already and has not execed, so it has no guard, and is no workload.
  */

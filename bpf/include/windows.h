@@ -1,19 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Files that are opened by path, and tell of memory without being somebody's mem:
- * the node's own windows, and what procfs has besides.
+ * Files that are opened by path or received: somebody's mem, and what tells of memory
+ * without being that, the node's own windows and what procfs has besides.
  */
 #ifndef SHIMWARD_WINDOWS_H
 #define SHIMWARD_WINDOWS_H
 
-#include "gates.h"
+#include "switches.h"
 
 #define RECON_LEN 16
-
-static __always_inline bool is_procfs(struct inode *inode)
-{
-	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_sb->s_magic == PROC_SUPER_MAGIC;
-}
 
 /* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
  * /dev/port by their numbers (drivers/char/mem.c), and /proc/kcore by its name, which
@@ -93,18 +88,40 @@ SEC("lsm/file_open")
 int BPF_PROG(lsm_file_open, struct file *file, int ret)
 {
 	struct task_struct *target;
+	u8 vector;
 
 	if ((u64)file->f_op != node.mem_fops) {
 		if (ret)
 			return ret;
 		if (shows_kernel(file))
 			return open_kernel(file);
+		vector = switch_of(file);
+		if (vector)
+			return take_switch(vector);
 		return is_procfs(file->f_inode) ? open_recon(file) : 0;
 	}
 	lsm_called = 1;
 	target = proc_task(file->f_inode);
 	/* Without a task the open fails by itself. */
 	return ret || !target ? ret : take_mem(file, target);
+}
+
+SEC("lsm/file_receive")
+int BPF_PROG(lsm_file_receive, struct file *file, int ret)
+{
+	struct mm_struct *mm;
+	u8 vector;
+
+	if (ret)
+		return ret;
+	if ((u64)file->f_op != node.mem_fops) {
+		if (is_userfaultfd(file))
+			return take_userfaultfd(file);
+		vector = switch_of(file);
+		return vector ? take_switch(vector) : 0;
+	}
+	mm = file->private_data;
+	return take_mem(file, BPF_CORE_READ(mm, owner));
 }
 
 #endif

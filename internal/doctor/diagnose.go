@@ -1,11 +1,13 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -61,7 +63,7 @@ func (r *Report) kernel(f *Facts) {
 	if k.LSM == nil {
 		r.add("lsm", StateOK, "LSM programs load and attach; active: "+lsms, "")
 	} else {
-		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k.LSMs))
+		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k))
 	}
 	switch {
 	case k.Programs != nil:
@@ -73,6 +75,9 @@ func (r *Report) kernel(f *Facts) {
 		r.add("programs", StateOK, "shimward's own programs load, attach and see", "")
 	}
 	switch {
+	case k.Tier == access.TierLSM && k.LSM != nil:
+		r.add("tier", StateFail, "lsm, and its programs are not called: no container is created here, and those that run are guarded by seccomp and the access sensor alone",
+			"see the line lsm")
 	case k.Tier == access.TierLSM:
 		r.add("tier", StateOK, "lsm: what a policy refuses fails with an errno", "")
 	case k.Tier == access.TierTracepoint && k.LSM == nil:
@@ -85,7 +90,11 @@ func (r *Report) kernel(f *Facts) {
 	r.check("notify", "seccomp user notification is there", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
 }
 
-func lsmAdvice(active string) string {
+func lsmAdvice(k *Kernel) string {
+	if errors.Is(k.LSM, bpf.ErrFtraceOff) {
+		return "set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it"
+	}
+	active := k.LSMs
 	for name := range strings.SplitSeq(active, ",") {
 		if name == "bpf" {
 			return "bpf is among the active LSMs, so the kernel's tracing of functions is what is missing (CONFIG_FUNCTION_TRACER, CONFIG_DYNAMIC_FTRACE); to refuse with an errno, use a kernel that has it"

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -67,6 +68,14 @@ func TestDiagnose(t *testing.T) {
 		{
 			name: "only shimward's LSM programs do not come up", change: func(f *Facts) { f.Kernel.Tier = access.TierTracepoint },
 			finding: "tier", state: StateWarn, advice: "report",
+		},
+		{
+			name: "LSM programs switched off", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
+			finding: "tier", state: StateFail, advice: "the line lsm", lost: true,
+		},
+		{
+			name: "how to switch them on", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
+			finding: "lsm", state: StateWarn, advice: "sysctl kernel.ftrace_enabled=1", lost: true,
 		},
 		{name: "loaded", change: func(f *Facts) { f.Kernel.Loaded = true }, finding: "programs", state: StateOK},
 		{name: "tracepoint, kill", change: tracepoint, finding: "promise", state: StateOK},

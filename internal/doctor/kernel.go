@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -89,7 +90,7 @@ func lsm(active string) error {
 	case active != "" && !slices.Contains(strings.Split(active, ","), "bpf"):
 		return errors.New("they attach, but are not called")
 	}
-	return nil
+	return bpf.FtraceOff()
 }
 
 // attaches loads a program that does nothing, and attaches it for a moment.

@@ -3,6 +3,9 @@ package emulate
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -91,5 +94,39 @@ func bpfLoad(s *striker) error {
 			return named("bpf(BPF_PROG_LOAD)", errno)
 		}
 		return unix.Close(int(fd))
+	})
+}
+
+func corePatternSet(s *striker) error { return s.setSysctl("core_pattern") }
+
+func ftraceEnabledSet(s *striker) error { return s.setSysctl("ftrace_enabled") }
+
+// setSysctl sets one of the node's sysctls to what it is. A container's own /proc/sys
+// cannot be written; another procfs can.
+func (s *striker) setSysctl(name string) error {
+	return s.inOwnMounts(func(dir string) error {
+		s.at("mount -t proc")
+		if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
+			return named("mount -t proc", err)
+		}
+		path := filepath.Join(dir, "sys/kernel", name)
+		value, err := os.ReadFile(path) //nolint:gosec // of this thread's own mount
+		if errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("this kernel has no %s: %w", path, unix.ENOSYS)
+		}
+		if err != nil {
+			return err
+		}
+		s.at("open " + path)
+		file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // likewise
+		if err != nil {
+			return err
+		}
+		s.at("write " + path)
+		if _, err := file.Write(value); err != nil {
+			// Who may is asked at the open. A write fails where a patch of the kernel's hangs on it, for one.
+			return errors.Join(fmt.Errorf("this node lets nobody set it (%s): %w", err.Error(), unix.ENOSYS), file.Close())
+		}
+		return file.Close()
 	})
 }

@@ -26,7 +26,7 @@ type Vector struct {
 	Operation access.Operation `json:"operation"` // what shimward calls what it does there
 	About     string           `json:"about"`
 	own       bool             // aims at a process of its own, whichever victim there is
-	node      bool             // aims at no process but at the whole node's memory
+	node      bool             // aims at no process but at the whole node, or all of its memory
 	attack    func(*striker) error
 }
 
@@ -226,6 +226,14 @@ func attacks() []Vector {
 		{
 			Name: "kcore", Goal: GoalSecret, Access: access.VectorKernelMem, Operation: access.OperationRead,
 			About: "find the page with /proc/<pid>/pagemap, and read it from /proc/kcore (needs CAP_SYS_RAWIO)", node: true, attack: kcore,
+		},
+		{
+			Name: "core-pattern", Goal: GoalReach, Access: access.VectorCorePattern, Operation: access.OperationWrite,
+			About: "set the node's kernel.core_pattern, to what it is: who gets the memory of what crashes (needs CAP_SYS_ADMIN)", node: true, attack: corePatternSet,
+		},
+		{
+			Name: "ftrace-enabled", Goal: GoalReach, Access: access.VectorFtraceEnabled, Operation: access.OperationWrite,
+			About: "set the node's kernel.ftrace_enabled, to what it is: whether LSM programs are called (needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledSet,
 		},
 		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
+/*
+ * Settings of the node that take nobody's memory by themselves, and open the way to
+ * it: who gets the memory of what crashes, and whether LSM programs are called.
+ */
+#ifndef SHIMWARD_SWITCHES_H
+#define SHIMWARD_SWITCHES_H
+
+#include "gates.h"
+
+#define SWITCH_LEN 16
+
+static __always_inline bool is_procfs(struct inode *inode)
+{
+	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_sb->s_magic == PROC_SUPER_MAGIC;
+}
+
+/* Returns the vector of a switch that a file can be written to set; 0: it is none. The
+ * names are those of procfs's own entries, wherever it is mounted: nobody can change
+ * them. ftrace_enabled has the kernel take out every call that it patched into its
+ * functions, those of LSM programs too (ftrace_shutdown_sysctl).
+ */
+static __always_inline u8 switch_of(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	char folder[8] = {}, name[SWITCH_LEN] = {};
+
+	if (!(file->f_mode & FMODE_WRITE) || !is_procfs(file->f_inode))
+		return 0;
+	bpf_probe_read_kernel_str(folder, sizeof(folder), dentry->d_parent->d_name.name);
+	if (__builtin_memcmp(folder, "kernel", sizeof("kernel")))
+		return 0;
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
+	if (!__builtin_memcmp(name, "core_pattern", sizeof("core_pattern")))
+		return VECTOR_CORE_PATTERN;
+	if (!__builtin_memcmp(name, "ftrace_enabled", sizeof("ftrace_enabled")))
+		return VECTOR_FTRACE_ENABLED;
+	return 0;
+}
+
+static __always_inline int take_switch(u8 vector)
+{
+	struct deed deed = {
+		.vector = vector,
+		.relation = RELATION_KERNEL,
+		.operation = OPERATION_WRITE,
+	};
+
+	current_acts(&deed, bpf_get_current_task_btf());
+	return deed.actor_cgroup ? gate(&deed, -EACCES) : 0;
+}
+
+#endif

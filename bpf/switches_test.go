@@ -1,0 +1,117 @@
+package bpf
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/testenv"
+	"github.com/shimward/shimward/policy"
+)
+
+// The node's switches are not set from a container whose rule kernel refuses it, and
+// are everybody's to read.
+func TestLSMSwitches(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	for name, vector := range map[string]access.Vector{"core_pattern": access.VectorCorePattern, "ftrace_enabled": access.VectorFtraceEnabled} {
+		path := filepath.Join("/proc/sys/kernel", name)
+		w := want{
+			vector: vector, operation: access.OperationWrite, relation: access.RelationKernel,
+			verdict: access.VerdictRefused, sensor: access.SensorLSM,
+		}
+		t.Run(name+"/unguarded", func(t *testing.T) {
+			if said, status := start(t, nil, nil, "set", path).end(); said != "set" {
+				t.Fatalf("it ended with %v and said %q: the rest proves nothing", status, said)
+			}
+		})
+		t.Run(name+"/opened", func(t *testing.T) {
+			c := newContainer(t, node, plan("switches", policy.ModeEnforce, allRefused()))
+			if said, status := c.run("set", path).end(); status.ExitStatus() != 1 || !strings.HasSuffix(said, "permission denied") {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			c.expect(w)
+		})
+		t.Run(name+"/received", func(t *testing.T) {
+			file, err := os.OpenFile(path, os.O_WRONLY, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer shut(file)
+			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
+			defer shut(near)
+			defer shut(far)
+			c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
+			p := c.runWith([]*os.File{far}, "receive", "0")
+			if err := unix.Sendmsg(int(near.Fd()), []byte("x"), unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
+				t.Fatal(err)
+			}
+			if said, status := p.end(); !strings.HasPrefix(said, "failed: no descriptor") {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			c.expect(w)
+		})
+		t.Run(name+"/observed", func(t *testing.T) {
+			c := newContainer(t, node, plan("observes", policy.ModeEnforce, allObserved()))
+			if said, status := c.run("set", path).end(); said != "set" {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			w := w
+			w.verdict = access.VerdictObserved
+			c.expect(w)
+		})
+		t.Run(name+"/read", func(t *testing.T) {
+			c := newContainer(t, node, plan("reads", policy.ModeEnforce, allRefused()))
+			if said, status := c.run("exec", "/bin/cat", path).end(); status.ExitStatus() != 0 {
+				t.Errorf("it ended with %v and said %q", status, said)
+			}
+			if records := c.records(); len(records) > 0 {
+				t.Errorf("%d records of what is nobody's business: %+v", len(records), *records[0])
+			}
+		})
+	}
+}
+
+// Who has the kernel call no LSM programs, the node's administrator at the least, is
+// left with what hangs on no traced function.
+func TestLSMSwitchedOff(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	victim := newVictim(t, nil)
+	set := func(value string) {
+		if err := os.WriteFile(ftraceSwitch, []byte(value), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := node.Called(); err != nil {
+		t.Fatal(err)
+	}
+	running := newContainer(t, node, plan("running", policy.ModeEnforce, allRefused()))
+	running.run("sleep")
+	free := newContainer(t, node, plan("free", policy.ModeEnforce, allRefused()))
+	init := start(t, nil, nil, "sleep").cmd.Process.Pid
+	set("0")
+	t.Cleanup(func() { set("1") })
+
+	if err := node.Called(); !errors.Is(err, ErrFtraceOff) {
+		t.Errorf("nobody says so: %v", err)
+	}
+	if err := node.Enrol(free.plan, init, free.cgroup); !errors.Is(err, ErrFtraceOff) {
+		t.Errorf("a container is created all the same: %v", err)
+	}
+	running.stopped(running.join("mem-read", victim.pid, victim.address))
+	running.expect(want{vector: access.VectorProcMem, verdict: access.VerdictKilled, sensor: access.SensorAccess})
+
+	set("1")
+	running.stopped(running.join("mem-read", victim.pid, victim.address))
+	running.expect(want{vector: access.VectorProcMem, verdict: access.VerdictRefused, sensor: access.SensorLSM})
+}
