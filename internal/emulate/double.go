@@ -58,13 +58,10 @@ func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err er
 
 // runDouble runs one to its end. It ends with the pipe that it holds, if the victim is killed.
 func runDouble(ctx context.Context, dir string, options VictimOptions) error {
-	// A file of its own: the collector closes the descriptor of an os.File that nobody
-	// holds any more, and the victim's is there to be stolen.
-	fd, err := unix.FcntlInt(uintptr(options.Planted.MemFD), unix.F_DUPFD_CLOEXEC, 0)
+	secret, err := ownFile(options.Planted.MemFD, memfdName)
 	if err != nil {
-		return named("dup", err)
+		return err
 	}
-	secret := os.NewFile(uintptr(fd), memfdName)
 	defer secret.Close() //nolint:errcheck // only read from
 	command := exec.CommandContext(ctx, selfExe)
 	command.Args = append(slices.Clone(options.Command), "--double", fmt.Sprintf("--address=%#x", options.Planted.Address), "--memfd=3")
@@ -83,6 +80,16 @@ func runDouble(ctx context.Context, dir string, options VictimOptions) error {
 		return nil
 	}
 	return errors.Join(err, errors.New("the double ended by itself"))
+}
+
+// ownFile returns a file with a descriptor of its own for what fd is: the collector
+// closes the descriptor of an os.File that nobody holds any more, and fd is to stay.
+func ownFile(fd int, name string) (*os.File, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, named("dup", err)
+	}
+	return os.NewFile(uintptr(own), name), nil
 }
 
 // RunDouble plants a victim's secret at its address, and waits to be killed.

@@ -37,7 +37,11 @@ func (s *striker) adopt(news announcement) error {
 // launchVictim starts a victim. It ends with the pipe that the judge holds, not with
 // its parent: the judge still has a question when the attacker has been killed.
 func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
-	stop := os.NewFile(uintptr(s.Stop), "stop")
+	stop, err := ownFile(s.Stop, "stop")
+	if err != nil {
+		return nil, err
+	}
+	defer stop.Close() //nolint:errcheck // only handed on
 	command, announced, err := victimCommand(s.Self, stop)
 	if err != nil {
 		return nil, err

@@ -54,7 +54,7 @@ func coreDump(s *striker) error {
 }
 
 // doubleStarts is how long a double may take to start, on emulated CPUs too.
-const doubleStarts = 10 * time.Second
+const doubleStarts = time.Minute
 
 // double is the victim's double, which may have to be started again first.
 func (s *striker) double() (int, error) {

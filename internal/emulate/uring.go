@@ -93,16 +93,14 @@ func (r *ring) once(s submission) (int, error) {
 	*(*submission)(unsafe.Pointer(&r.entry[0])) = s //nolint:gosec // the kernel's own layout
 	*r.word(r.params.submit.array) = 0
 	atomic.AddUint32(r.word(r.params.submit.tail), 1)
-	for {
+	head := atomic.LoadUint32(r.word(r.params.complete.head))
+	// A signal ends the wait, and the call says how many were submitted all the same.
+	for atomic.LoadUint32(r.word(r.params.complete.tail)) == head {
 		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, ringGetEvents, 0, 0)
-		if errno == 0 {
-			break
-		}
-		if errno != unix.EINTR {
+		if errno != 0 && errno != unix.EINTR {
 			return 0, named("io_uring_enter", errno)
 		}
 	}
-	head := atomic.LoadUint32(r.word(r.params.complete.head))
 	at := r.params.complete.entry + head%r.params.completions*ringResultSize
 	result := int32(*r.word(at + 8)) //nolint:gosec // an errno is negative
 	atomic.AddUint32(r.word(r.params.complete.head), 1)
