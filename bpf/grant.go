@@ -79,12 +79,27 @@ func (n *Node) noteRuled(grants *ebpf.Map, id uint64, root int, path string, fit
 // errNoExecutable is what there is no executable file at a path is.
 var errNoExecutable = errors.New("the annotation, or the profile, names the executable itself by its absolute path in the container")
 
+// openTries is how often OpenInRoot tries.
+const openTries = 128
+
+// OpenInRoot opens a path with O_PATH as the container sees it whose root is open as root. Links are
+// followed within it. The kernel gives up with EAGAIN on a path with ".." in it, or in a link of it, where anything
+// on the node is mounted or renamed in that moment (openat2(2)): then once more.
+func OpenInRoot(root int, path string) (int, error) {
+	for tries := 1; ; tries++ {
+		fd, err := unix.Openat2(root, path, &unix.OpenHow{
+			Flags:   unix.O_PATH | unix.O_CLOEXEC,
+			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
+		})
+		if tries == openTries || !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR) {
+			return fd, err
+		}
+	}
+}
+
 // inspect asks the kernel for the inode of an executable. Its links are followed within the container's root.
 func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
-	fd, err := unix.Openat2(root, path, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := OpenInRoot(root, path)
 	if errors.Is(err, unix.ENOENT) {
 		return kernelLearnedFile{}, fmt.Errorf("there is no such file in the image: %w", errNoExecutable)
 	}

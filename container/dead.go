@@ -59,8 +59,9 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	removeState(ctx, plan.Paths, key)
 }
 
-// dying is how long the processes of a killed runtime may take to end.
-const dying = time.Second
+// dying is how long the processes of a killed runtime may take to end. containerd
+// waits five seconds for all of a dead shim's cleaning up.
+const dying = 3 * time.Second
 
 // cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
 func cleanCgroups(ctx context.Context, spec *specFile) {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/policy"
 	"github.com/shimward/shimward/seccomp"
@@ -46,10 +47,7 @@ func findGrants(rootfs string, paths []string, found func(path, resolved string,
 	}
 	defer unix.Close(root) //nolint:errcheck // opened for looking up
 	for _, path := range paths {
-		fd, err := unix.Openat2(root, path, &unix.OpenHow{
-			Flags:   unix.O_PATH | unix.O_CLOEXEC,
-			Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
-		})
+		fd, err := bpf.OpenInRoot(root, path)
 		if err != nil {
 			continue
 		}

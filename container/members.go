@@ -26,7 +26,7 @@ type members struct {
 	mu     sync.Mutex
 	known  map[string]member // guarded by mu; by key
 	listed time.Time         // guarded by mu; the folder's modification time when it was listed
-	whole  bool              // guarded by mu; everything that was listed is known
+	whole  bool              // guarded by mu; everything that was listed is known, and the time tells of what comes
 }
 
 // settle is how long after a change of the folder a second change may bear the
@@ -65,15 +65,17 @@ func (m *members) refresh() {
 		m.known, m.whole = nil, false
 		return
 	}
-	if m.whole && info.ModTime().Equal(m.listed) && time.Since(m.listed) > settle {
+	if m.whole && info.ModTime().Equal(m.listed) {
 		return
 	}
+	now := time.Now()
 	entries, err := os.ReadDir(folder)
 	if err != nil {
 		m.known, m.whole = nil, false
 		return
 	}
-	m.known, m.listed, m.whole = make(map[string]member, len(entries)), info.ModTime(), true
+	m.known, m.listed = make(map[string]member, len(entries)), info.ModTime()
+	m.whole = now.Sub(m.listed) > settle
 	for _, entry := range entries {
 		one, ok := readMember(m.paths, entry.Name())
 		if !ok {

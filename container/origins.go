@@ -21,7 +21,7 @@ const maxExecs = 512
 
 // originPatience is how long an observation waits for the exec it may have come
 // from: its process runs before the runtime has said which one it is.
-const originPatience = 2 * time.Second
+const originPatience = 10 * time.Second
 
 // origins knows which processes the runtime itself started in a container.
 type origins struct {

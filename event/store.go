@@ -60,7 +60,7 @@ func OpenStore(dir string, maxBytes int64) (*Store, error) {
 }
 
 // lockPatience is how long OpenStore waits for a Sweep that is at this folder.
-const lockPatience = time.Second
+const lockPatience = 3 * time.Second
 
 // lockFolder makes the folder and locks it. A Sweep may have it locked for a moment, or delete it between the two: then once more.
 func lockFolder(dir string) (*os.File, error) {
@@ -74,7 +74,7 @@ func lockFolder(dir string) (*os.File, error) {
 		if !passing || time.Now().After(deadline) {
 			return lock, err
 		}
-		<-time.After(lockPatience / 100)
+		<-time.After(10 * time.Millisecond)
 	}
 }
 

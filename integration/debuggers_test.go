@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"os"
 	"strings"
 	"testing"
 
@@ -51,7 +50,7 @@ func TestDebuggers(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for _, d := range debuggers() {
 		// perf records nothing there, under stock runc either; the others take long.
-		if d.name != "gdb attach" && d.name != "strace attach" && os.Getenv("SHIMWARD_TEST_EMULATED") != "" {
+		if d.name != "gdb attach" && d.name != "strace attach" && emulated() {
 			continue
 		}
 		t.Run(d.name, func(t *testing.T) {

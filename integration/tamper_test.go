@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -128,14 +127,17 @@ func tamperBPF(t *testing.T, s saboteur) {
 		}
 		events := accesses(t, s.n, spec.ID)
 		for _, want := range []event.Access{
-			{Vector: access.VectorBPF, Relation: access.RelationKernel, Count: 4}, // one event of one vector and actor
+			{Vector: access.VectorBPF, Relation: access.RelationKernel, Count: 4}, // of one vector and actor, and so one event where nothing is slow
 			{Vector: access.VectorPidfdGetfd, Relation: access.RelationHost, Count: 1},
 		} {
-			if !slices.ContainsFunc(events, func(e event.Event) bool {
-				a := e.Access
-				return a.Vector == want.Vector && a.Relation == want.Relation && a.Verdict == access.VerdictRefused && a.Count == want.Count
-			}) {
-				t.Errorf("no event of %d refused by %s under %s:\n%s", want.Count, want.Vector, name, describe(events))
+			var count uint64
+			for _, e := range events {
+				if a := e.Access; a.Vector == want.Vector && a.Relation == want.Relation && a.Verdict == access.VerdictRefused {
+					count += a.Count
+				}
+			}
+			if count != want.Count {
+				t.Errorf("events of %d refused by %s under %s, want %d:\n%s", count, want.Vector, name, want.Count, describe(events))
 			}
 		}
 	}

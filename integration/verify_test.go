@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"golang.org/x/sys/unix"
@@ -243,12 +244,20 @@ func (v *verification) during(role string, do func(verify *os.Process) error) (i
 		_ = events.Process.Kill()
 		_ = events.Wait()
 	}()
+	<-time.After(time.Second) // ctr does not say when it listens; a run takes longer than that to get to its first container
 	cmd := v.command()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
+	// After whose end nothing is waited for.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = cmd.Wait()
+		_ = events.Process.Kill()
+	}()
 	seen := false
 	for lines := bufio.NewScanner(out); !seen && lines.Scan(); {
 		seen = strings.Contains(lines.Text(), "/tasks/start") && strings.Contains(lines.Text(), "-"+role+`"`)
@@ -259,6 +268,6 @@ func (v *verification) during(role string, do func(verify *os.Process) error) (i
 	if err := do(cmd.Process); err != nil {
 		v.t.Error(err)
 	}
-	_ = cmd.Wait()
+	<-ended
 	return cmd.ProcessState.ExitCode(), stderr.String()
 }

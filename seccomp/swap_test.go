@@ -65,7 +65,7 @@ func TestListenerProcessEnds(t *testing.T) {
 	}
 	// Before 6.11 it is a task until somebody has waited for it.
 	_ = p.cmd.Wait()
-	for deadline := time.Now().Add(5 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		s.Listener.mu.Lock()
 		n := len(s.closers)
 		s.Listener.mu.Unlock()

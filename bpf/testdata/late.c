@@ -106,7 +106,7 @@ int main(int argc, char **argv)
 		return failed("io_uring_enter");
 	cq_tail = (unsigned int *)(rings + params.cq_off.tail);
 	cqes = (struct io_uring_cqe *)(rings + params.cq_off.cqes);
-	for (end = time(NULL) + 3; __atomic_load_n(cq_tail, __ATOMIC_ACQUIRE) < 2;) {
+	for (end = time(NULL) + 30; __atomic_load_n(cq_tail, __ATOMIC_ACQUIRE) < 2;) {
 		call(argv[1]);
 		if (time(NULL) > end)
 			return failed("nothing came");
