@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 #define LENGTH	32
-#define SIGNALS 2000 /* in a round of "signals" */
+#define SIGNALS 200 /* in a round of "signals" */
 
 /* Linked without relocation: it has the same address in every process, and is
  * empty in all but those that keep it.

@@ -58,6 +58,9 @@ const doubleStarts = time.Minute
 
 // double is the victim's double, which may have to be started again first.
 func (s *striker) double() (int, error) {
+	if s.Victim.ShmFD == 0 {
+		return 0, fmt.Errorf("the victim %d has no folder for a double's core: %w", s.Victim.PID, unix.ENOSYS)
+	}
 	look := time.NewTicker(pollEvery)
 	defer look.Stop()
 	for deadline := time.Now().Add(doubleStarts); time.Now().Before(deadline); <-look.C {
@@ -85,7 +88,7 @@ func (s *striker) double() (int, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("the victim %d has no double: %w", s.Victim.PID, unix.ENOSYS)
+	return 0, fmt.Errorf("the victim %d has no double", s.Victim.PID)
 }
 
 // readCore reads the secret from the core in a folder, and removes that.
