@@ -199,23 +199,6 @@ func playReceive(args []string) int {
 	return playAttack("fd-read", []string{strconv.Itoa(fds[0]), args[0]})
 }
 
-// playSet sets a sysctl to what it is.
-func playSet(path string) int {
-	value, err := os.ReadFile(path)
-	if err != nil {
-		return fail(err)
-	}
-	file, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return fail(err)
-	}
-	if _, err := file.Write(value); err != nil {
-		return fail(err)
-	}
-	fmt.Println("set")
-	return 0
-}
-
 func fail(err error) int {
 	fmt.Println("failed:", err)
 	return 1

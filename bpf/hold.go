@@ -76,15 +76,19 @@ func FtraceOff() error {
 	return nil // without the switch nobody can have thrown it
 }
 
+func ftraceOff() error {
+	if err := FtraceOff(); err != nil {
+		return fmt.Errorf("%w: set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it", err)
+	}
+	return nil
+}
+
 // Called is an error where what refuses on this node is not called any more.
 func (n *Node) Called() error {
 	if n.tier != access.TierLSM {
 		return nil
 	}
-	if err := FtraceOff(); err != nil {
-		return fmt.Errorf("%w: set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it", err)
-	}
-	return nil
+	return ftraceOff()
 }
 
 // Pinned is an error that says what is missing of the pins of the node and of the container.

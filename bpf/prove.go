@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
@@ -32,6 +34,13 @@ func takesLSM() bool {
 	return true
 }
 
+// bpfIsActive tells whether BPF's is among the active security modules. It is taken for
+// active where the kernel does not tell.
+func bpfIsActive() bool {
+	list, err := os.ReadFile("/sys/kernel/security/lsm")
+	return err != nil || slices.Contains(strings.Split(strings.TrimSpace(string(list)), ","), "bpf")
+}
+
 // attachLSM attaches the LSM programs and makes sure that the kernel calls them:
 // without bpf among its active modules it attaches them all the same.
 func attachLSM(collection *ebpf.Collection, dir string) error {
@@ -55,8 +64,14 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 	if err := collection.Variables["lsm_called"].Get(&called); err != nil {
 		return err
 	}
+	if called == 0 && bpfIsActive() {
+		// Or a node would be without them until it is booted again, whatever the switch is by then.
+		if err := ftraceOff(); err != nil {
+			return err
+		}
+	}
 	if called == 0 {
-		return fmt.Errorf("%w: they attach, and are not called: boot it with bpf in lsm=, and leave kernel.ftrace_enabled at 1", errNoLSM)
+		return fmt.Errorf("%w: they attach, and are not called: boot it with bpf in lsm=", errNoLSM)
 	}
 	return nil
 }

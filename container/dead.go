@@ -61,7 +61,7 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 
 // dying is how long the processes of a killed runtime may take to end. containerd
 // waits five seconds for all of a dead shim's cleaning up.
-const dying = 3 * time.Second
+const dying = 2 * time.Second
 
 // cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
 func cleanCgroups(ctx context.Context, spec *specFile) {

@@ -22,7 +22,7 @@ type fakeKernel struct {
 	tier             access.Tier
 	armed            bool
 	unpinned, unheld error
-	uncalled         error
+	uncalled         []error // by the time it is asked; nil after that
 	guards           map[int]uint64
 	leased           int
 
@@ -39,8 +39,16 @@ func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased =
 func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
 func (k *fakeKernel) Hold() error                     { return k.unheld }
 func (k *fakeKernel) Pinned() error                   { return k.unpinned }
-func (k *fakeKernel) Called() error                   { return k.uncalled }
-func (k *fakeKernel) Close() error                    { return nil }
+func (k *fakeKernel) Called() error {
+	if len(k.uncalled) == 0 {
+		return nil
+	}
+	err := k.uncalled[0]
+	k.uncalled = k.uncalled[1:]
+	return err
+}
+
+func (k *fakeKernel) Close() error { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

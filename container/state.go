@@ -12,8 +12,8 @@ import (
 // statePoll is how often the shim looks after what a container that stays has on the node.
 const statePoll = 10 * time.Second
 
-// watchState keeps the container's guard in the kernel, and says so, once for
-// each, where somebody takes its pins or its files away, or has the kernel call the
+// watchState keeps the container's guard in the kernel, and says so, once each
+// time, where somebody takes its pins or its files away, or has the kernel call the
 // guard no more. Pins keep a guard beyond the shim's death; while the shim lives, it
 // holds what they stand for.
 func (c *Container) watchState(ctx context.Context) {
@@ -46,9 +46,7 @@ func (c *Container) watchState(ctx context.Context) {
 	for {
 		found := make([]error, len(losses))
 		for i, loss := range losses {
-			if !told[i] {
-				found[i] = loss.find()
-			}
+			found[i] = loss.find()
 		}
 		select { // the container may be about to be deleted, and its poststop hook faster than that
 		case <-ticker.C:
@@ -56,10 +54,10 @@ func (c *Container) watchState(ctx context.Context) {
 			return
 		}
 		for i, err := range found {
-			if err != nil {
+			if err != nil && !told[i] {
 				c.notice(event.SeverityCritical, losses[i].say(err))
-				told[i] = true
 			}
+			told[i] = err != nil
 		}
 	}
 }

@@ -25,7 +25,6 @@ func TestWatchState(t *testing.T) {
 		"gone":          {&fakeKernel{unpinned: gone}, false, false, "it holds while the container"},
 		"no state":      {&fakeKernel{}, true, false, "cannot be exec'ed into"},
 		"another's":     {&fakeKernel{}, false, true, "not the socket that shimward made"},
-		"switched off":  {&fakeKernel{uncalled: bpf.ErrFtraceOff}, false, false, "what refuses on this node is switched off"},
 		"gone too soon": {&fakeKernel{unheld: gone}, false, false, "and with them the guard"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -53,5 +52,22 @@ func TestWatchState(t *testing.T) {
 				t.Errorf("recorded %+v", events)
 			}
 		})
+	}
+}
+
+// What was switched on and off again is told again, and once as long as it stays off.
+func TestWatchStateAgain(t *testing.T) {
+	off := bpf.ErrFtraceOff
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	c.kernel = &fakeKernel{uncalled: []error{nil, off, off, off, nil, off, off}}
+	withStore(t, c)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		c.watchState(ctx)
+	})
+	events := storedEvents(t, c)
+	if len(events) != 2 || !strings.Contains(events[1].Message, "what refuses on this node is switched off") {
+		t.Errorf("recorded %+v", events)
 	}
 }

@@ -60,7 +60,7 @@ func OpenStore(dir string, maxBytes int64) (*Store, error) {
 }
 
 // lockPatience is how long OpenStore waits for a Sweep that is at this folder.
-const lockPatience = 3 * time.Second
+const lockPatience = 2 * time.Second
 
 // lockFolder makes the folder and locks it. A Sweep may have it locked for a moment, or delete it between the two: then once more.
 func lockFolder(dir string) (*os.File, error) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/event"
@@ -100,7 +101,7 @@ func joined(events []event.Event) []event.Event {
 	}
 	var all []event.Event
 	for _, e := range events {
-		if len(all) > 0 && sameAccess(all[len(all)-1].Access, e.Access) {
+		if len(all) > 0 && apart(all[len(all)-1], e) && sameAccess(all[len(all)-1].Access, e.Access) {
 			last := *all[len(all)-1].Access
 			last.Sensors = append(slices.Clone(last.Sensors), e.Access.Sensors...)
 			slices.Sort(last.Sensors)
@@ -113,10 +114,16 @@ func joined(events []event.Event) []event.Event {
 	return all
 }
 
+// apart says that two events are too far from each other to have been folded into one.
+func apart(a, b event.Event) bool { return b.Time.Sub(a.Time) >= foldQuiet && a.Severity == b.Severity }
+
+// foldQuiet is how long shimward waits for another sensor's word: event.Folder's.
+const foldQuiet = 500 * time.Millisecond
+
 // sameAccess says that two events are what different sensors saw of one access.
 func sameAccess(a, b *event.Access) bool {
 	return a.Vector == b.Vector && a.Verdict == b.Verdict && a.Relation == b.Relation && a.Actor.PID == b.Actor.PID && a.Target.PID == b.Target.PID &&
-		!slices.ContainsFunc(b.Sensors, func(s access.Sensor) bool { return slices.Contains(a.Sensors, s) })
+		a.Rule == b.Rule && !slices.ContainsFunc(b.Sensors, func(s access.Sensor) bool { return slices.Contains(a.Sensors, s) })
 }
 
 // emulated says that the CPUs are slow ones, of a VM's.

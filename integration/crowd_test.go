@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Fifty containers at once, twenty of them under other modes or under runc.
+// Fifty containers at once (crowdSize), twenty of them under other modes or under runc.
 // Each attacks a victim of its own, whose command line has the hash of its
 // secret: so an event in the wrong container's store would show.
 func TestCrowd(t *testing.T) {

@@ -75,7 +75,7 @@ func corpus() []honest {
 		{name: "ps", script: `ps auxww >/dev/null && ps -ef >/dev/null && ps eww -A >/dev/null && ps -eLo pid,tid,wchan,comm >/tmp/list && wc -l </tmp/list`, same: true},
 		{name: "top", script: `top -b -n 2 -d 0.1 >/dev/null`},
 		{name: "htop", script: `timeout 2 htop >/dev/null`, same: true},
-		{name: "pgrep", script: `sleep 5 & until pgrep -x sleep >/dev/null; do :; done; pgrep -c sleep; pidof sleep >/dev/null; pkill sleep; wait; echo $?`, same: true},
+		{name: "pgrep", script: `sleep 60 & until pgrep -x sleep >/dev/null; do :; done; pgrep -c sleep; pidof sleep >/dev/null; pkill sleep; wait; echo $?`, same: true},
 		{name: "lsof", looks: true, script: `exec 3</etc/passwd; lsof -n -p $$ | grep -c passwd; lsof -n >/dev/null`, same: true},
 		{name: "fuser", looks: true, script: `cd /tmp; exec 3>held; fuser -s held && fuser -s -m / && echo held`, same: true},
 		{name: "ss", looks: true, script: `ss -tunlp >/dev/null && ss -xp >/dev/null`, same: true},

@@ -141,7 +141,8 @@ func (p *Plan) exceptions(relation access.Relation) []string {
 // Purpose is the operation that a vector is for.
 func Purpose(vector access.Vector) access.Operation {
 	switch vector {
-	case access.VectorSelfMem, access.VectorProcessVMWritev, access.VectorUserfaultfd:
+	case access.VectorSelfMem, access.VectorProcessVMWritev, access.VectorUserfaultfd,
+		access.VectorCorePattern, access.VectorFtraceEnabled:
 		return access.OperationWrite
 	case access.VectorPtrace, access.VectorPidfdGetfd, access.VectorBPF, access.VectorProcFD, access.VectorMapFiles:
 		return access.OperationAttach

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/emulate"
 )
 
 func explained(t *testing.T, annotations map[string]string) *Plan {
@@ -96,5 +97,21 @@ func TestExplainRefusesNonsense(t *testing.T) {
 		if _, err := explained(t, nil).Explain(test.question); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// What explain takes a door of the node's to be for is what the emulation does there.
+func TestPurposeOfNode(t *testing.T) {
+	asked := 0
+	for _, v := range emulate.Vectors() {
+		if v.Access.OfNode() {
+			asked++
+			if got := Purpose(v.Access); got != v.Operation {
+				t.Errorf("%s is for %s, and is taken to be for %s", v.Name, v.Operation, got)
+			}
+		}
+	}
+	if asked < 4 {
+		t.Errorf("%d doors are the node's", asked)
 	}
 }

@@ -75,7 +75,7 @@ func (r *Report) kernel(f *Facts) {
 		r.add("programs", StateOK, "shimward's own programs load, attach and see", "")
 	}
 	switch {
-	case k.Tier == access.TierLSM && k.LSM != nil:
+	case switchedOff(k):
 		r.add("tier", StateFail, "lsm, and its programs are not called: no container is created here, and those that run are guarded by seccomp and the access sensor alone",
 			"see the line lsm")
 	case k.Tier == access.TierLSM:
@@ -88,6 +88,11 @@ func (r *Report) kernel(f *Facts) {
 		r.add("tier", StateFail, "none: nothing can be watched here", "see the lines above")
 	}
 	r.check("notify", "seccomp user notification is there", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
+}
+
+// switchedOff says that the node's LSM programs were called once, and are not now.
+func switchedOff(k *Kernel) bool {
+	return k.Tier == access.TierLSM && errors.Is(k.LSM, bpf.ErrFtraceOff)
 }
 
 func lsmAdvice(k *Kernel) string {
@@ -130,6 +135,8 @@ func (r *Report) promise(f *Facts) {
 	switch {
 	case f.Kernel.Tier == 0:
 		r.add("promise", StateFail, "no guarded container is created here", "see the lines above")
+	case switchedOff(&f.Kernel):
+		r.add("promise", StateFail, "no guarded container is created here", "see the line lsm")
 	case f.Kernel.Tier == access.TierLSM:
 		r.add("promise", StateOK, "audit and enforce hold as documented", "")
 	case f.Config.WithoutLSM == policy.WithoutLSMKill:

@@ -74,6 +74,10 @@ func TestDiagnose(t *testing.T) {
 			finding: "tier", state: StateFail, advice: "the line lsm", lost: true,
 		},
 		{
+			name: "nothing is promised without them", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
+			finding: "promise", state: StateFail, advice: "the line lsm", lost: true,
+		},
+		{
 			name: "how to switch them on", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
 			finding: "lsm", state: StateWarn, advice: "sysctl kernel.ftrace_enabled=1", lost: true,
 		},

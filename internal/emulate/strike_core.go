@@ -54,12 +54,15 @@ func coreDump(s *striker) error {
 }
 
 // doubleStarts is how long a double may take to start, on emulated CPUs too.
-const doubleStarts = time.Minute
+const doubleStarts = 20 * time.Second
 
 // double is the victim's double, which may have to be started again first.
 func (s *striker) double() (int, error) {
 	if s.Victim.ShmFD == 0 {
 		return 0, fmt.Errorf("the victim %d has no folder for a double's core: %w", s.Victim.PID, unix.ENOSYS)
+	}
+	if _, err := os.Stat(filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(s.Victim.PID), "children")); errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("this kernel does not tell whose child a process is: %w", unix.ENOSYS)
 	}
 	look := time.NewTicker(pollEvery)
 	defer look.Stop()

@@ -97,35 +97,26 @@ func bpfLoad(s *striker) error {
 	})
 }
 
-func corePatternSet(s *striker) error { return s.setSysctl("core_pattern") }
+func corePatternOpened(s *striker) error { return s.openSysctl("core_pattern") }
 
-func ftraceEnabledSet(s *striker) error { return s.setSysctl("ftrace_enabled") }
+func ftraceEnabledOpened(s *striker) error { return s.openSysctl("ftrace_enabled") }
 
-// setSysctl sets one of the node's sysctls to what it is. A container's own /proc/sys
-// cannot be written; another procfs can.
-func (s *striker) setSysctl(name string) error {
+// openSysctl opens one of the node's sysctls for writing, and writes nothing: the node
+// is in use. A container's own /proc/sys cannot be written; another procfs can.
+func (s *striker) openSysctl(name string) error {
 	return s.inOwnMounts(func(dir string) error {
 		s.at("mount -t proc")
 		if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
 			return named("mount -t proc", err)
 		}
 		path := filepath.Join(dir, "sys/kernel", name)
-		value, err := os.ReadFile(path) //nolint:gosec // of this thread's own mount
+		s.at("open " + path)
+		file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // of this thread's own mount
 		if errors.Is(err, os.ErrNotExist) {
 			return fmt.Errorf("this kernel has no %s: %w", path, unix.ENOSYS)
 		}
 		if err != nil {
 			return err
-		}
-		s.at("open " + path)
-		file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // likewise
-		if err != nil {
-			return err
-		}
-		s.at("write " + path)
-		if _, err := file.Write(value); err != nil {
-			// Who may is asked at the open. A write fails where a patch of the kernel's hangs on it, for one.
-			return errors.Join(fmt.Errorf("this node lets nobody set it (%s): %w", err.Error(), unix.ENOSYS), file.Close())
 		}
 		return file.Close()
 	})

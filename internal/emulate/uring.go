@@ -95,9 +95,13 @@ func (r *ring) once(s submission) (int, error) {
 	atomic.AddUint32(r.word(r.params.submit.tail), 1)
 	head := atomic.LoadUint32(r.word(r.params.complete.head))
 	// A signal ends the wait, and the call says how many were submitted all the same.
-	for atomic.LoadUint32(r.word(r.params.complete.tail)) == head {
-		_, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 1, 1, ringGetEvents, 0, 0)
-		if errno != 0 && errno != unix.EINTR {
+	for left := uintptr(1); atomic.LoadUint32(r.word(r.params.complete.tail)) == head; {
+		n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), left, 1, ringGetEvents, 0, 0)
+		switch errno {
+		case 0:
+			left -= min(left, n)
+		case unix.EINTR:
+		default:
 			return 0, named("io_uring_enter", errno)
 		}
 	}

@@ -229,11 +229,11 @@ func attacks() []Vector {
 		},
 		{
 			Name: "core-pattern", Goal: GoalReach, Access: access.VectorCorePattern, Operation: access.OperationWrite,
-			About: "set the node's kernel.core_pattern, to what it is: who gets the memory of what crashes (needs CAP_SYS_ADMIN)", node: true, attack: corePatternSet,
+			About: "open the node's kernel.core_pattern for writing, which says who gets the memory of what crashes (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: corePatternOpened,
 		},
 		{
 			Name: "ftrace-enabled", Goal: GoalReach, Access: access.VectorFtraceEnabled, Operation: access.OperationWrite,
-			About: "set the node's kernel.ftrace_enabled, to what it is: whether LSM programs are called (needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledSet,
+			About: "open the node's kernel.ftrace_enabled for writing, which says whether LSM programs are called (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledOpened,
 		},
 		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,

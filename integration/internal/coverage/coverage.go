@@ -71,13 +71,13 @@ const page = `# What is seen, and what is stopped
 
 Each cell is what a test saw happen: the attack of the row (` + "`shimward emulate`" + `) was made from a container at a secret in
 another process's memory, under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `, profile ` + "`strict`" + `, which for ` + "`recon-*`" + ` says
-` + "`recon = \"refuse\"`" + `, too. *Got through* means that the secret was read, the memory changed or, of what moves no memory, the call done; *seen*, that there was exactly one event, with the right actor, target,
+` + "`recon = \"refuse\"`" + `, too. *Got through* means that the secret was read, the memory changed or, of what moves no memory, the call done; *seen*, that there was exactly one event (in a VM, whose CPUs are slow: or one of each sensor), with the right actor, target,
 relation, container, origin and technique. *Refused* is an errno that the attacker lives to see, *killed* a SIGKILL before a
 byte moved. In brackets is the sensor that acted.
 
 *Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
 path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
-anybody's mmap lock being taken. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
+anybody's mmap lock being taken; nor is one by setting a sysctl. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
 
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 
