@@ -214,10 +214,6 @@ func playVictim(input *bufio.Reader) int {
 		return fail(err)
 	}
 	copy(page, secret)
-	// Or the kernel may have it moved in the middle of an access, which takes the lock again then.
-	if err := unix.Mlock(page); err != nil {
-		return fail(err)
-	}
 	fmt.Println(os.Getpid(), uintptr(unsafe.Pointer(&page[0])))
 	for {
 		if _, err := input.ReadString('\n'); err != nil {
