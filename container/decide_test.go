@@ -39,16 +39,7 @@ func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased =
 func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
 func (k *fakeKernel) Hold() error                     { return k.unheld }
 func (k *fakeKernel) Pinned() error                   { return k.unpinned }
-func (k *fakeKernel) Called() error {
-	if len(k.uncalled) == 0 {
-		return nil
-	}
-	err := k.uncalled[0]
-	k.uncalled = k.uncalled[1:]
-	return err
-}
-
-func (k *fakeKernel) Close() error { return nil }
+func (k *fakeKernel) Close() error                    { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

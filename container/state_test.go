@@ -71,3 +71,12 @@ func TestWatchStateAgain(t *testing.T) {
 		t.Errorf("recorded %+v", events)
 	}
 }
+
+func (k *fakeKernel) Called() error {
+	if len(k.uncalled) == 0 {
+		return nil
+	}
+	err := k.uncalled[0]
+	k.uncalled = k.uncalled[1:]
+	return err
+}
