@@ -76,7 +76,8 @@ func FtraceOff() error {
 	return nil // without the switch nobody can have thrown it
 }
 
-func ftraceOff() error {
+// checkFtrace is FtraceOff with what to do about it.
+func checkFtrace() error {
 	if err := FtraceOff(); err != nil {
 		return fmt.Errorf("%w: set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it", err)
 	}
@@ -88,7 +89,7 @@ func (n *Node) Called() error {
 	if n.tier != access.TierLSM {
 		return nil
 	}
-	return ftraceOff()
+	return checkFtrace()
 }
 
 // Pinned is an error that says what is missing of the pins of the node and of the container.

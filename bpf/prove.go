@@ -37,8 +37,18 @@ func takesLSM() bool {
 // bpfIsActive tells whether BPF's is among the active security modules. It is taken for
 // active where the kernel does not tell.
 func bpfIsActive() bool {
+	active := ActiveLSMs()
+	return active == "" || slices.Contains(strings.Split(active, ","), "bpf")
+}
+
+// ActiveLSMs lists the active security modules in the kernel's own words; "" where it does
+// not tell, for want of a securityfs.
+func ActiveLSMs() string {
 	list, err := os.ReadFile("/sys/kernel/security/lsm")
-	return err != nil || slices.Contains(strings.Split(strings.TrimSpace(string(list)), ","), "bpf")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(list))
 }
 
 // attachLSM attaches the LSM programs and makes sure that the kernel calls them:
@@ -66,7 +76,7 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 	}
 	if called == 0 && bpfIsActive() {
 		// Or a node would be without them until it is booted again, whatever the switch is by then.
-		if err := ftraceOff(); err != nil {
+		if err := checkFtrace(); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 // How long a Folder waits for more of the same, and how much it keeps meanwhile.
 const (
-	foldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node sensors are that far apart
+	FoldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node sensors are that far apart
 	foldLongest = 2 * time.Second        // after the first
 	foldPending = 256                    // accesses
 )
@@ -104,7 +104,7 @@ func (f *Folder) Add(o Observation) {
 	}
 	if f.timer == nil {
 		// Nothing that comes later is due earlier, so the one timer is enough.
-		f.timer = time.AfterFunc(foldQuiet, f.expire)
+		f.timer = time.AfterFunc(FoldQuiet, f.expire)
 	}
 }
 
@@ -202,7 +202,7 @@ func (f *Folder) emit(one *folded) {
 }
 
 func (p *folded) due() time.Time {
-	quiet, longest := p.last.Add(foldQuiet), p.first.Add(foldLongest)
+	quiet, longest := p.last.Add(FoldQuiet), p.first.Add(foldLongest)
 	if longest.Before(quiet) {
 		return longest
 	}

@@ -68,7 +68,7 @@ func TestFold(t *testing.T) {
 				for _, o := range test.in {
 					folder.Add(o)
 				}
-				pass(foldQuiet)
+				pass(FoldQuiet)
 				synctest.Wait()
 				if !slices.Equal(got, test.want) {
 					t.Errorf("got %q, want %q", got, test.want)
@@ -116,7 +116,7 @@ func TestFoldMore(t *testing.T) {
 				t.Errorf("%s: counted", name)
 			}
 		}
-		pass(foldQuiet)
+		pass(FoldQuiet)
 		synctest.Wait()
 		if f.More(o) {
 			t.Error("it was told already")
@@ -177,7 +177,7 @@ func TestFoldWaits(t *testing.T) {
 		}
 		pass(foldLongest)
 		synctest.Wait()
-		if want := []time.Duration{foldLongest, 2700*time.Millisecond + foldQuiet}; !slices.Equal(at, want) {
+		if want := []time.Duration{foldLongest, 2700*time.Millisecond + FoldQuiet}; !slices.Equal(at, want) {
 			t.Errorf("emitted at %v, want %v", at, want)
 		}
 		if want := []uint64{7, 3}; !slices.Equal(counts, want) {
@@ -200,7 +200,7 @@ func TestFoldTimerServesAll(t *testing.T) {
 		pass(time.Second)
 		synctest.Wait()
 		for actor := range 5 {
-			if want := time.Duration(actor)*70*time.Millisecond + foldQuiet; at[actor] != want {
+			if want := time.Duration(actor)*70*time.Millisecond + FoldQuiet; at[actor] != want {
 				t.Errorf("actor %d: emitted at %v, want %v", actor, at[actor], want)
 			}
 		}
@@ -220,7 +220,7 @@ func TestFoldTimerServesTheNextDue(t *testing.T) {
 		}
 		pass(time.Second)
 		synctest.Wait()
-		if at[2] != 50*time.Millisecond+foldQuiet || at[1] != 100*time.Millisecond+foldQuiet {
+		if at[2] != 50*time.Millisecond+FoldQuiet || at[1] != 100*time.Millisecond+FoldQuiet {
 			t.Errorf("emitted at %v", at)
 		}
 	})

@@ -3,11 +3,9 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/event"
@@ -96,7 +94,7 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 // sensors may be further apart than what is folded into one event, but none sees an
 // access twice.
 func joined(events []event.Event) []event.Event {
-	if !emulated() {
+	if !node.Emulated() {
 		return events
 	}
 	var all []event.Event
@@ -115,19 +113,15 @@ func joined(events []event.Event) []event.Event {
 }
 
 // apart says that two events are too far from each other to have been folded into one.
-func apart(a, b event.Event) bool { return b.Time.Sub(a.Time) >= foldQuiet && a.Severity == b.Severity }
-
-// foldQuiet is how long shimward waits for another sensor's word: event.Folder's.
-const foldQuiet = 500 * time.Millisecond
+func apart(a, b event.Event) bool {
+	return b.Time.Sub(a.Time) >= event.FoldQuiet && a.Severity == b.Severity
+}
 
 // sameAccess says that two events are what different sensors saw of one access.
 func sameAccess(a, b *event.Access) bool {
 	return a.Vector == b.Vector && a.Verdict == b.Verdict && a.Relation == b.Relation && a.Actor.PID == b.Actor.PID && a.Target.PID == b.Target.PID &&
 		a.Rule == b.Rule && !slices.ContainsFunc(b.Sensors, func(s access.Sensor) bool { return slices.Contains(a.Sensors, s) })
 }
-
-// emulated says that the CPUs are slow ones, of a VM's.
-func emulated() bool { return os.Getenv("SHIMWARD_TEST_EMULATED") != "" }
 
 // own says that a vector aims at the attacker itself or at a child of its.
 func own(r emulate.Result) bool {

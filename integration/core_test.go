@@ -25,7 +25,7 @@ cat >core && touch done
 func TestCore(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	// The pattern is the whole machine's, so it is changed only in a VM.
-	owned := emulated()
+	owned := node.Emulated()
 	for name, test := range map[string]struct {
 		owned   bool
 		handled bool

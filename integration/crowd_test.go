@@ -93,7 +93,7 @@ func TestCrowd(t *testing.T) {
 
 // crowdSize is smaller on emulated CPUs, on which a hook's deadline would pass with so many.
 func crowdSize() int {
-	if emulated() {
+	if node.Emulated() {
 		return 20
 	}
 	return 50

@@ -50,7 +50,7 @@ func TestDebuggers(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for _, d := range debuggers() {
 		// perf records nothing there, under stock runc either; the others take long.
-		if d.name != "gdb attach" && d.name != "strace attach" && emulated() {
+		if d.name != "gdb attach" && d.name != "strace attach" && node.Emulated() {
 			continue
 		}
 		t.Run(d.name, func(t *testing.T) {

@@ -134,7 +134,7 @@ func TestSilence(t *testing.T) {
 	load := bindLoad(t)
 	for _, h := range corpus() {
 		// Java and Node crash there, under stock runc too.
-		if !h.looks && emulated() {
+		if !h.looks && node.Emulated() {
 			continue
 		}
 		t.Run(h.name, func(t *testing.T) {
@@ -185,7 +185,7 @@ func bindShimward(t *testing.T) []oci.SpecOpts {
 // bindLoad gives a container testdata/load.go, whose Go runtime does all that one does.
 func bindLoad(t *testing.T) oci.SpecOpts {
 	t.Helper()
-	if emulated() {
+	if node.Emulated() {
 		return oci.Compose() // it is not run there
 	}
 	binary := filepath.Join(t.TempDir(), "load")

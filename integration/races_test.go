@@ -66,7 +66,7 @@ func TestRaces(t *testing.T) {
 		{"recycled", "baseline", false}, // a child may be read, and its pid is then another's
 	} {
 		rounds := rounds
-		if race.name == "recycled" && emulated() {
+		if race.name == "recycled" && node.Emulated() {
 			rounds = min(rounds, 10) // each looks a new pid up, which takes a kernel before 6.11 a walk through proc
 		}
 		t.Run(race.name, func(t *testing.T) {

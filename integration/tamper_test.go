@@ -136,7 +136,7 @@ func tamperBPF(t *testing.T, s saboteur) {
 					count, most = count+a.Count, max(most, a.Count)
 				}
 			}
-			if count != want.Count || most != want.Count && !emulated() {
+			if count != want.Count || most != want.Count && !node.Emulated() {
 				t.Errorf("events of %d refused by %s under %s, want %d:\n%s", count, want.Vector, name, want.Count, describe(events))
 			}
 		}

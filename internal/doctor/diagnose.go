@@ -76,7 +76,7 @@ func (r *Report) kernel(f *Facts) {
 	}
 	switch {
 	case switchedOff(k):
-		r.add("tier", StateFail, "lsm, and its programs are not called: no container is created here, and those that run are guarded by seccomp and the access sensor alone",
+		r.add("tier", StateFail, "lsm, and its programs are not called: no guarded container is created here, and those that run are guarded by seccomp and the access sensor alone",
 			"see the line lsm")
 	case k.Tier == access.TierLSM:
 		r.add("tier", StateOK, "lsm: what a policy refuses fails with an errno", "")

@@ -21,7 +21,7 @@ import (
 // kernel asks the kernel what it takes: with the smallest program of each kind,
 // to be able to say what is missing, and then with shimward's own.
 func kernel(config *policy.Config) Kernel {
-	k := Kernel{Release: release(), LSMs: activeLSMs("/sys/kernel/security/lsm")}
+	k := Kernel{Release: release(), LSMs: bpf.ActiveLSMs()}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		k.BTF = fmt.Errorf("the kernel does not describe its types: %w", err)
 	}
@@ -47,14 +47,6 @@ func release() string {
 		return "unknown"
 	}
 	return unix.ByteSliceToString(name.Release[:])
-}
-
-func activeLSMs(path string) string {
-	list, err := os.ReadFile(path) //nolint:gosec // securityfs
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(list))
 }
 
 // tracing tells whether the kernel takes what both tiers stand on.

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -120,6 +122,28 @@ func RunDouble(planted Victim, lifeline io.Reader) error {
 	}
 	_, err := io.Copy(io.Discard, lifeline)
 	return err
+}
+
+// doubleOf returns a victim's double, which a thread of its started; 0: it has none at the moment.
+func doubleOf(victim int) (int, error) {
+	tasks := filepath.Join(procDir(victim), "task")
+	threads, err := os.ReadDir(tasks)
+	if err != nil {
+		return 0, err
+	}
+	for _, thread := range threads {
+		children, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "children")) //nolint:gosec // the kernel's own words
+		if err != nil {
+			continue // it has ended
+		}
+		for child := range strings.FieldsSeq(string(children)) {
+			comm, err := os.ReadFile(filepath.Join("/proc", child, "comm")) //nolint:gosec // likewise
+			if err == nil && strings.TrimSpace(string(comm)) == doubleName {
+				return strconv.Atoi(child)
+			}
+		}
+	}
+	return 0, nil
 }
 
 // corePattern is where the kernel writes cores: the file system namespace is the crashing process's.

@@ -3,7 +3,6 @@ package emulate
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,7 +23,7 @@ func TestVictimKeepsItsDescriptors(t *testing.T) {
 	want := descriptors(t, victim)
 	var last int
 	for range 30 {
-		last = doubleOf(t, victim.PID, last)
+		last = nextDouble(t, victim.PID, last)
 		if err := unix.Kill(last, unix.SIGKILL); err != nil {
 			t.Fatal(err)
 		}
@@ -48,43 +47,18 @@ func descriptors(t *testing.T, victim Victim) string {
 	return strings.Join(all, ", ")
 }
 
-// doubleOf waits for the victim's double, other than the one before.
-func doubleOf(t *testing.T, victim, before int) int {
+// nextDouble waits for the victim's double, other than the one before.
+func nextDouble(t *testing.T, victim, before int) int {
 	t.Helper()
-	deadline := time.Now().Add(time.Minute)
-	for time.Now().Before(deadline) {
-		for _, pid := range children(t, victim) {
-			comm, err := os.ReadFile(procDir(pid) + "/comm")
-			if err == nil && pid != before && strings.TrimSpace(string(comm)) == doubleName {
-				return pid
-			}
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		pid, err := doubleOf(victim)
+		if err != nil {
+			t.Fatal(err)
 		}
-		<-time.After(10 * time.Millisecond)
+		if pid != 0 && pid != before {
+			return pid
+		}
 	}
 	t.Fatalf("the victim %d has no double", victim)
 	return 0
-}
-
-// children returns those that any of a process's threads started.
-func children(t *testing.T, parent int) []int {
-	t.Helper()
-	threads, err := filepath.Glob(procDir(parent) + "/task/*/children")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for _, thread := range threads {
-		words, err := os.ReadFile(thread)
-		if err != nil {
-			continue // a thread that has ended
-		}
-		for word := range strings.FieldsSeq(string(words)) {
-			pid, err := strconv.Atoi(word)
-			if err != nil {
-				t.Fatal(err)
-			}
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }

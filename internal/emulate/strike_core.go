@@ -67,28 +67,14 @@ func (s *striker) double() (int, error) {
 	look := time.NewTicker(pollEvery)
 	defer look.Stop()
 	for deadline := time.Now().Add(doubleStarts); time.Now().Before(deadline); <-look.C {
-		threads, err := os.ReadDir(filepath.Join(procDir(s.Victim.PID), "task"))
+		pid, err := doubleOf(s.Victim.PID)
 		if err != nil {
 			return 0, err
 		}
-		for _, thread := range threads {
-			children, err := os.ReadFile(filepath.Join(procDir(s.Victim.PID), "task", thread.Name(), "children"))
-			if err != nil {
-				continue // it has ended
-			}
-			for _, child := range strings.Fields(string(children)) {
-				comm, err := os.ReadFile(filepath.Join("/proc", child, "comm")) //nolint:gosec // the kernel's own words
-				if err != nil || strings.TrimSpace(string(comm)) != doubleName {
-					continue
-				}
-				pid, err := strconv.Atoi(child)
-				if err != nil {
-					return 0, err
-				}
-				double := s.Victim
-				double.PID = pid
-				return pid, s.out.Encode(Line{Victim: &double})
-			}
+		if pid > 0 {
+			double := s.Victim
+			double.PID = pid
+			return pid, s.out.Encode(Line{Victim: &double})
 		}
 	}
 	return 0, fmt.Errorf("the victim %d has no double", s.Victim.PID)

@@ -104,7 +104,7 @@ func (n *Node) containerdConfig() string {
 			fmt.Fprintf(&config, "[plugins.'io.containerd.cri.v1.runtime'.cni]\nbin_dirs = [%q]\nconf_dir = %q\n", cni.Bin, cni.Conf)
 		}
 	}
-	if os.Getenv("SHIMWARD_TEST_EMULATED") != "" {
+	if Emulated() {
 		// Its own are three to five seconds, in which such CPUs may not get to what is waited for.
 		config.WriteString("[timeouts]\n")
 		for _, what := range []string{"shim.load", "shim.cleanup", "shim.shutdown", "task.state"} {

@@ -16,3 +16,6 @@ func Tier() access.Tier {
 	}
 	return access.TierLSM
 }
+
+// Emulated says that the CPUs are slow ones, of a VM's: scripts/test does.
+func Emulated() bool { return os.Getenv("SHIMWARD_TEST_EMULATED") != "" }
