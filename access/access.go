@@ -34,12 +34,14 @@ const (
 	VectorBPF                           // bpf(2): programs, which can read any memory, and what others loaded
 	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
 	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
-	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port
+	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port, /dev/snapshot
 	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/windows.h
 	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
 	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
 	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: who gets the memory of what crashes
 	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: it has no LSM program called any more
+	VectorTracefs                       // uprobe_events and its kind in tracefs, opened for writing: probes that copy what any process has in its memory
+	VectorSwap                          // a device or file that the node swaps to: memory of any process
 	vectorEnd
 )
 
@@ -118,7 +120,7 @@ var (
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
 		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd", "core_dump",
-		"core_pattern", "ftrace_enabled",
+		"core_pattern", "ftrace_enabled", "tracefs", "swap",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -134,7 +136,7 @@ func (v Vector) Technique() string {
 		return "T1055.008"
 	case VectorCoreLimit, VectorCoreDump, VectorProcFD, VectorMapFiles, VectorRecon:
 		return "T1003.007"
-	case VectorBPF, VectorKernelMem, VectorCorePattern:
+	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorTracefs, VectorSwap:
 		return "T1611"
 	case VectorFtraceEnabled:
 		return "T1562.001"
@@ -146,7 +148,7 @@ func (v Vector) Technique() string {
 // OfNode says that v is at no process: what it opens or sets is the node's.
 func (v Vector) OfNode() bool {
 	switch v {
-	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled:
+	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled, VectorTracefs, VectorSwap:
 		return true
 	default:
 		return false
@@ -169,7 +171,7 @@ func (v Vector) Door() Door {
 	switch v {
 	case VectorUnknown, VectorProcMem, VectorSelfMem:
 		return DoorMemory
-	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd, VectorCorePattern, VectorFtraceEnabled:
+	case VectorProcFD, VectorMapFiles, VectorKernelMem, VectorRecon, VectorUserfaultfd, VectorCorePattern, VectorFtraceEnabled, VectorTracefs, VectorSwap:
 		return DoorFile
 	case VectorCoreDump:
 		return DoorSignal

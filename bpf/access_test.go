@@ -112,18 +112,8 @@ func TestAccessReceived(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer mem.Close()
-			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Close(pair[0])
-			theirs := os.NewFile(uintptr(pair[1]), "socket")
-			defer theirs.Close()
 			c := newContainer(t, node, plan("received", mode, allRefused()))
-			p := c.runWith([]*os.File{theirs}, "receive", victim.address)
-			if err := unix.Sendmsg(pair[0], []byte("x"), unix.UnixRights(int(mem.Fd())), nil, 0); err != nil {
-				t.Fatal(err)
-			}
+			p := c.receive(mem, victim.address)
 			if mode == policy.ModeAudit {
 				gotIt(t, p)
 				return
@@ -132,6 +122,23 @@ func TestAccessReceived(t *testing.T) {
 			c.expect(want{vector: access.VectorProcMem, verdict: node.stopVerdict(), target: victim.number()})
 		})
 	}
+}
+
+// receive runs an actor that is sent a file over a socket, and reads from it at address.
+func (c *container) receive(file *os.File, address string) *process {
+	c.t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
+	defer shut(near)
+	defer shut(far)
+	p := c.runWith([]*os.File{far}, "receive", address)
+	if err := unix.Sendmsg(int(near.Fd()), []byte("x"), unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
+		c.t.Fatal(err)
+	}
+	return p
 }
 
 func TestAccessRelation(t *testing.T) {

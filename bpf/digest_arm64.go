@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "6cf8d7ccfae0"
+const kernelDigest = "a14a6f765938"

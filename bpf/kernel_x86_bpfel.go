@@ -255,7 +255,7 @@ type kernelState struct {
 	_       structs.HostLayout
 	Ring    uint64
 	Dropped uint64
-	Counts  [22][4][4]uint64
+	Counts  [24][4][4]uint64
 	Started uint32
 	MntNs   uint32
 }
@@ -325,7 +325,9 @@ const (
 	kernelVectorVECTOR_CORE_DUMP         kernelVector = 19
 	kernelVectorVECTOR_CORE_PATTERN      kernelVector = 20
 	kernelVectorVECTOR_FTRACE_ENABLED    kernelVector = 21
-	kernelVectorVECTOR_END               kernelVector = 22
+	kernelVectorVECTOR_TRACEFS           kernelVector = 22
+	kernelVectorVECTOR_SWAP              kernelVector = 23
+	kernelVectorVECTOR_END               kernelVector = 24
 )
 
 type kernelVerdict uint32

@@ -1,11 +1,8 @@
 package bpf
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
@@ -69,40 +66,5 @@ func TestLSMTraceme(t *testing.T) {
 	})
 	if r.Actor.PID != p.cmd.Process.Pid || r.Target.PID == r.Actor.PID {
 		t.Errorf("who traces whom: %d traces %d", r.Actor.PID, r.Target.PID)
-	}
-}
-
-// The node's memory by /dev/mem and its ports by /dev/port, whatever the names are. These
-// kernels have no /dev/port (nor /dev/kmem): the open fails without a guard too, by ENXIO,
-// and later than the gate.
-func TestLSMMemoryDevices(t *testing.T) {
-	testenv.LSM(t)
-	node := newNode(t)
-	read := func(path string) []string {
-		return []string{"exec", "/bin/busybox", "sh", "-c", `/bin/busybox head -c 1 "$0" 2>&1`, path}
-	}
-	for name, number := range map[string]int{"mem": 1<<8 | 1, "null": 1<<8 | 3, "port": 1<<8 | 4} {
-		t.Run(name, func(t *testing.T) {
-			device := filepath.Join(t.TempDir(), "harmless")
-			if err := unix.Mknod(device, unix.S_IFCHR|0o600, number); err != nil {
-				t.Fatal(err)
-			}
-			said, status := start(t, nil, nil, read(device)...).end()
-			if absent := strings.Contains(said, "No such device or address"); status.ExitStatus() != 0 && (name != "port" || !absent) {
-				t.Fatalf("unguarded, it ended with %v and said %q: this proves nothing", status, said)
-			}
-			c := newContainer(t, node, plan("devices", policy.ModeEnforce, allRefused()))
-			said, status = c.run(read(device)...).end()
-			if name == "null" {
-				if status.ExitStatus() != 0 {
-					t.Errorf("it ended with %v and said %q", status, said)
-				}
-				return
-			}
-			if status.ExitStatus() == 0 || !strings.Contains(said, "Permission denied") {
-				t.Errorf("it was not refused: it ended with %v and said %q", status, said)
-			}
-			c.expect(want{vector: access.VectorKernelMem, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
-		})
 	}
 }

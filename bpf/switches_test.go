@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
@@ -20,8 +18,14 @@ import (
 func TestLSMSwitches(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
-	for name, vector := range map[string]access.Vector{"core_pattern": access.VectorCorePattern, "ftrace_enabled": access.VectorFtraceEnabled} {
-		path := filepath.Join("/proc/sys/kernel", name)
+	for path, vector := range map[string]access.Vector{
+		"/proc/sys/kernel/core_pattern":      access.VectorCorePattern,
+		"/proc/sys/kernel/ftrace_enabled":    access.VectorFtraceEnabled,
+		"/sys/kernel/tracing/uprobe_events":  access.VectorTracefs,
+		"/sys/kernel/tracing/kprobe_events":  access.VectorTracefs,
+		"/sys/kernel/tracing/dynamic_events": access.VectorTracefs,
+	} {
+		name := filepath.Base(path)
 		w := want{
 			vector: vector, operation: access.OperationWrite, relation: access.RelationKernel,
 			verdict: access.VerdictRefused, sensor: access.SensorLSM,
@@ -44,19 +48,8 @@ func TestLSMSwitches(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer shut(file)
-			pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			near, far := os.NewFile(uintptr(pair[0]), "near"), os.NewFile(uintptr(pair[1]), "far")
-			defer shut(near)
-			defer shut(far)
 			c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
-			p := c.runWith([]*os.File{far}, "receive", "0")
-			if err := unix.Sendmsg(int(near.Fd()), []byte("x"), unix.UnixRights(int(file.Fd())), nil, 0); err != nil {
-				t.Fatal(err)
-			}
-			if said, status := p.end(); !strings.HasPrefix(said, "failed: no descriptor") {
+			if said, status := c.receive(file, "0").end(); !strings.HasPrefix(said, "failed: no descriptor") {
 				t.Errorf("it ended with %v and said %q", status, said)
 			}
 			c.expect(w)
@@ -120,7 +113,7 @@ func TestLSMSwitchedOff(t *testing.T) {
 	running.expect(want{vector: access.VectorProcMem, verdict: access.VerdictRefused, sensor: access.SensorLSM})
 }
 
-// playSet sets a sysctl to what it is.
+// playSet sets a sysctl to what it is, and probes to none where there is none.
 func playSet(path string) int {
 	value, err := os.ReadFile(path)
 	if err != nil {

@@ -92,6 +92,8 @@ func (a *Access) attempt() string {
 		return "set " + door(a.Vector) + ", which says who gets the memory of whatever crashes on the node"
 	case access.VectorFtraceEnabled:
 		return "set " + door(a.Vector) + ", which says whether the node's LSM programs are called"
+	case access.VectorTracefs:
+		return "set a probe through " + door(a.Vector) + ", which copies what processes of the node have in their memory"
 	default:
 		return a.reach() + " through " + door(a.Vector)
 	}
@@ -135,6 +137,10 @@ func door(vector access.Vector) string {
 		return "the sysctl kernel.core_pattern"
 	case access.VectorFtraceEnabled:
 		return "the sysctl kernel.ftrace_enabled"
+	case access.VectorTracefs:
+		return "uprobe_events or a file of its kind in tracefs"
+	case access.VectorSwap:
+		return "what the node swaps to"
 	case access.VectorRecon:
 		return "its files in /proc"
 	case access.VectorUserfaultfd:

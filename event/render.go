@@ -77,7 +77,7 @@ func (a *Access) line() string {
 	switch {
 	case a.Relation == access.RelationSelf:
 		target = "itself"
-	case a.Vector == access.VectorCorePattern, a.Vector == access.VectorFtraceEnabled:
+	case a.Vector == access.VectorCorePattern, a.Vector == access.VectorFtraceEnabled, a.Vector == access.VectorTracefs:
 		target = "the node"
 	case a.Relation == access.RelationKernel:
 		target = "any memory"

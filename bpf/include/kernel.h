@@ -41,12 +41,15 @@ typedef __s64 s64;
 #define HUGETLBFS_MAGIC	    0x958458f6
 #define SECRETMEM_MAGIC	    0x5345434d
 #define ANON_INODE_FS_MAGIC 0x09041934
+#define TRACEFS_MAGIC	    0x74726163
 #define RLIMIT_CPU	    0
 #define RLIMIT_FSIZE	    1
 #define RLIMIT_CORE	    4
 #define S_IFMT		    0170000
 #define S_IFREG		    0100000
 #define S_IFCHR		    0020000
+#define S_IFBLK		    0060000
+#define S_SWAPFILE	    (1 << 8) /* include/linux/fs.h */
 #define MKDEV(ma, mi)	    ((ma) << 20 | (mi))
 
 #define container_of_core(ptr, type, field)                                                        \
@@ -130,6 +133,7 @@ struct timespec64 {
 
 struct inode {
 	unsigned short i_mode;
+	unsigned int i_flags;
 	dev_t i_rdev;
 	unsigned long i_ino;
 	struct super_block *i_sb;
@@ -183,6 +187,20 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+};
+
+struct gendisk {
+	struct block_device *part0;
+};
+
+struct block_device {
+	dev_t bd_dev;
+	struct gendisk *bd_disk;
+};
+
+struct swap_info_struct {
+	struct block_device *bdev;
+	struct file *swap_file;
 };
 
 struct path {

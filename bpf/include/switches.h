@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Settings of the node that take nobody's memory by themselves, and open the way to
- * it: who gets the memory of what crashes, and whether LSM programs are called.
+ * it: who gets the memory of what crashes, whether LSM programs are called, and probes.
  */
 #ifndef SHIMWARD_SWITCHES_H
 #define SHIMWARD_SWITCHES_H
@@ -15,18 +15,14 @@ static __always_inline bool is_procfs(struct inode *inode)
 	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_sb->s_magic == PROC_SUPER_MAGIC;
 }
 
-/* Returns the vector of a switch that a file can be written to set; 0: it is none. The
- * names are those of procfs's own entries, wherever it is mounted: nobody can change
- * them. ftrace_enabled has the kernel take out every call that it patched into its
- * functions, those of LSM programs too (ftrace_shutdown_sysctl).
+/* The names of procfs's and tracefs's own entries, wherever they are mounted: nobody can
+ * change them. ftrace_enabled has the kernel take out every call that it patched into
+ * its functions, those of LSM programs too (ftrace_shutdown_sysctl).
  */
-static __always_inline u8 switch_of(struct file *file)
+static __always_inline u8 sysctl_of(struct dentry *dentry)
 {
-	struct dentry *dentry = file->f_path.dentry;
 	char folder[8] = {}, name[SWITCH_LEN] = {};
 
-	if (!(file->f_mode & FMODE_WRITE) || !is_procfs(file->f_inode))
-		return 0;
 	bpf_probe_read_kernel_str(folder, sizeof(folder), dentry->d_parent->d_name.name);
 	if (__builtin_memcmp(folder, "kernel", sizeof("kernel")))
 		return 0;
@@ -35,6 +31,31 @@ static __always_inline u8 switch_of(struct file *file)
 		return VECTOR_CORE_PATTERN;
 	if (!__builtin_memcmp(name, "ftrace_enabled", sizeof("ftrace_enabled")))
 		return VECTOR_FTRACE_ENABLED;
+	return 0;
+}
+
+/* Tells whether probes are set by the file: a uprobe, or a kprobe with a user's address,
+ * fetches from the memory of whoever runs into it.
+ */
+static __always_inline bool sets_probes(struct dentry *dentry)
+{
+	char name[SWITCH_LEN] = {};
+
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
+	return !__builtin_memcmp(name, "uprobe_events", sizeof("uprobe_events")) ||
+	       !__builtin_memcmp(name, "kprobe_events", sizeof("kprobe_events")) ||
+	       !__builtin_memcmp(name, "dynamic_events", sizeof("dynamic_events"));
+}
+
+/* Returns the vector of a switch that a file can be written to set; 0: it is none. */
+static __always_inline u8 switch_of(struct file *file)
+{
+	if (!(file->f_mode & FMODE_WRITE))
+		return 0;
+	if (is_procfs(file->f_inode))
+		return sysctl_of(file->f_path.dentry);
+	if (file->f_inode->i_sb->s_magic == TRACEFS_MAGIC && sets_probes(file->f_path.dentry))
+		return VECTOR_TRACEFS;
 	return 0;
 }
 

@@ -11,8 +11,9 @@
 #define RECON_LEN 16
 
 /* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
- * /dev/port by their numbers (drivers/char/mem.c), and /proc/kcore by its name, which
- * is that of its dentry wherever it is mounted.
+ * /dev/port by their numbers (drivers/char/mem.c), /dev/snapshot by that of hibernation's
+ * (SNAPSHOT_MINOR), and /proc/kcore by its name, which is that of its dentry wherever it is
+ * mounted.
  */
 static __always_inline bool shows_kernel(struct file *file)
 {
@@ -23,7 +24,8 @@ static __always_inline bool shows_kernel(struct file *file)
 	if ((inode->i_mode & S_IFMT) == S_IFCHR) {
 		dev_t device = inode->i_rdev;
 
-		return device == MKDEV(1, 1) || device == MKDEV(1, 2) || device == MKDEV(1, 4);
+		return device == MKDEV(1, 1) || device == MKDEV(1, 2) || device == MKDEV(1, 4) ||
+		       device == MKDEV(10, 231);
 	}
 	if (!is_procfs(inode))
 		return false;
@@ -35,10 +37,63 @@ static __always_inline bool shows_kernel(struct file *file)
 	return !__builtin_memcmp(name, "kcore", sizeof(name));
 }
 
-static __always_inline int open_kernel(struct file *file)
+/* What the node swaps to, one each (mm/swapfile.c); 0: the kernel does not tell where
+ * (without CONFIG_KALLSYMS_ALL).
+ */
+extern void swap_info __ksym __weak;
+
+#define MAX_SWAPFILES 32
+
+/* Tells whether a device holds what the node swaps out: it is swapped to, a file on it
+ * is, or it is the whole disk that such a partition is of.
+ */
+static __always_inline bool holds_swap(dev_t device)
+{
+	if (!&swap_info)
+		return false;
+	for (int i = 0; i < MAX_SWAPFILES; i++) {
+		struct swap_info_struct *swap = NULL;
+		struct block_device *bdev;
+
+		bpf_probe_read_kernel(&swap, sizeof(swap), (void *)&swap_info + i * sizeof(swap));
+		if (!swap)
+			break;
+		if (!BPF_CORE_READ(swap, swap_file))
+			continue;
+		bdev = BPF_CORE_READ(swap, bdev);
+		if (bdev && (BPF_CORE_READ(bdev, bd_dev) == device ||
+			     BPF_CORE_READ(bdev, bd_disk, part0, bd_dev) == device))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline bool is_swapped_to(struct inode *inode)
+{
+	switch (inode->i_mode & S_IFMT) {
+	case S_IFREG:
+		return inode->i_flags & S_SWAPFILE;
+	case S_IFBLK:
+		return holds_swap(inode->i_rdev);
+	default:
+		return false;
+	}
+}
+
+/* Returns the vector of a file that is the memory of everybody; 0: it is none. */
+static __always_inline u8 window_of(struct file *file)
+{
+	if (!(file->f_mode & (FMODE_READ | FMODE_WRITE)))
+		return 0;
+	if (is_swapped_to(file->f_inode))
+		return VECTOR_SWAP;
+	return shows_kernel(file) ? VECTOR_KERNEL_MEM : 0;
+}
+
+static __always_inline int take_window(u8 vector, struct file *file)
 {
 	struct deed deed = {
-		.vector = VECTOR_KERNEL_MEM,
+		.vector = vector,
 		.relation = RELATION_KERNEL,
 		.operation = file->f_mode & FMODE_WRITE ? OPERATION_WRITE : OPERATION_READ,
 	};
@@ -93,8 +148,9 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 	if ((u64)file->f_op != node.mem_fops) {
 		if (ret)
 			return ret;
-		if (shows_kernel(file))
-			return open_kernel(file);
+		vector = window_of(file);
+		if (vector)
+			return take_window(vector, file);
 		vector = switch_of(file);
 		if (vector)
 			return take_switch(vector);
@@ -117,6 +173,9 @@ int BPF_PROG(lsm_file_receive, struct file *file, int ret)
 	if ((u64)file->f_op != node.mem_fops) {
 		if (is_userfaultfd(file))
 			return take_userfaultfd(file);
+		vector = window_of(file);
+		if (vector)
+			return take_window(vector, file);
 		vector = switch_of(file);
 		return vector ? take_switch(vector) : 0;
 	}

@@ -97,19 +97,25 @@ func bpfLoad(s *striker) error {
 	})
 }
 
-func corePatternOpened(s *striker) error { return s.openSysctl("core_pattern") }
+func corePatternOpened(s *striker) error { return s.openSwitch("proc", "sys/kernel/core_pattern") }
 
-func ftraceEnabledOpened(s *striker) error { return s.openSysctl("ftrace_enabled") }
+func ftraceEnabledOpened(s *striker) error { return s.openSwitch("proc", "sys/kernel/ftrace_enabled") }
 
-// openSysctl opens one of the node's sysctls for writing, and writes nothing: the node
+func uprobeEventsOpened(s *striker) error { return s.openSwitch("tracefs", "uprobe_events") }
+
+// openSwitch opens one of the node's settings for writing, and writes nothing: the node
 // is in use. A container's own /proc/sys cannot be written; another procfs can.
-func (s *striker) openSysctl(name string) error {
+func (s *striker) openSwitch(filesystem, name string) error {
 	return s.inOwnMounts(func(dir string) error {
-		s.at("mount -t proc")
-		if err := unix.Mount("proc", dir, "proc", 0, ""); err != nil {
-			return named("mount -t proc", err)
+		s.at("mount -t " + filesystem)
+		err := unix.Mount(filesystem, dir, filesystem, 0, "")
+		if errors.Is(err, unix.ENODEV) {
+			return fmt.Errorf("this kernel has no %s: %w", filesystem, unix.ENOSYS)
 		}
-		path := filepath.Join(dir, "sys/kernel", name)
+		if err != nil {
+			return named("mount -t "+filesystem, err)
+		}
+		path := filepath.Join(dir, name)
 		s.at("open " + path)
 		file, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // of this thread's own mount
 		if errors.Is(err, os.ErrNotExist) {

@@ -236,6 +236,10 @@ func attacks() []Vector {
 			About: "open the node's kernel.ftrace_enabled for writing, which says whether LSM programs are called (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledOpened,
 		},
 		{
+			Name: "uprobe", Goal: GoalReach, Access: access.VectorTracefs, Operation: access.OperationWrite,
+			About: "open uprobe_events for writing, which sets probes that copy what processes have in their memory (in a tracefs of its own: needs CAP_SYS_ADMIN)", node: true, attack: uprobeEventsOpened,
+		},
+		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
 			About: "read a mem file that was opened earlier, through an inherited descriptor", attack: memInherited,
 		},
