@@ -26,11 +26,12 @@ const (
 	RiskHostPID           Risk = "host_pid"           // the node's pid namespace: every process of it can be named
 	RiskSharedPID         Risk = "shared_pid"         // another container's pid namespace, and whoever is in there
 	RiskSeccompUnconfined Risk = "seccomp_unconfined" // no seccomp profile but shimward's rules
-	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem or /dev/port
+	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem, /dev/port or /dev/snapshot
 	RiskHostRoot          Risk = "host_root"          // the node's root file system
 	RiskHostProcfs        Risk = "host_procfs"        // the node's /proc
 	RiskHostCgroupfs      Risk = "host_cgroupfs"      // the node's /sys/fs/cgroup
 	RiskHostBPFFS         Risk = "host_bpffs"         // the node's BPF file system, with shimward's pins
+	RiskHostTracefs       Risk = "host_tracefs"       // the node's tracefs, or the debugfs that has it too: probes at any process
 	RiskRuntimeSocket     Risk = "runtime_socket"     // the socket of a container engine: it starts other containers
 	RiskShimwardState     Risk = "shimward_state"     // shimward's own folders: sockets, plans, events
 )
@@ -60,7 +61,7 @@ func riskOf(capability string) Risk { return Risk(strings.ToLower(capability)) }
 func KnownRisks() []Risk {
 	risks := []Risk{
 		RiskPrivileged, RiskHostPID, RiskSharedPID, RiskSeccompUnconfined, RiskMemoryDevice, RiskHostRoot, RiskHostProcfs,
-		RiskHostCgroupfs, RiskHostBPFFS, RiskRuntimeSocket, RiskShimwardState,
+		RiskHostCgroupfs, RiskHostBPFFS, RiskHostTracefs, RiskRuntimeSocket, RiskShimwardState,
 	}
 	for _, capability := range riskyCapabilities {
 		risks = append(risks, riskOf(capability))
@@ -145,14 +146,28 @@ func (l *SpecLinux) namespaceRisks(nodePID []string, add func(Risk, string, ...a
 	}
 }
 
-// memoryDevice tells /dev/mem, /dev/kmem and /dev/port by their numbers (drivers/char/mem.c).
+// memoryDevice tells /dev/mem, /dev/kmem and /dev/port by their numbers (drivers/char/mem.c),
+// and /dev/snapshot, which a hibernation is written and read with (kernel/power/user.c).
 func memoryDevice(device specs.LinuxDevice) bool {
-	return (device.Type == "c" || device.Type == "u") && device.Major == 1 && (device.Minor == 1 || device.Minor == 2 || device.Minor == 4)
+	if device.Type != "c" && device.Type != "u" {
+		return false
+	}
+	switch device.Major {
+	case 1:
+		return device.Minor == 1 || device.Minor == 2 || device.Minor == 4
+	case 10:
+		return device.Minor == 231
+	default:
+		return false
+	}
 }
 
 func (p Paths) mountRisks(mount specs.Mount, add func(Risk, string, ...any)) {
-	if mount.Type == "bpf" {
+	switch mount.Type {
+	case "bpf":
 		add(RiskHostBPFFS, "mounts has a BPF file system at %s", quote(mount.Destination))
+	case "tracefs", "debugfs":
+		add(RiskHostTracefs, "mounts has a %s at %s", mount.Type, quote(mount.Destination))
 	}
 	bind := mount.Type == "bind" || slices.Contains(mount.Options, "bind") || slices.Contains(mount.Options, "rbind")
 	if !bind {
@@ -169,6 +184,7 @@ func (p Paths) mountRisks(mount specs.Mount, add func(Risk, string, ...any)) {
 		{RiskHostProcfs, []string{"/proc"}},
 		{RiskHostCgroupfs, []string{"/sys/fs/cgroup"}},
 		{RiskHostBPFFS, []string{"/sys/fs/bpf", p.BPF}},
+		{RiskHostTracefs, []string{"/sys/kernel/tracing", "/sys/kernel/debug"}},
 		{RiskRuntimeSocket, engineSockets[:]},
 		{RiskShimwardState, []string{p.Run, p.Log}},
 	}

@@ -57,22 +57,27 @@ func TestRisks(t *testing.T) {
 		"/dev/port": {func(s *Spec) {
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/null2", Type: "c", Major: 1, Minor: 4}}
 		}, []Risk{RiskMemoryDevice}},
+		"/dev/snapshot": {func(s *Spec) {
+			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/snapshot", Type: "c", Major: 10, Minor: 231}}
+		}, []Risk{RiskMemoryDevice}},
 		"/dev/null": {func(s *Spec) {
 			s.Linux.Devices = []specs.LinuxDevice{{Path: "/dev/mem", Type: "c", Major: 1, Minor: 3}}
 		}, nil},
-		"host root":       {bind("/"), []Risk{RiskHostRoot, RiskHostProcfs, RiskHostCgroupfs, RiskHostBPFFS, RiskRuntimeSocket, RiskShimwardState}},
-		"procfs":          {bind("/srv/..//proc/"), []Risk{RiskHostProcfs}},
-		"of procfs":       {bind("/proc/1"), []Risk{RiskHostProcfs}},
-		"sys":             {bind("/sys"), []Risk{RiskHostBPFFS, RiskHostCgroupfs}},
-		"cgroups":         {bind("/sys/fs/cgroup/kubepods"), []Risk{RiskHostCgroupfs}},
-		"bpffs":           {bind("/sys/fs/bpf"), []Risk{RiskHostBPFFS}},
-		"bpffs of a kind": {func(s *Spec) { s.Mounts = append(s.Mounts, specs.Mount{Type: "bpf", Destination: "/bpf"}) }, []Risk{RiskHostBPFFS}},
-		"docker":          {bind("/var/run/docker.sock"), []Risk{RiskRuntimeSocket}},
-		"run":             {bind("/var/run"), []Risk{RiskRuntimeSocket, RiskShimwardState}},
-		"containerd":      {bind("/run/containerd"), []Risk{RiskRuntimeSocket}},
-		"events":          {bind("/var/log"), []Risk{RiskShimwardState}},
-		"no mount":        {bind(""), []Risk{RiskHostRoot, RiskHostProcfs, RiskHostCgroupfs, RiskHostBPFFS, RiskRuntimeSocket, RiskShimwardState}},
-		"beside":          {bind("/proc2"), nil},
+		"host root":         {bind("/"), []Risk{RiskHostRoot, RiskHostProcfs, RiskHostCgroupfs, RiskHostBPFFS, RiskHostTracefs, RiskRuntimeSocket, RiskShimwardState}},
+		"procfs":            {bind("/srv/..//proc/"), []Risk{RiskHostProcfs}},
+		"of procfs":         {bind("/proc/1"), []Risk{RiskHostProcfs}},
+		"sys":               {bind("/sys"), []Risk{RiskHostBPFFS, RiskHostCgroupfs, RiskHostTracefs}},
+		"cgroups":           {bind("/sys/fs/cgroup/kubepods"), []Risk{RiskHostCgroupfs}},
+		"bpffs":             {bind("/sys/fs/bpf"), []Risk{RiskHostBPFFS}},
+		"bpffs of a kind":   {func(s *Spec) { s.Mounts = append(s.Mounts, specs.Mount{Type: "bpf", Destination: "/bpf"}) }, []Risk{RiskHostBPFFS}},
+		"tracefs":           {bind("/sys/kernel/debug/tracing"), []Risk{RiskHostTracefs}},
+		"debugfs of a kind": {func(s *Spec) { s.Mounts = append(s.Mounts, specs.Mount{Type: "debugfs", Destination: "/d"}) }, []Risk{RiskHostTracefs}},
+		"docker":            {bind("/var/run/docker.sock"), []Risk{RiskRuntimeSocket}},
+		"run":               {bind("/var/run"), []Risk{RiskRuntimeSocket, RiskShimwardState}},
+		"containerd":        {bind("/run/containerd"), []Risk{RiskRuntimeSocket}},
+		"events":            {bind("/var/log"), []Risk{RiskShimwardState}},
+		"no mount":          {bind(""), []Risk{RiskHostRoot, RiskHostProcfs, RiskHostCgroupfs, RiskHostBPFFS, RiskHostTracefs, RiskRuntimeSocket, RiskShimwardState}},
+		"beside":            {bind("/proc2"), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec := plain()
