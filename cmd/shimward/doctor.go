@@ -14,8 +14,8 @@ const doctorAbout = `Says whether this node can keep what its config promises: w
 has and why, and whether all that shimward needs is there. Each line is ok, warn
 (less than there could be, and no promise is broken) or fail, with what to do.
 
-It changes nothing. It loads small programs into the kernel for a moment, to see
-whether it takes them, and asks containerd and runc on PATH for their versions.
+It changes nothing. It loads and attaches shimward's programs for a moment, to see
+whether the kernel takes them, and asks containerd and runc on PATH for their versions.
 
 Exit status: 0: every promise can be kept; 1: one cannot; 2: an error.`
 

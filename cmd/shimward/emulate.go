@@ -27,12 +27,12 @@ Or one is started beside the attempts, in this container:
 
   shimward emulate --spawn all
 
-The vectors:
+The vectors; all is every one but those of recon:
 
 %s
 Exit status: 0: no attempt got through; 1: at least one got the secret, changed
-the memory, or (kcmp, process-madvise) was let do its call; 2: an error, such as
-no victim.`
+the memory or, of what moves none, was let do its call; 2: an error, such as no
+victim.`
 
 func emulateCommand(env environment) *cli.Command {
 	var list string
@@ -43,13 +43,13 @@ func emulateCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "emulate",
 		Usage:       "attack a victim of one's own, and see what gets through",
-		ArgsUsage:   "VECTOR…|all",
+		ArgsUsage:   "VECTOR…|all|recon",
 		Description: fmt.Sprintf(emulateAbout, list),
 		Flags:       attackFlags(),
 		Action:      attack,
 		Commands: []*cli.Command{
 			{
-				Name: "attack", Usage: "the same as emulate without a command", ArgsUsage: "VECTOR…|all",
+				Name: "attack", Usage: "the same as emulate without a command", ArgsUsage: "VECTOR…|all|recon",
 				Flags: attackFlags(), Action: attack,
 			},
 			victimCommand(env),

@@ -16,7 +16,7 @@ import (
 	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
-const installAbout = `Puts this binary, and the shim beside it, in a folder of their version below
+const installAbout = `Puts this binary, the shim and the hook beside it in a folder of their version below
 PREFIX/lib/shimward, links PREFIX/bin to them, and adds the runtime "shimward" to
 containerd's config: as conf.d/shimward.toml where containerd merges that, else at
 the end of the config itself, of which a copy is kept. What containerd makes of
@@ -32,7 +32,7 @@ func installCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name: "install", Usage: "put shimward on this node", Description: installAbout,
 		Flags: append(installFlags(env), &cli.StringFlag{
-			Name: "source", HideDefault: true, Usage: "the `FOLDER` with both binaries (default: this one's own)",
+			Name: "source", HideDefault: true, Usage: "the `FOLDER` with the three binaries (default: this one's own)",
 		}),
 		Action: func(ctx context.Context, command *cli.Command) error {
 			return runInstall(ctx, env, command, install.Install)

@@ -13,7 +13,7 @@ import (
 	"github.com/shimward/shimward/ociruntime"
 )
 
-// runcCommand is there for its help: its arguments are runc's, and are read before any of shimward's.
+// runcCommand is there for its help, and called for nothing else: its arguments are runc's, and are read before any of shimward's.
 func runcCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "runc",
@@ -24,7 +24,7 @@ func runcCommand() *cli.Command {
 			"--shimward-config=PATH, the node's config. Exit status: 1 where shimward refused;\n" +
 			"otherwise runc's.",
 		SkipFlagParsing: true,
-		Action:          noSuchCommand,
+		Action:          func(_ context.Context, command *cli.Command) error { return cli.ShowSubcommandHelp(command) },
 	}
 }
 

@@ -137,10 +137,12 @@ func (r *Report) promise(f *Facts) {
 		r.add("promise", StateFail, "no guarded container is created here", "see the lines above")
 	case switchedOff(&f.Kernel):
 		r.add("promise", StateFail, "no guarded container is created here", "see the line lsm")
+	case r.failed():
+		r.add("promise", StateFail, "nothing is promised while a line above fails", "see there")
 	case f.Kernel.Tier == access.TierLSM:
 		r.add("promise", StateOK, "audit and enforce hold as documented", "")
 	case f.Config.WithoutLSM == policy.WithoutLSMKill:
-		r.add("promise", StateOK, "audit holds; enforce holds by killing where it cannot refuse (without_lsm = \"kill\")", "")
+		r.add("promise", StateOK, "audit and enforce hold for what this tier sees (docs/coverage.md); enforce kills where it cannot refuse (without_lsm = \"kill\")", "")
 	case f.Config.WithoutLSM == policy.WithoutLSMRefuse && asked != "":
 		r.add("promise", StateFail, asked+" asks for enforce, and without_lsm = \"refuse\": such containers are not created here",
 			"use a kernel with BPF LSM, or write without_lsm = \"kill\", or ask for audit")

@@ -116,6 +116,10 @@ func TestDiagnose(t *testing.T) {
 			}, finding: "promise", state: StateWarn,
 		},
 		{name: "no cgroup v2", change: func(f *Facts) { f.Cgroup = Cgroup{} }, finding: "cgroup", state: StateFail, advice: "mount -t cgroup2", lost: true},
+		{
+			name: "nothing is promised without a bpffs", change: func(f *Facts) { f.PinsErr = broken },
+			finding: "promise", state: StateFail, advice: "see there", lost: true,
+		},
 		{name: "hybrid", change: func(f *Facts) { f.Cgroup.Hybrid = true }, finding: "cgroup", state: StateOK},
 		{name: "no bpffs", change: func(f *Facts) { f.PinsErr = broken }, finding: "bpffs", state: StateFail, advice: "mount -t bpf", lost: true},
 		{name: "no notification", change: func(f *Facts) { f.NotifyErr = broken }, finding: "notify", state: StateFail, advice: "CONFIG_SECCOMP", lost: true},

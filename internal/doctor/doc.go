@@ -2,5 +2,5 @@
 //
 // Gather asks the machine; Diagnose judges what it found, asks nothing and so
 // can be tested with any node's facts. Neither changes anything but to load
-// small programs into the kernel for a moment, to see whether it takes them.
+// and attach programs for a moment, to see whether the kernel takes them.
 package doctor

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/shimward/shimward/access"
@@ -48,13 +49,12 @@ func (r *Report) check(name, ok string, err error, advice string) {
 }
 
 func (r *Report) conclude() *Report {
-	r.Kept = true
-	for _, finding := range r.Findings {
-		if finding.State == StateFail {
-			r.Kept = false
-		}
-	}
+	r.Kept = !r.failed()
 	return r
+}
+
+func (r *Report) failed() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.State == StateFail })
 }
 
 // WriteText writes the report for people.

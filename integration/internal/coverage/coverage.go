@@ -77,7 +77,9 @@ byte moved. In brackets is the sensor that acted.
 
 *Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
 path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
-anybody's mmap lock being taken; nor is one by setting a sysctl. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
+anybody's mmap lock being taken; nor is one by setting a sysctl or a probe. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
+
+No row: what the node swaps to, and the devices beside ` + "`/proc/kcore`" + `; package bpf's tests have those (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `).
 
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 

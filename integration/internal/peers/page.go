@@ -76,7 +76,7 @@ func (c *Comparison) write(text *strings.Builder) {
 	}
 	about := suite.About
 	if !c.Has(Shimward) {
-		about += " This shimward has no command line of an OCI runtime, and so no column."
+		about += " These were not run under `shimward runc`."
 	}
 	fmt.Fprintf(text, "\n## %s\n\n%s\n\n| test | runc | shimward |\n|---|---|---|\n", suite.Title, about)
 	for i, row := range c.Rows {
