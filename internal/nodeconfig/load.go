@@ -40,7 +40,11 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 	}
 	content, err := read(path, policy.MaxConfigBytes)
 	if errors.Is(err, fs.ErrNotExist) && named == "" {
-		return policy.DefaultConfig(), "", nil
+		_, link := os.Lstat(path)
+		if errors.Is(link, fs.ErrNotExist) {
+			return policy.DefaultConfig(), "", nil
+		}
+		err = fmt.Errorf("%s leads to no file: %w", path, err) // somebody wrote one
 	}
 	if err != nil {
 		return nil, path, fmt.Errorf("read shimward's config: %w", err)
@@ -83,20 +87,23 @@ func read(path string, limit int64) ([]byte, error) {
 // Trusted refuses a file that decides what containers may do, and that somebody
 // else than root, or who runs this, can change.
 func Trusted(path string, info fs.FileInfo) error {
-	owner := -1
+	owner, group := -1, -1
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		owner = int(stat.Uid)
+		owner, group = int(stat.Uid), int(stat.Gid)
 	}
 	switch {
 	case owner != 0 && owner != os.Geteuid() && (owner != overflow || !confined()):
 		return fmt.Errorf("%s belongs to user %d, who could change it at any time: chown root it", path, owner)
+	case info.Mode().Perm()&0o020 != 0 && group != 0 && group != os.Getegid() && (group != overflow || !confined()):
+		return fmt.Errorf("%s can be written by group %d: chmod g-w it", path, group)
 	case info.Mode().Perm()&0o002 != 0:
 		return fmt.Errorf("%s can be written by everybody: chmod o-w it", path)
 	}
 	return nil
 }
 
-// overflow is the user that whoever has no number in a user namespace is shown as there (proc_sys_kernel(5)).
+// overflow is the user, and the group, that whoever has no number in a user namespace is
+// shown as there (proc_sys_kernel(5)).
 const overflow = 65534
 
 // confined says that this runs in a user namespace, in which the node's root has no

@@ -30,6 +30,10 @@ func TestLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	missing := filepath.Join(dir, "missing.toml")
+	dangling := filepath.Join(dir, "dangling.toml")
+	if err := os.Symlink(missing, dangling); err != nil {
+		t.Fatal(err)
+	}
 	open := write("open.toml", "version = 1\n")
 	if err := os.Chmod(open, 0o646); err != nil { // whatever the umask is
 		t.Fatal(err)
@@ -44,6 +48,8 @@ func TestLoad(t *testing.T) {
 		{name: "at the usual place", otherwise: good, mode: policy.ModeEnforce, from: good},
 		{name: "none", otherwise: missing, mode: policy.ModeAudit},
 		{name: "named and missing", named: missing, otherwise: good, wrong: "no such file"},
+		{name: "a link to nothing", named: dangling, otherwise: good, wrong: "no such file"},
+		{name: "a link to nothing at the usual place", otherwise: dangling, wrong: "leads to no file"},
 		{name: "relative", named: "config.toml", otherwise: good, wrong: "absolute"},
 		{name: "garbage", named: garbage, wrong: garbage},
 		{name: "garbage at the usual place", otherwise: garbage, wrong: garbage},
@@ -80,6 +86,27 @@ func TestLoadOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, _, err := Load(path); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// So is one that another group may write, while root's own may.
+func TestLoadGroups(t *testing.T) {
+	testenv.Root(t)
+	path := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(path, []byte("version = 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o664); err != nil { // whatever the umask is
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path); err != nil {
+		t.Error(err)
+	}
+	if err := os.Chown(path, -1, 1000); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Load(path); err == nil || !strings.Contains(err.Error(), "chmod g-w") {
 		t.Errorf("got %v", err)
 	}
 }
