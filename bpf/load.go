@@ -59,30 +59,30 @@ func lock(paths policy.Paths) (func(), error) {
 	return func() { shut(file) }, nil
 }
 
-// onBPFFS tells whether the folder, or the nearest one above it that exists, is on bpffs.
-func onBPFFS(dir string) error {
-	for at := dir; ; at = filepath.Dir(at) {
+// OnBPFFS tells whether what is put at a path is on a BPF file system: whether the path,
+// or the nearest folder above it that exists, is.
+func OnBPFFS(path string) (bool, error) {
+	for at := path; ; at = filepath.Dir(at) {
 		var stat unix.Statfs_t
 		err := unix.Statfs(at, &stat)
 		if errors.Is(err, unix.ENOENT) && at != filepath.Dir(at) {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", at, err)
+			return false, fmt.Errorf("look at %s: %w", at, err)
 		}
-		if stat.Type != unix.BPF_FS_MAGIC {
-			return fmt.Errorf("%s is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, "+
-				"or set paths.bpf in the config to a folder on one", dir)
-		}
-		return nil
+		return stat.Type == unix.BPF_FS_MAGIC, nil
 	}
 }
 
 // load builds the folder of node-wide pins under a name that nobody opens and
 // renames it when all of it works, so a crash in between leaves no half a node.
 func load(paths policy.Paths) (err error) {
-	if err := onBPFFS(paths.BPF); err != nil {
+	if on, err := OnBPFFS(paths.BPF); err != nil {
 		return err
+	} else if !on {
+		return fmt.Errorf("%s is not on a BPF file system: mount one with `mount -t bpf bpf /sys/fs/bpf`, "+
+			"or set paths.bpf in the config to a folder on one", paths.BPF)
 	}
 	fresh := filepath.Join(paths.BPF, freshNode)
 	if err := os.RemoveAll(fresh); err != nil {

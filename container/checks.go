@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
@@ -46,26 +44,12 @@ func CheckNode(paths policy.Paths) error {
 	if err := bpf.CheckCgroup2(); err != nil {
 		return fmt.Errorf("look for cgroup v2: %w", err)
 	}
-	return checkBPFFS(paths)
-}
-
-// checkBPFFS tells whether pins can live where the config wants them.
-func checkBPFFS(paths policy.Paths) error {
-	folder := paths.BPF
-	for {
-		var stat unix.Statfs_t
-		err := unix.Statfs(folder, &stat)
-		switch {
-		case errors.Is(err, unix.ENOENT) && folder != "/":
-			folder = filepath.Dir(folder)
-			continue
-		case err != nil:
-			return fmt.Errorf("look at %s: %w", folder, err)
-		case stat.Type != unix.BPF_FS_MAGIC:
-			return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and see to it that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
-		}
-		return nil
+	if on, err := bpf.OnBPFFS(paths.BPF); err != nil {
+		return err
+	} else if !on {
+		return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and see to it that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
 	}
+	return nil
 }
 
 // mountPoint is where a BPF file system is best mounted for pins at path.

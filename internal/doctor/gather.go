@@ -2,9 +2,7 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/ociruntime"
 )
@@ -77,21 +76,13 @@ func cgroup(mountinfo string) Cgroup {
 	return c
 }
 
-// onBPFFS tells whether what is put at path will be on a bpffs.
+// onBPFFS is an error where what is put at path will not be on a bpffs.
 func onBPFFS(path string) error {
-	for at := path; ; at = filepath.Dir(at) {
-		var stat unix.Statfs_t
-		err := unix.Statfs(at, &stat)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && at != "/":
-			continue
-		case err != nil:
-			return fmt.Errorf("%s: %w", at, err)
-		case stat.Type != unix.BPF_FS_MAGIC:
-			return fmt.Errorf("%s is not on a bpffs", path)
-		}
-		return nil
+	on, err := bpf.OnBPFFS(path)
+	if err == nil && !on {
+		err = fmt.Errorf("%s is not on a bpffs", path)
 	}
+	return err
 }
 
 // notify asks the kernel for SECCOMP_RET_USER_NOTIF (seccomp(2)).
