@@ -126,6 +126,10 @@ func (m *monitor) live(ctx context.Context) {
 		case s := <-m.said:
 			switch s.What {
 			case hooks.MessageCreated:
+				if m.init != nil && m.init.pid == s.PID {
+					s.done <- nil // runc before 1.2 runs the hooks of a container without a mount namespace twice
+					continue
+				}
 				err := m.attach(s.PID)
 				if err == nil {
 					initEnded = m.init.ended(ctx)

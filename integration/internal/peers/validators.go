@@ -16,13 +16,17 @@ import (
 // ociRuntime is the command that the validators take for an OCI runtime.
 func (r *room) ociRuntime() string { return filepath.Join(r.bin(), "oci-runtime") }
 
-// writeOCIRuntime makes it of the column's runtime. The validators' specs have a
+// writeOCIRuntime makes it of the column's runtime, over the same runc. The validators' specs have a
 // seccomp profile of 2018, under which no runc of today starts anything: it is told
 // of the system calls since, for either runtime.
 func (r *room) writeOCIRuntime() error {
 	command := filepath.Join(r.tools.Engines, "runc")
 	if r.runtime == Shimward {
-		command = filepath.Join(r.tools.Bin, "shimward") + " runc"
+		config := filepath.Join(r.bin(), "shimward.toml")
+		if err := os.WriteFile(config, fmt.Appendf(nil, "version = 1\n[runc]\npath = %q\n", command), 0o600); err != nil {
+			return err
+		}
+		command = filepath.Join(r.tools.Bin, "shimward") + " runc --shimward-config=" + config
 	}
 	modernize := filepath.Join(r.bin(), "modernize")
 	if err := r.copy(r.tools.Standin, modernize); err != nil {
