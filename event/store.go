@@ -43,18 +43,20 @@ type Store struct {
 	torn bool     // guarded by mu: the file may not end in a newline
 	// moved says that rotate took the file's name away and could not make the next one.
 	moved bool // guarded by mu
+	// tampered is what somebody else did to the store, and the store does not tell yet.
+	tampered string // guarded by mu
 }
 
 // OpenStore opens a container's folder for writing, at most maxBytes in all,
 // and makes it where it is not there. While it is open, Sweep leaves it alone.
 func OpenStore(dir string, maxBytes int64) (*Store, error) {
-	lock, err := lockFolder(dir)
-	if err != nil {
+	store := &Store{dir: dir, limit: max(maxBytes, minStore) / 3}
+	var err error
+	if store.lock, err = store.lockFolder(); err != nil {
 		return nil, fmt.Errorf("open event store %s: %w", dir, err)
 	}
-	store := &Store{dir: dir, limit: max(maxBytes, minStore) / 3, lock: lock}
 	if err := store.open(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open event store: %w", err), lock.Close())
+		return nil, errors.Join(fmt.Errorf("open event store: %w", err), store.lock.Close())
 	}
 	return store, nil
 }
@@ -63,13 +65,10 @@ func OpenStore(dir string, maxBytes int64) (*Store, error) {
 const lockPatience = 2 * time.Second
 
 // lockFolder makes the folder and locks it. A Sweep may have it locked for a moment, or delete it between the two: then once more.
-func lockFolder(dir string) (*os.File, error) {
+func (s *Store) lockFolder() (*os.File, error) {
 	deadline := time.Now().Add(lockPatience)
 	for {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, err
-		}
-		lock, err := tryLock(dir, os.O_CREATE)
+		lock, err := s.makeLocked()
 		passing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrBusy)
 		if !passing || time.Now().After(deadline) {
 			return lock, err
@@ -78,10 +77,17 @@ func lockFolder(dir string) (*os.File, error) {
 	}
 }
 
+func (s *Store) makeLocked() (*os.File, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	return s.ours(fileLock, func() (*os.File, error) { return tryLock(s.dir, os.O_CREATE) })
+}
+
 // tryLock locks a folder. The error is fs.ErrNotExist where the folder went away, ErrBusy where somebody has it locked.
 func tryLock(dir string, flags int) (*os.File, error) {
 	name := filepath.Join(dir, fileLock)
-	lock, err := os.OpenFile(name, os.O_RDWR|unix.O_NOFOLLOW|flags, 0o600) //nolint:gosec // a fixed name in the store's own folder
+	lock, err := openRegular(name, os.O_RDWR|flags)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +115,9 @@ func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
 // open opens the current file. s.mu is held, or s not yet shared.
 func (s *Store) open() error {
-	file, err := os.OpenFile(s.path(fileCurrent), os.O_RDWR|os.O_APPEND|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	file, err := s.ours(fileCurrent, func() (*os.File, error) {
+		return openRegular(s.path(fileCurrent), os.O_RDWR|os.O_APPEND|os.O_CREATE)
+	})
 	if err != nil {
 		return err
 	}
@@ -147,6 +155,9 @@ func (s *Store) Append(e Event) error {
 		if err != nil {
 			return fmt.Errorf("rotate event store: %w", err)
 		}
+		if err := s.tell(e.Container); err != nil {
+			return err
+		}
 		if dropped > 0 {
 			if err := s.note(e.Container, dropped); err != nil {
 				return err
@@ -177,10 +188,15 @@ func (s *Store) write(line []byte) error {
 // rotate makes room, and says how many bytes of older events went.
 func (s *Store) rotate() (int64, error) {
 	to, dropped := fileOlder, int64(0)
-	if _, err := os.Lstat(s.path(fileFirst)); errors.Is(err, fs.ErrNotExist) {
+	if first, err := os.Lstat(s.path(fileFirst)); errors.Is(err, fs.ErrNotExist) || err == nil && !first.Mode().IsRegular() {
 		to = fileFirst
-	} else if info, err := os.Lstat(s.path(fileOlder)); err == nil {
-		dropped = info.Size()
+	}
+	if last, err := os.Lstat(s.path(to)); err == nil && last.Mode().IsRegular() {
+		dropped = last.Size()
+	} else if err == nil {
+		if err := s.displace(to); err != nil {
+			return 0, err
+		}
 	}
 	if err := os.Rename(s.path(fileCurrent), s.path(to)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err

@@ -160,7 +160,7 @@ func (s *stream) look(here fs.FileInfo) (*os.File, error) {
 	return nil, err
 }
 
-// entry is a file of the folder; the FileInfo is nil where there is none of that name.
+// entry is a file of the folder; the FileInfo is nil where there is none of that name, or what has it is no file of a store's.
 type entry struct {
 	name string
 	info fs.FileInfo
@@ -184,7 +184,9 @@ func (s *stream) list() ([]entry, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read events: %w", err)
 		}
-		entries[i].info = info
+		if info.Mode().IsRegular() {
+			entries[i].info = info
+		}
 	}
 	return entries, nil
 }
@@ -209,8 +211,8 @@ func (s *stream) open(entries []entry) (*os.File, error) {
 		return nil, io.EOF
 	}
 	path := filepath.Join(s.dir, entries[first].name)
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // a fixed name in the store's own folder
-	if errors.Is(err, fs.ErrNotExist) {
+	file, err := openRegular(path, os.O_RDONLY)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errForeign) || errors.Is(err, unix.EAGAIN) {
 		return nil, errMoved
 	}
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 )
 
 // restore sees to it that the next event goes where a reader finds it: root in a
-// container that has the store mounted may cut the file short, write into it, or remove it.
+// container that has the store mounted may cut the file short, write into it, remove it, or put a pipe in its place.
 // What is gone is gone; that it is gets an event. s.mu is held.
 func (s *Store) restore(container Container) error {
 	s.relock()
@@ -25,7 +25,7 @@ func (s *Store) restore(container Container) error {
 	case have.Size() > s.size:
 		done = "wrote into its file"
 	default:
-		return nil
+		return s.tell(container)
 	}
 	known, old, rotated := s.size, s.file, s.moved
 	if err := s.open(); err != nil {
@@ -33,18 +33,28 @@ func (s *Store) restore(container Container) error {
 	}
 	s.moved = false
 	_ = old.Close() // nothing is left to be written to it
-	if rotated {
+	if s.tampered == "" && !rotated {
+		s.tampered = fmt.Sprintf("%s in this container's event store, which had %d bytes", done, known)
+	}
+	return s.tell(container)
+}
+
+// tell stores what somebody did to the store, where somebody did. s.mu is held.
+func (s *Store) tell(container Container) error {
+	if s.tampered == "" {
 		return nil
 	}
 	line, err := Line(Event{
 		Time: time.Now(), Kind: KindNotice, Severity: SeverityCritical, Container: container,
-		Message: fmt.Sprintf("somebody else than shimward %s in this container's event store, which had %d bytes: "+
-			"do not take it for complete, and see who can write to %s", done, known, s.dir),
+		Message: fmt.Sprintf("somebody else than shimward %s: do not take it for complete, and see who can write to %s", s.tampered, s.dir),
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = s.write(line)
 	}
-	return s.write(line)
+	if err == nil {
+		s.tampered = ""
+	}
+	return err
 }
 
 // relock locks the folder again where its lock has lost its name, lest a Sweep
@@ -57,10 +67,7 @@ func (s *Store) relock() {
 	if named, err := os.Lstat(s.path(fileLock)); err == nil && os.SameFile(have, named) {
 		return
 	}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
-		return
-	}
-	lock, err := tryLock(s.dir, os.O_CREATE)
+	lock, err := s.makeLocked()
 	if err != nil {
 		return
 	}

@@ -167,6 +167,7 @@ func tamperStore(t *testing.T, s saboteur) {
 		{": > " + file, "cut its file short"},
 		{`line=$(head -n 1 ` + file + `) && echo "$line" >> ` + file, "wrote into its file"},
 		{"rm " + file, "removed or replaced its file"},
+		{"rm " + file + " && mkfifo " + file, "put what is no file of its own in the place of events.jsonl"},
 		{"rm -r /host/log/" + key, "removed or replaced its file"}, // with the notice before
 	} {
 		s.mustAttack(t, "/bin/sh", "-c", attack.command)
