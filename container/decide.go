@@ -45,7 +45,7 @@ func (c *Container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 		if decision.Action == policy.ActionRefuse && !inbound {
 			o.Access.Exception = c.voided(c.proc.exe(actor.pid), c.proc.exe(target.pid), parties.UID, deed)
 		}
-		c.observeCall(ctx, call, actor, target, o)
+		c.observeCall(call, actor, target, o)
 	}
 	answer.Delivered = func() { c.kernel.Count(call.Vector, decision.Verdict) }
 	return answer
@@ -123,7 +123,7 @@ func (c *Container) strictest(deed policy.Deed, parties policy.Parties, decision
 
 // observeCall tells of a call that was decided. What is known of the processes
 // is read now, while the caller waits and so lives.
-func (c *Container) observeCall(ctx context.Context, call seccomp.Call, actor, target side, o event.Observation) {
+func (c *Container) observeCall(call seccomp.Call, actor, target side, o event.Observation) {
 	o.Access.Actor, o.Access.Target = c.describe(actor, call.Actor.TID), c.describe(target, call.Target.TID)
 	if !call.Valid() {
 		return // the caller was killed meanwhile: nothing became of its call, and what proc said may be of others
@@ -149,9 +149,8 @@ func (c *Container) observeCall(ctx context.Context, call seccomp.Call, actor, t
 	select {
 	case c.observations <- p:
 	default:
-		// The kernel's counters have it. A caller is not made to wait for the disk.
+		// The kernel's counters have it. A caller is not made to wait for the disk, nor for whoever reads the log.
 		c.missed.Add(1)
-		c.logger(ctx).Debug("shimward: too many accesses at once, one was counted without an event")
 	}
 }
 

@@ -32,7 +32,7 @@ type Observation struct {
 // FolderOptions is what a Folder needs.
 type FolderOptions struct {
 	Container Container
-	// Emit gets the events, one at a time. It must not call the Folder.
+	// Emit gets the events, one at a time. It may take its time, but must not call the Folder.
 	Emit func(Event)
 	// Network, where given, is asked at Emit for what the container talked to lately, newest first.
 	Network func() []Flow
@@ -48,9 +48,12 @@ type FolderOptions struct {
 type Folder struct {
 	options FolderOptions
 
+	emitting sync.Mutex // held while Emit has an event, and never waited for with mu held
+
 	mu      sync.Mutex
 	pending map[foldKey]*folded // guarded by mu
 	order   []*folded           // guarded by mu; of pending, oldest first
+	done    []*folded           // guarded by mu; no more pending, not emitted yet. Who adds to it flushes it, which bounds it
 	timer   *time.Timer         // guarded by mu; nil while nothing is pending
 	closed  bool                // guarded by mu
 }
@@ -75,8 +78,15 @@ func NewFolder(options FolderOptions) *Folder {
 	return &Folder{options: options, pending: map[foldKey]*folded{}}
 }
 
-// Add takes an observation in.
+// Add takes an observation in. Where that ends the wait for an older one, it returns once that is emitted.
 func (f *Folder) Add(o Observation) {
+	if f.take(o) {
+		f.flush()
+	}
+}
+
+// take is Add without what waits; it says whether something is done.
+func (f *Folder) take(o Observation) bool {
 	now := time.Now()
 	if o.At.IsZero() {
 		o.At = now
@@ -89,9 +99,10 @@ func (f *Folder) Add(o Observation) {
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	before := len(f.done)
 	into := f.pending[key]
 	if into != nil && !into.takes(&o) {
-		f.emit(into)
+		f.finish(into)
 		into = nil
 	}
 	if into == nil {
@@ -99,19 +110,18 @@ func (f *Folder) Add(o Observation) {
 	}
 	into.add(&o, now)
 	if f.closed {
-		f.emit(into)
-		return
-	}
-	if f.timer == nil {
+		f.finish(into)
+	} else if f.timer == nil {
 		// Nothing that comes later is due earlier, so the one timer is enough.
 		f.timer = time.AfterFunc(FoldQuiet, f.expire)
 	}
+	return len(f.done) > before
 }
 
 // More counts one more of an access that is pending. It is false, and nothing is
 // counted, where the observation would add more than its number. Whoever makes a
 // million attempts is not worth a million descriptions: of o's processes, More
-// looks at their pids and ActorStart alone.
+// looks at their pids and ActorStart alone. It does not wait for Emit.
 func (f *Folder) More(o Observation) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -134,20 +144,21 @@ func (f *Folder) More(o Observation) bool {
 // Close emits what is pending. What is added afterwards is emitted at once.
 func (f *Folder) Close() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.closed = true
 	if f.timer != nil {
 		f.timer.Stop()
 		f.timer = nil
 	}
 	for len(f.order) > 0 {
-		f.emit(f.order[0])
+		f.finish(f.order[0])
 	}
+	f.mu.Unlock()
+	f.flush()
 }
 
 func (f *Folder) begin(key foldKey, o *Observation, now time.Time) *folded {
 	if len(f.order) >= foldPending {
-		f.emit(f.order[0])
+		f.finish(f.order[0])
 	}
 	fresh := &folded{key: key, start: o.ActorStart, first: now, event: Event{
 		Schema: Schema, Time: o.At, Kind: KindAccess, Severity: o.Severity, Container: f.options.Container,
@@ -160,34 +171,68 @@ func (f *Folder) begin(key foldKey, o *Observation, now time.Time) *folded {
 	return fresh
 }
 
-// expire emits what is due, and comes back for what is not. It runs on the timer.
+// expire emits what is due, and comes back for what is not. It runs on the timer, which is
+// set anew only then: what becomes due while Emit takes its time stays pending, and More counts it.
 func (f *Folder) expire() {
+	f.finishDue()
+	f.flush()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.closed {
 		return
 	}
 	f.timer = nil
-	now := time.Now()
 	var next time.Time
-	for _, one := range slices.Clone(f.order) {
-		due := one.due()
-		switch {
-		case !due.After(now):
-			f.emit(one)
-		case next.IsZero() || due.Before(next):
+	for _, one := range f.order {
+		if due := one.due(); next.IsZero() || due.Before(next) {
 			next = due
 		}
 	}
 	if !next.IsZero() {
-		f.timer = time.AfterFunc(next.Sub(now), f.expire)
+		f.timer = time.AfterFunc(time.Until(next), f.expire)
 	}
 }
 
-// emit hands one over. f.mu is held.
-func (f *Folder) emit(one *folded) {
+func (f *Folder) finishDue() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for _, one := range slices.Clone(f.order) {
+		if !one.due().After(now) {
+			f.finish(one)
+		}
+	}
+}
+
+// finish has one emitted by the next flush. f.mu is held.
+func (f *Folder) finish(one *folded) {
 	delete(f.pending, one.key)
 	f.order = slices.DeleteFunc(f.order, func(other *folded) bool { return other == one })
+	f.done = append(f.done, one)
+}
+
+// flush emits what is done, in that order. Emit waits for the disk, so whoever decides must not have to wait for f.mu meanwhile.
+func (f *Folder) flush() {
+	f.emitting.Lock()
+	defer f.emitting.Unlock()
+	for one := f.nextDone(); one != nil; one = f.nextDone() {
+		f.emit(one)
+	}
+}
+
+func (f *Folder) nextDone() *folded {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.done) == 0 {
+		return nil
+	}
+	one := f.done[0]
+	f.done = slices.Delete(f.done, 0, 1)
+	return one
+}
+
+// emit hands one over. f.emitting is held.
+func (f *Folder) emit(one *folded) {
 	done := one.event
 	done.Access.Count = slices.Max(one.counts[:])
 	for sensor := access.SensorAccess; int(sensor) < access.Sensors; sensor++ {

@@ -248,6 +248,52 @@ func TestFoldIsBounded(t *testing.T) {
 	})
 }
 
+// While Emit waits for a disk that hangs, what comes is counted, nobody who decides waits,
+// and no more is kept than ever. Nothing is lost of it, and nothing out of order.
+func TestFoldWhileTheDiskHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		thaw := make(chan struct{})
+		var got []string
+		folder := NewFolder(FolderOptions{Emit: func(e Event) {
+			<-thaw
+			got = append(got, summary(e))
+		}})
+		of := func(actor int) Observation { return observe(actor, 0, access.SensorLSM, access.VerdictRefused) }
+		folder.Add(of(0))
+		pass(FoldQuiet)
+		synctest.Wait() // Emit has it
+		if !folder.mu.TryLock() {
+			t.Fatal("whoever decides would wait for the disk")
+		}
+		folder.mu.Unlock()
+		want := []string{"0>0 refused [lsm] x1"}
+		for actor := 1; actor <= foldPending; actor++ {
+			folder.Add(of(actor))
+			want = append(want, fmt.Sprintf("%d>0 refused [lsm] x2", actor))
+		}
+		pass(10 * foldLongest)
+		for actor := 1; actor <= foldPending; actor++ {
+			if !folder.More(of(actor)) {
+				t.Fatalf("actor %d was not counted", actor)
+			}
+		}
+		if len(folder.order) != foldPending || len(folder.done) != 0 {
+			t.Errorf("%d pending, %d done", len(folder.order), len(folder.done))
+		}
+		added := make(chan struct{})
+		go func() {
+			defer close(added)
+			folder.Add(of(foldPending + 1)) // for which there is no room
+		}()
+		close(thaw)
+		<-added
+		folder.Close()
+		if want = append(want, fmt.Sprintf("%d>0 refused [lsm] x1", foldPending+1)); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 // No observation is lost or counted twice, however they come.
 func TestFoldConcurrently(t *testing.T) {
 	var mu sync.Mutex
