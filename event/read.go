@@ -58,7 +58,7 @@ func (r *Reader) streams() ([]*stream, error) {
 func (r *Reader) merge(ctx context.Context, streams []*stream, yield func(Event) error) error {
 	var queue eventQueue
 	refill := func(from int) error {
-		e, err := streams[from].next()
+		e, err := streams[from].next(ctx)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}

@@ -109,6 +109,27 @@ func TestReadGarbage(t *testing.T) {
 	}
 }
 
+// Reading ends with its context within a file in which there is no event, however long it is.
+func TestReadEndsWithinAFile(t *testing.T) {
+	log := t.TempDir()
+	appendAll(t, openStore(t, filepath.Join(log, "a"), 1<<20), notice("a", "1", 0))
+	if err := os.Truncate(filepath.Join(log, "a", fileCurrent), 1<<40); err != nil { // sparse
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- (&Reader{Dir: log}).Read(ctx, func(Event) error { return nil }) }()
+	select {
+	case err := <-done:
+		if !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("reads on")
+	}
+}
+
 // follow runs Follow until the test ends, and gives what it yields.
 func follow(t *testing.T, reader *Reader) <-chan string {
 	t.Helper()

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,8 @@ type stream struct {
 	skipped uint64   // lines that are no events
 }
 
-// next is the next event, io.EOF where there is none yet.
-func (s *stream) next() (Event, error) {
+// next is the next event, io.EOF where there is none yet. A file may be long and have none, so ctx ends it.
+func (s *stream) next(ctx context.Context) (Event, error) {
 	for {
 		line, ok := s.line()
 		if ok {
@@ -36,6 +37,9 @@ func (s *stream) next() (Event, error) {
 				continue
 			}
 			return e, nil
+		}
+		if err := ctx.Err(); err != nil {
+			return Event{}, err
 		}
 		if err := s.fill(); err != nil {
 			return Event{}, err
