@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 )
 
 // settle is how long Follow waits for more before it sorts what has come: what
@@ -38,6 +41,7 @@ type follower struct {
 	reader  *Reader
 	watcher *fsnotify.Watcher
 	streams map[string]*stream // by folder
+	ended   []*stream          // of folders that were replaced, which may not be read to their end
 	yield   func(Event) error
 }
 
@@ -114,7 +118,7 @@ func (f *follower) discover() error {
 	return nil
 }
 
-// watch begins to follow a folder. One of the same name that was followed before has been deleted meanwhile.
+// watch begins to follow a folder. One of the same name that was followed before may have been deleted meanwhile.
 func (f *follower) watch(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() {
@@ -126,43 +130,51 @@ func (f *follower) watch(dir string) error {
 		}
 		return fmt.Errorf("follow events: %w (is fs.inotify.max_user_watches reached?)", err)
 	}
-	if f.streams[dir] == nil {
-		f.streams[dir] = &stream{dir: dir}
+	old := f.streams[dir]
+	if old != nil && old.here() {
+		return nil
 	}
+	fresh, err := openStream(dir)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil // deleted between the two
+	}
+	if err != nil {
+		return fmt.Errorf("follow events: %w", err)
+	}
+	if old != nil {
+		f.ended = append(f.ended, old)
+	}
+	f.streams[dir] = fresh
 	return nil
 }
 
 // drain yields what is new, in the order of time, and lets go of folders that are no more.
 func (f *follower) drain(ctx context.Context) error {
-	streams := make([]*stream, 0, len(f.streams))
-	for _, one := range f.streams {
-		streams = append(streams, one)
+	streams := slices.Clone(f.ended)
+	for _, dir := range slices.Sorted(maps.Keys(f.streams)) {
+		streams = append(streams, f.streams[dir])
 	}
-	slices.SortFunc(streams, func(a, b *stream) int {
-		if a.dir < b.dir {
-			return -1
-		}
-		return 1
-	})
 	if err := f.reader.merge(ctx, streams, f.yield); err != nil {
 		return err
 	}
+	var failed []error
 	for _, one := range streams {
 		f.reader.report(one)
-		if _, err := os.Lstat(one.dir); err != nil {
-			delete(f.streams, one.dir)
-			if err := one.close(); err != nil {
-				return err
+		if f.streams[one.dir] == one {
+			if one.here() {
+				continue
 			}
+			delete(f.streams, one.dir)
 		}
+		failed = append(failed, one.close())
 	}
-	return nil
+	f.ended = nil
+	return errors.Join(failed...)
 }
 
 func (f *follower) close() error {
-	failed := make([]error, 0, 1+len(f.streams))
-	failed = append(failed, f.watcher.Close())
-	for _, one := range f.streams {
+	failed := []error{f.watcher.Close()}
+	for _, one := range slices.AppendSeq(f.ended, maps.Values(f.streams)) {
 		failed = append(failed, one.close())
 	}
 	return errors.Join(failed...)

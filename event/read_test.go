@@ -217,6 +217,59 @@ func TestFollowDiscoversOnce(t *testing.T) {
 	}
 }
 
+// A folder that has the name, and perhaps the number, of one that was followed is read from its
+// beginning, and what was left of the other to its end.
+func TestFollowReplacedFolder(t *testing.T) {
+	log := t.TempDir()
+	dir := filepath.Join(log, "a")
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	following := &follower{
+		reader: &Reader{Dir: log, Filter: Filter{Kinds: []Kind{KindExec}}}, watcher: watcher, streams: map[string]*stream{},
+		yield: func(e Event) error { got = append(got, e.Message); return nil },
+	}
+	defer func() {
+		if err := following.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	var want []string
+	write := func(store *Store, message string) {
+		e := notice("a", message, time.Duration(len(want))*time.Second)
+		e.Kind, e.Container.Image = KindExec, strings.Repeat("x", maxShort)
+		appendAll(t, store, e)
+		want = append(want, message)
+	}
+	for round := range 3 {
+		store, err := OpenStore(dir, minStore)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; ; i++ {
+			write(store, fmt.Sprintf("%d-%d", round, i))
+			if _, err := os.Lstat(filepath.Join(dir, fileFirst)); err == nil {
+				break
+			}
+		}
+		if err := errors.Join(following.discover(), following.drain(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		write(store, fmt.Sprintf("%d, unread when the folder goes", round))
+		if err := errors.Join(store.Close(), os.RemoveAll(dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := following.drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestFollowBeforeThereIsAStore(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "a", "log")
 	got := follow(t, &Reader{Dir: log})

@@ -17,10 +17,30 @@ import (
 // stream reads one container's folder, through its files in order, while it may be written and rotated.
 type stream struct {
 	dir     string
+	folder  *os.File // dir as it was opened; nil where that was not asked for
 	file    *os.File // the one that it is in; nil before the first
 	buffer  []byte   // read, not yet given out
 	long    bool     // within a line that is over MaxLine
 	skipped uint64   // lines that are no events
+}
+
+// openStream opens a folder, so that one of the same name is told from it: while it is open, its inode's number is no other's.
+func openStream(dir string) (*stream, error) {
+	folder, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0) //nolint:gosec // a folder of the store
+	if err != nil {
+		return nil, err
+	}
+	return &stream{dir: dir, folder: folder}, nil
+}
+
+// here says that what has the folder's name is the folder.
+func (s *stream) here() bool {
+	named, err := os.Lstat(s.dir)
+	if err != nil || s.folder == nil {
+		return err == nil
+	}
+	have, err := s.folder.Stat()
+	return err == nil && os.SameFile(have, named)
 }
 
 // next is the next event, io.EOF where there is none yet. A file may be long and have none, so ctx ends it.
@@ -177,7 +197,7 @@ func sameEntry(a, b entry) bool {
 	return os.SameFile(a.info, b.info)
 }
 
-// list is the folder's files in the order of their events.
+// list is the folder's files in the order of their events; io.EOF once the folder is gone.
 func (s *stream) list() ([]entry, error) {
 	entries := []entry{{name: fileFirst}, {name: fileOlder}, {name: fileCurrent}}
 	for i := range entries {
@@ -191,6 +211,9 @@ func (s *stream) list() ([]entry, error) {
 		if info.Mode().IsRegular() {
 			entries[i].info = info
 		}
+	}
+	if !s.here() { // asked last: a folder that was gone is not back
+		return nil, io.EOF
 	}
 	return entries, nil
 }
@@ -233,8 +256,11 @@ func (s *stream) open(entries []entry) (*os.File, error) {
 }
 
 func (s *stream) close() error {
-	if s.file == nil {
-		return nil
+	var failed error
+	for _, one := range []*os.File{s.file, s.folder} {
+		if one != nil {
+			failed = errors.Join(failed, one.Close())
+		}
 	}
-	return s.file.Close()
+	return failed
 }
