@@ -41,7 +41,7 @@ func ParseSeverity(name string) (Severity, error) {
 	if severity := Severity(name); severity.rank() >= 0 {
 		return severity, nil
 	}
-	return "", fmt.Errorf("severity %.64q: write %q, %q or %q", name, SeverityInfo, SeverityWarning, SeverityCritical)
+	return "", fmt.Errorf("%.64q: write %s, %s or %s", name, SeverityInfo, SeverityWarning, SeverityCritical)
 }
 
 // Event is one line of the store.

@@ -293,7 +293,7 @@ func TestParseSeverity(t *testing.T) {
 	if got, err := ParseSeverity("warning"); got != SeverityWarning || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if _, err := ParseSeverity("bad\n"); err == nil || !strings.Contains(err.Error(), `"info", "warning" or "critical"`) || strings.Contains(err.Error(), "\n") {
+	if _, err := ParseSeverity("bad\n"); err == nil || !strings.Contains(err.Error(), "info, warning or critical") || strings.Contains(err.Error(), "\n") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -78,11 +78,10 @@ func runEvents(ctx context.Context, env environment, command *cli.Command) error
 }
 
 func eventFilter(command *cli.Command, now time.Time) (event.Filter, error) {
-	filter := event.Filter{Container: command.String("container"), Severity: event.Severity(command.String("severity"))}
-	switch filter.Severity {
-	case event.SeverityInfo, event.SeverityWarning, event.SeverityCritical:
-	default:
-		return filter, fmt.Errorf("--severity is %q: write info, warning or critical", filter.Severity)
+	filter := event.Filter{Container: command.String("container")}
+	var err error
+	if filter.Severity, err = event.ParseSeverity(command.String("severity")); err != nil {
+		return filter, fmt.Errorf("--severity is %w", err)
 	}
 	switch since := command.Duration("since"); {
 	case since < 0:

@@ -94,7 +94,7 @@ func TestWrongUse(t *testing.T) {
 		{[]string{"emulate", "victim", "--address", "here"}, "--address"},
 		{[]string{"events", "--config", config, "something"}, "takes no argument"},
 		{[]string{"events", "--config", config, "-o", "xml"}, "text, wide or json"},
-		{[]string{"events", "--config", config, "--severity", "fatal"}, "info, warning or critical"},
+		{[]string{"events", "--config", config, "--severity", "fatal"}, `--severity is "fatal": write info, warning or critical`},
 		{[]string{"events", "--config", config, "--kind", "meal"}, "access, created"},
 		{[]string{"events", "--config", config, "--since", "-5m"}, "before now"},
 		{[]string{"events", "--config", config, "--since", "yesterday"}, "since"},
