@@ -101,6 +101,9 @@ func (c *Container) AwaitStart(ctx context.Context, before os.FileInfo) bool {
 
 // Armed tells whether the container's own program has run under guard.
 func (c *Container) Armed() bool {
+	if !c.attached() {
+		return false
+	}
 	armed, err := c.kernel.Armed()
 	return err == nil && armed
 }

@@ -140,8 +140,21 @@ func (c *Container) Attach(initPID int) error {
 	return nil
 }
 
+// attached tells whether Attach has succeeded: before that, there is no kernel to ask.
+func (c *Container) attached() bool {
+	select {
+	case <-c.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // NoteDropped records, once, how many of the kernel's records found no room.
 func (c *Container) NoteDropped() {
+	if !c.attached() {
+		return
+	}
 	dropped, err := c.kernel.Dropped()
 	if err != nil || dropped == 0 {
 		return
@@ -169,7 +182,7 @@ func (c *Container) Close() {
 	if err := c.store.Close(); err != nil {
 		c.logger(c.context).WithError(err).Warn("shimward: close the event store")
 	}
-	if c.kernel != nil {
+	if c.attached() {
 		if err := c.kernel.Close(); err != nil {
 			c.logger(c.context).WithError(err).Warn("shimward: close the programs' pins")
 		}
@@ -269,9 +282,7 @@ func (c *Container) notice(severity event.Severity, message string) {
 
 // network is what the container talked to lately.
 func (c *Container) network() []event.Flow {
-	select {
-	case <-c.ready:
-	default:
+	if !c.attached() {
 		return nil
 	}
 	flows, err := c.kernel.Flows()

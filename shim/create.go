@@ -23,10 +23,12 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	}
 	r.Options = options
 
-	if s.get(r.GetID()) != nil {
+	over, ok := s.begin(r.GetID())
+	if !ok {
 		// What follows would take the running one's guard for a leftover.
 		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
 	}
+	defer over() // once what failed is unwound
 	// Afterwards, so that no container waits for it.
 	defer s.reconciled.Do(func() { go container.ReconcileNode(context.WithoutCancel(ctx), s.configFile) })
 	undo := &container.Cleanup{}
@@ -36,6 +38,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		return nil, err
 	}
 	if c == nil { // mode off: as under runc
+		over()
 		return s.TTRPCTaskService.Create(ctx, r)
 	}
 	s.put(r.GetID(), c)

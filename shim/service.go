@@ -15,6 +15,7 @@ import (
 	"github.com/containerd/log"
 	"github.com/containerd/ttrpc"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,6 +37,7 @@ type service struct {
 
 	mu         sync.Mutex
 	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
+	creating   map[string]chan struct{}        // guarded by mu; closed when the Create of that ID is over
 }
 
 // newTask makes the embedded service.
@@ -51,6 +53,7 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 		checkNode:  container.CheckNode,
 		configFile: os.Getenv(nodeconfig.Env),
 		containers: map[string]*container.Container{},
+		creating:   map[string]chan struct{}{},
 	}
 	holdGarbage()
 	s.TTRPCTaskService, err = inner(ctx, watched{Publisher: publisher, exited: s.exited}, sd)
@@ -91,6 +94,41 @@ func (s *service) remove(id string) {
 	delete(s.containers, id)
 }
 
+// begin notes that a container is being created, until what it returns is called;
+// false where there is one of that ID, or is about to be.
+func (s *service) begin(id string) (over func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.containers[id] != nil || s.creating[id] != nil {
+		return nil, false
+	}
+	done := make(chan struct{})
+	s.creating[id] = done
+	return sync.OnceFunc(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.creating, id)
+		close(done)
+	}), true
+}
+
+// settled is get once no Create of that ID is under way: a caller that gave up on
+// one deletes what it cannot know to exist yet, and of half a container neither
+// half could be taken back. Its error is a gRPC status.
+func (s *service) settled(ctx context.Context, id string) (*container.Container, error) {
+	s.mu.Lock()
+	done := s.creating[id]
+	s.mu.Unlock()
+	if done != nil {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil, refuse(status.FromContextError(ctx.Err()).Code(), fmt.Errorf("container %s is still being created: try again when that is over", id))
+		}
+	}
+	return s.get(id), nil
+}
+
 // closeAll writes what is pending when the shim ends.
 func (s *service) closeAll() {
 	s.mu.Lock()
@@ -114,7 +152,10 @@ func (s *service) Exec(ctx context.Context, r *task.ExecProcessRequest) (*emptyp
 
 // Start starts a container's init, or an exec.
 func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartResponse, error) {
-	c := s.get(r.GetID())
+	c, err := s.settled(ctx, r.GetID())
+	if err != nil {
+		return nil, err
+	}
 	if c == nil {
 		return s.TTRPCTaskService.Start(ctx, r)
 	}
@@ -149,7 +190,10 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 
 // Delete deletes a container, or an exec.
 func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.DeleteResponse, error) {
-	c := s.get(r.GetID())
+	c, err := s.settled(ctx, r.GetID())
+	if err != nil {
+		return nil, err
+	}
 	if c != nil && r.GetExecID() == "" {
 		c.NoteDropped() // the poststop hook releases the counter
 	}

@@ -33,6 +33,8 @@ type fakeTasks struct {
 	fail    error
 	created int
 	deleted int
+	hold    chan struct{} // if set, Create takes until it is closed
+	held    chan struct{} // closed by a Create that does
 }
 
 func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
@@ -40,6 +42,10 @@ func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.
 	var err error
 	if f.spec, err = os.ReadFile(filepath.Join(r.GetBundle(), "config.json")); err != nil {
 		return nil, err
+	}
+	if f.hold != nil {
+		close(f.held)
+		<-f.hold
 	}
 	return &task.CreateTaskResponse{Pid: 4194304}, f.fail // beyond the kernel's largest pid
 }
@@ -184,6 +190,47 @@ func TestCreateUnwinds(t *testing.T) {
 		}
 		f.wantNothing(t, plainSpec)
 	})
+}
+
+// A caller that gives up on a Create deletes at once what it had asked for.
+func TestDeleteDuringCreate(t *testing.T) {
+	f := newFixture(t, "", plainSpec)
+	f.inner.hold, f.inner.held = make(chan struct{}), make(chan struct{})
+	created, deleted := make(chan error, 1), make(chan error, 1)
+	go func() { created <- f.create() }()
+	<-f.inner.held
+
+	impatient, cancel := context.WithCancel(f.ctx)
+	cancel()
+	request := &task.DeleteRequest{ID: "c"}
+	if _, err := f.service.Delete(impatient, request); status.Code(err) != codes.Canceled || !strings.Contains(err.Error(), "still being created") {
+		t.Errorf("delete: %v", err)
+	}
+	if _, err := f.service.Start(impatient, &task.StartRequest{ID: "c"}); status.Code(err) != codes.Canceled {
+		t.Errorf("start: %v", err)
+	}
+	if err := f.create(); status.Code(err) != codes.AlreadyExists {
+		t.Errorf("a second create: %v", err)
+	}
+	if f.inner.deleted != 0 || f.inner.created != 1 {
+		t.Errorf("the runtime was asked to create %d, to delete %d", f.inner.created, f.inner.deleted)
+	}
+
+	go func() {
+		_, err := f.service.Delete(f.ctx, request)
+		deleted <- err
+	}()
+	close(f.inner.hold)
+	if err := <-created; status.Code(err) != codes.FailedPrecondition { // the hook has enrolled nothing
+		t.Errorf("create: %v", err)
+	}
+	if err := <-deleted; err != nil {
+		t.Errorf("delete: %v", err)
+	}
+	if f.inner.deleted != 2 { // by Create's unwinding, and after it
+		t.Errorf("the runtime was asked to delete %d times", f.inner.deleted)
+	}
+	f.wantNothing(t, plainSpec)
 }
 
 func TestCreateRefuses(t *testing.T) {
