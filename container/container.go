@@ -134,7 +134,7 @@ func (c *Container) Attach(initPID int) error {
 	c.kernel = opened
 	c.allow, c.allowPod = findAllowed(c.plan.Rootfs, c.plan.Allow), findAllowed(c.plan.Rootfs, c.plan.AllowPod)
 	c.ruled, c.aliases = findRuled(c.plan.Rootfs, c.plan), findAliases(c.plan.Rootfs, c.plan)
-	c.origins.created(initPID)
+	c.origins.created(c.proc.started(initPID))
 	close(c.ready)
 	c.running.Go(func() { c.read(c.context, reader) })
 	return nil

@@ -90,8 +90,8 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *Container {
 		ready:        make(chan struct{}),
 	}
 	close(c.ready)
-	c.origins.created(100)
-	c.origins.begin("e1")(110)
+	c.origins.created(c.proc.started(100))
+	c.Starting("e1")(110)
 	plan("sibling", "pod", "sibling")
 	plan("stranger", "", "stranger")
 	kernel.guards = map[int]uint64{}
@@ -123,50 +123,6 @@ func storeMember(t *testing.T, plan *policy.Plan, cgroup string) {
 	text := `{"pid":1,"cgroup":"` + cgroup + `"}`
 	if err := os.WriteFile(filepath.Join(plan.Paths.Container(plan.Identity.Key), "enrolled.json"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
-	}
-}
-
-func TestRelate(t *testing.T) {
-	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
-	for _, test := range []struct {
-		actor, target int
-		want          access.Relation
-	}{
-		{100, 100, access.RelationSelf},
-		{100, 101, access.RelationChild},
-		{101, 100, access.RelationSameContainer},
-		{110, 100, access.RelationSameContainer},
-		{100, 110, access.RelationSameContainer},
-		{110, 111, access.RelationChild},         // it has no guard
-		{100, 111, access.RelationSameContainer}, // the same
-		{100, 200, access.RelationSamePod},
-		{200, 100, access.RelationSamePod}, // inbound
-		{100, 300, access.RelationOtherContainer},
-		{300, 100, access.RelationOtherContainer},
-		{100, 400, access.RelationHost},
-		{400, 100, access.RelationHost},
-		{100, 500, access.RelationHost},
-		{100, 0, access.RelationHost},
-		{100, -1, access.RelationHost},
-	} {
-		if got := c.relate(c.sideOf(test.actor), c.sideOf(test.target)); got != test.want {
-			t.Errorf("%d at %d: %v, want %v", test.actor, test.target, got, test.want)
-		}
-	}
-}
-
-// A process of a container that is gone is nobody's, and one whose guard cannot
-// be read is whose its ancestors are.
-func TestRelateWithoutGuard(t *testing.T) {
-	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
-	kernel := &fakeKernel{guards: map[int]uint64{100: c.kernel.(*fakeKernel).guards[100], 200: 1}}
-	c.kernel = kernel
-	for target, want := range map[int]access.Relation{
-		101: access.RelationChild, 110: access.RelationSameContainer, 200: access.RelationHost, 300: access.RelationHost,
-	} {
-		if got := c.relate(c.sideOf(100), c.sideOf(target)); got != want {
-			t.Errorf("100 at %d: %v, want %v", target, got, want)
-		}
 	}
 }
 

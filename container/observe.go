@@ -21,10 +21,10 @@ const maxPending = 256
 // add hands an observation to the folder, with the origin in it.
 func (c *Container) add(ctx context.Context, p pending) {
 	if p.actor != 0 {
-		p.observation.Access.Actor.Origin = c.origins.of(ctx, p.actor)
+		p.observation.Access.Actor.Origin = c.originOf(ctx, p.actor)
 	}
 	if p.target != 0 {
-		p.observation.Access.Target.Origin = c.origins.of(ctx, p.target)
+		p.observation.Access.Target.Origin = c.originOf(ctx, p.target)
 	}
 	c.folder.Add(p.observation)
 }

@@ -23,25 +23,46 @@ const maxExecs = 512
 // from: its process runs before the runtime has said which one it is.
 const originPatience = 10 * time.Second
 
+// started is a process that the runtime started, or that somebody asked about.
+// Pids come back: start tells it from a later one of its pid.
+type started struct {
+	pid   int
+	start uint64 // in clock ticks after boot; 0 of one that was gone before it was looked at
+}
+
 // origins knows which processes the runtime itself started in a container.
 type origins struct {
 	mu       sync.Mutex
-	init     int            // guarded by mu; 0 before it was created
-	execs    map[int]string // guarded by mu; exec IDs by pid, "" where nobody said one
-	order    []int          // guarded by mu; the keys of execs, oldest first
-	starting int            // guarded by mu; execs that have no pid yet
-	changed  chan struct{}  // guarded by mu; closed at the next change, nil where nobody waits
+	init     started       // guarded by mu; its pid is 0 before it was created
+	execs    map[int]noted // guarded by mu; by pid
+	order    []int         // guarded by mu; the keys of execs, oldest first
+	starting int           // guarded by mu; execs that have no pid yet
+	changed  chan struct{} // guarded by mu; closed at the next change, nil where nobody waits
+}
+
+// noted is a process that the runtime started in a container that runs.
+type noted struct {
+	start uint64 // as in started
+	id    string // "" where nobody said one
 }
 
 // Starting notes that the runtime is about to start an exec. What it returns
 // must be called with its pid, or 0 if there is none.
-func (c *Container) Starting(execID string) func(pid int) { return c.origins.begin(execID) }
+func (c *Container) Starting(execID string) func(pid int) {
+	begun := c.origins.begin(execID)
+	return func(pid int) { begun(c.proc.started(pid)) }
+}
+
+// originOf says how the process that the runtime started as pid came in.
+func (c *Container) originOf(ctx context.Context, pid int) *event.Origin {
+	return c.origins.of(ctx, c.proc.started(pid))
+}
 
 // created notes the container's init.
-func (o *origins) created(pid int) {
+func (o *origins) created(init started) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.init = pid
+	o.init = init
 	o.wake()
 }
 
@@ -49,34 +70,34 @@ func (o *origins) created(pid int) {
 func (o *origins) initPID() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.init
+	return o.init.pid
 }
 
 // begin notes that an exec is about to be started. What it returns must be
-// called with its pid, or 0 if there is none.
-func (o *origins) begin(execID string) func(pid int) {
+// called with its process; the pid is 0 if there is none.
+func (o *origins) begin(execID string) func(started) {
 	o.mu.Lock()
 	o.starting++
 	o.mu.Unlock()
-	return func(pid int) {
+	return func(p started) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.starting--
-		if pid > 0 {
-			o.add(pid, execID)
+		if p.pid > 0 {
+			o.add(p, execID)
 		}
 		o.wake()
 	}
 }
 
-func (o *origins) add(pid int, execID string) {
+func (o *origins) add(p started, execID string) {
 	if o.execs == nil {
-		o.execs = map[int]string{}
+		o.execs = map[int]noted{}
 	}
-	if _, known := o.execs[pid]; !known { // a pid comes back
-		o.order = append(o.order, pid)
+	if _, known := o.execs[p.pid]; !known { // a pid comes back
+		o.order = append(o.order, p.pid)
 	}
-	o.execs[pid] = execID
+	o.execs[p.pid] = noted{start: p.start, id: execID}
 	if len(o.order) > maxExecs {
 		delete(o.execs, o.order[0])
 		o.order = append(o.order[:0], o.order[1:]...)
@@ -90,9 +111,26 @@ func (o *origins) wake() {
 	}
 }
 
-// of says how the process that the runtime started as pid came in. While an
-// exec is being started, it waits for that.
-func (o *origins) of(ctx context.Context, pid int) *event.Origin {
+// find is what is known of a process that the runtime started. One that is gone
+// is taken for the last that had its pid; one that lives is not taken for an
+// earlier one, nor for one of which no more than its pid is known. o.mu is held.
+func (o *origins) find(p started) (execID string, known bool) {
+	found, known := o.execs[p.pid]
+	if !known || p.start != 0 && p.start != found.start {
+		return "", false
+	}
+	return found.id, true
+}
+
+// isInit tells whether a process is the container's init, as find does. o.mu is held.
+func (o *origins) isInit(p started) bool {
+	return p.pid == o.init.pid && (p.start == 0 || p.start == o.init.start)
+}
+
+// of says how a process that the runtime started came in. While an exec is being
+// started, it waits for that.
+func (o *origins) of(ctx context.Context, p started) *event.Origin {
+	pid := p.pid
 	if pid <= 0 {
 		return &event.Origin{Kind: originUnknown}
 	}
@@ -100,11 +138,11 @@ func (o *origins) of(ctx context.Context, pid int) *event.Origin {
 	defer cancel()
 	for {
 		o.mu.Lock()
-		if pid == o.init {
+		if o.isInit(p) {
 			o.mu.Unlock()
 			return &event.Origin{Kind: originEntrypoint, PID: pid}
 		}
-		execID, known := o.execs[pid]
+		execID, known := o.find(p)
 		if known && execID != "" {
 			o.mu.Unlock()
 			return &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
@@ -121,40 +159,42 @@ func (o *origins) of(ctx context.Context, pid int) *event.Origin {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			o.giveUp(pid)
+			o.giveUp(p)
 			return &event.Origin{Kind: originUnknown, PID: pid}
 		}
 	}
 }
 
-// giveUp notes that nobody said where pid comes from, so that a flood of
+// giveUp notes that nobody said where a process comes from, so that a flood of
 // observations of it is not each made to wait.
-func (o *origins) giveUp(pid int) {
+func (o *origins) giveUp(p started) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, known := o.execs[pid]; !known && pid != o.init {
-		o.add(pid, "")
+	if _, known := o.find(p); !known && !o.isInit(p) {
+		o.add(p, "")
 	}
 }
 
-// above is the first of pids, a process and its ancestors, that the runtime
+// above is the pid of the first of a process and its ancestors that the runtime
 // started in the container; 0 if none is. A process whose parent ended has init
 // for a parent, so this is a guess where nothing better is known.
-func (o *origins) above(pids []int) int {
-	for _, pid := range pids {
-		if o.has(pid) {
-			return pid
+func (o *origins) above(lineage []started) int {
+	for _, p := range lineage {
+		if o.has(p) {
+			return p.pid
 		}
 	}
 	return 0
 }
 
-// has tells whether pid is a process that the runtime started in the container.
-func (o *origins) has(pid int) bool {
+// has tells whether a process that lives was started in the container by the
+// runtime: what it may do hangs on that, so its start time has to say so.
+func (o *origins) has(p started) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if pid == o.init && pid != 0 {
-		return true
+	if p.pid <= 0 || p.start == 0 {
+		return false
 	}
-	return o.execs[pid] != ""
+	execID, _ := o.find(p)
+	return o.isInit(p) || execID != ""
 }

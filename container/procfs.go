@@ -146,8 +146,30 @@ func (p procfs) status(pid int) (procStatus, error) {
 // maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
 const maxAncestry = 64
 
-// lineage is a process and its ancestors.
-func (p procfs) lineage(pid int) []int { return append([]int{pid}, p.ancestors(pid)...) }
+// started tells the process that has a pid now from others that have it at other times.
+func (p procfs) started(pid int) started {
+	stat, err := p.stat(pid)
+	if err != nil {
+		return started{pid: pid} // it is gone
+	}
+	return started{pid: pid, start: stat.start}
+}
+
+// lineage is a process and its ancestors, as far as they can be read.
+func (p procfs) lineage(pid int) []started {
+	var found []started
+	for range maxAncestry + 1 {
+		stat, err := p.stat(pid)
+		if err != nil {
+			break
+		}
+		found = append(found, started{pid: pid, start: stat.start})
+		if pid = stat.parent; pid <= 0 {
+			break
+		}
+	}
+	return found
+}
 
 // ancestors walks up from a process: its parent first, as far as they can be read.
 func (p procfs) ancestors(pid int) []int {

@@ -87,16 +87,22 @@ func TestCmdline(t *testing.T) {
 
 func TestAncestors(t *testing.T) {
 	proc := fakeProc(t, map[int]map[string]string{
-		9: {"stat": statLine("c", 8, 1)},
-		8: {"stat": statLine("b", 1, 1)},
+		9: {"stat": statLine("c", 8, 3)},
+		8: {"stat": statLine("b", 1, 2)},
 		1: {"stat": statLine("init", 0, 1)},
 		5: {"stat": statLine("loop", 5, 1)},
 	})
 	if got := proc.ancestors(9); !slices.Equal(got, []int{8, 1}) {
 		t.Errorf("got %v", got)
 	}
-	if got := proc.lineage(9); !slices.Equal(got, []int{9, 8, 1}) {
+	if got := proc.lineage(9); !slices.Equal(got, []started{{9, 3}, {8, 2}, {1, 1}}) {
 		t.Errorf("got %v", got)
+	}
+	if got := proc.lineage(6); got != nil {
+		t.Errorf("of nobody: %v", got)
+	}
+	if got := proc.lineage(5); len(got) != maxAncestry+1 {
+		t.Errorf("a loop: a lineage of %d", len(got))
 	}
 	if got := proc.ancestors(5); len(got) != maxAncestry {
 		t.Errorf("a loop: %d ancestors", len(got))

@@ -1,0 +1,73 @@
+package container
+
+import (
+	"os"
+	"testing"
+
+	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/policy"
+)
+
+func TestRelate(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	for _, test := range []struct {
+		actor, target int
+		want          access.Relation
+	}{
+		{100, 100, access.RelationSelf},
+		{100, 101, access.RelationChild},
+		{101, 100, access.RelationSameContainer},
+		{110, 100, access.RelationSameContainer},
+		{100, 110, access.RelationSameContainer},
+		{110, 111, access.RelationChild},         // it has no guard
+		{100, 111, access.RelationSameContainer}, // the same
+		{100, 200, access.RelationSamePod},
+		{200, 100, access.RelationSamePod}, // inbound
+		{100, 300, access.RelationOtherContainer},
+		{300, 100, access.RelationOtherContainer},
+		{100, 400, access.RelationHost},
+		{400, 100, access.RelationHost},
+		{100, 500, access.RelationHost},
+		{100, 0, access.RelationHost},
+		{100, -1, access.RelationHost},
+	} {
+		if got := c.relate(c.sideOf(test.actor), c.sideOf(test.target)); got != test.want {
+			t.Errorf("%d at %d: %v, want %v", test.actor, test.target, got, test.want)
+		}
+	}
+}
+
+// The pid of an exec that has ended is another's then, and so are its children.
+func TestRelateKnowsPidsThatCameBack(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	if !c.sideOf(111).own {
+		t.Error("an exec's child is not the container's")
+	}
+	c.kernel.(*fakeKernel).guards[110] = 0
+	if err := os.WriteFile(c.proc.path(110, "stat"), []byte(statLine("sshd", 1, 99)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, pid := range []int{110, 111} {
+		if c.sideOf(pid).own {
+			t.Errorf("%d is taken for the container's", pid)
+		}
+		if got := c.relate(c.sideOf(100), c.sideOf(pid)); got != access.RelationHost {
+			t.Errorf("100 at %d: %v", pid, got)
+		}
+	}
+}
+
+// A process of a container that is gone is nobody's, and one whose guard cannot
+// be read is whose its ancestors are.
+func TestRelateWithoutGuard(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	kernel := &fakeKernel{guards: map[int]uint64{100: c.kernel.(*fakeKernel).guards[100], 200: 1}}
+	c.kernel = kernel
+	for target, want := range map[int]access.Relation{
+		101: access.RelationChild, 110: access.RelationSameContainer, 200: access.RelationHost, 300: access.RelationHost,
+	} {
+		if got := c.relate(c.sideOf(100), c.sideOf(target)); got != want {
+			t.Errorf("100 at %d: %v, want %v", target, got, want)
+		}
+	}
+}
