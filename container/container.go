@@ -88,20 +88,7 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 
 // listen opens the socket that the runtime sends the container's seccomp listener to, and serves it.
 func (c *Container) listen(residue *seccomp.Residue, attached func(pid int)) error {
-	options := seccomp.ListenOptions{
-		Residue: residue,
-		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
-	}
-	options.Attached = func(state *specs.ContainerProcessState) error {
-		if state.State.ID != c.plan.Identity.ID {
-			return fmt.Errorf("its filter is of container %q, not of %q", state.State.ID, c.plan.Identity.ID)
-		}
-		if attached != nil {
-			attached(state.Pid)
-		}
-		return nil
-	}
-	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), options)
+	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), c.listenOptions(residue, attached))
 	if err != nil {
 		return err
 	}
@@ -110,13 +97,29 @@ func (c *Container) listen(residue *seccomp.Residue, attached func(pid int)) err
 	if err != nil {
 		return errors.Join(fmt.Errorf("look at the listener's socket: %w", err), listener.Close())
 	}
-	c.running.Go(func() {
-		if err := listener.Serve(c.context, c); err != nil {
-			// Callers get ENOSYS from here on: closed, not open.
-			c.notice(event.SeverityCritical, "the seccomp listener ended, system calls that reach for memory fail from here on: "+err.Error())
-		}
-	})
+	c.running.Go(func() { listener.Serve(c.context, c) })
 	return nil
+}
+
+func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid int)) seccomp.ListenOptions {
+	return seccomp.ListenOptions{
+		Residue: residue,
+		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
+		Ended: func(process int, err error) {
+			// Callers get ENOSYS from here on: closed, not open.
+			c.notice(event.SeverityCritical, fmt.Sprintf("the seccomp listener of process %d ended (%v): "+
+				"system calls of it and its descendants that reach for memory fail from here on; recreate the container if it needs them", process, err))
+		},
+		Attached: func(state *specs.ContainerProcessState) error {
+			if state.State.ID != c.plan.Identity.ID {
+				return fmt.Errorf("its filter is of container %q, not of %q", state.State.ID, c.plan.Identity.ID)
+			}
+			if attached != nil {
+				attached(state.Pid)
+			}
+			return nil
+		},
+	}
 }
 
 // Attach opens what the createRuntime hook left in the kernel, and begins to read from it.

@@ -224,7 +224,8 @@ type served struct {
 	*judgeFunc
 	path    string
 	reports chan error
-	done    chan error
+	ended   chan error
+	done    chan struct{}
 }
 
 func serve(t *testing.T, o ListenOptions, answer Answer) *served {
@@ -234,23 +235,25 @@ func serve(t *testing.T, o ListenOptions, answer Answer) *served {
 		judgeFunc: &judgeFunc{decide: always(answer)},
 		path:      filepath.Join(t.TempDir(), "private", "notify.sock"),
 		reports:   make(chan error, 100),
-		done:      make(chan error, 1),
+		ended:     make(chan error, 100),
+		done:      make(chan struct{}),
 	}
 	o.Report = func(err error) { s.reports <- err }
+	o.Ended = func(process int, err error) { s.ended <- fmt.Errorf("process %d: %w", process, err) }
 	l, err := Listen(s.path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.Listener = l
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	go func() { s.done <- l.Serve(ctx, s) }()
+	go func() {
+		defer close(s.done)
+		l.Serve(ctx, s)
+	}()
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case err := <-s.done:
-			if err != nil {
-				t.Errorf("Serve: %v", err)
-			}
+		case <-s.done:
 		case <-time.After(10 * time.Second):
 			t.Error("Serve does not return")
 		}
@@ -271,6 +274,8 @@ func (s *served) quiet(t *testing.T) {
 	select {
 	case err := <-s.reports:
 		t.Errorf("reported: %v", err)
+	case err := <-s.ended:
+		t.Errorf("ended: %v", err)
 	default:
 	}
 }

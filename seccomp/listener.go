@@ -24,6 +24,9 @@ type ListenOptions struct {
 	// of its calls is served; several goroutines call it. An error refuses the
 	// process: all its calls get ENOSYS.
 	Attached func(*specs.ContainerProcessState) error
+	// Ended, if set, is told of each process whose calls, and those of its descendants, are
+	// answered no more though they live, and get ENOSYS; several goroutines call it.
+	Ended func(process int, err error)
 	// Report, if set, is told what goes wrong and cannot be returned to anybody; several goroutines call it.
 	Report func(error)
 }
@@ -91,6 +94,9 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	if o.Report == nil {
 		o.Report = func(error) {}
 	}
+	if o.Ended == nil {
+		o.Ended = func(int, error) {}
+	}
 	return &Listener{
 		options: o, socket: socket, residue: residue, proc: "/proc",
 		workers: make(chan struct{}, o.Workers), closers: map[closer]struct{}{},
@@ -111,20 +117,18 @@ func privateFolder(path string) error {
 	return nil
 }
 
-// Serve answers notifications until ctx is done or the Listener is closed, and
-// then returns nil. When it returns, nothing of it runs any more, the socket is
-// gone and callers get ENOSYS.
-func (l *Listener) Serve(ctx context.Context, decider Decider) error {
+// Serve answers notifications until ctx is done or the Listener is closed. When
+// it returns, nothing of it runs any more, the socket is gone and callers get ENOSYS.
+func (l *Listener) Serve(ctx context.Context, decider Decider) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	defer l.running.Wait()
+	defer cancel() // first: a Decider may wait for it
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	defer l.running.Wait()
 	for {
 		conn, err := l.socket.AcceptUnix()
 		if errors.Is(err, net.ErrClosed) {
-			cancel()
-			return nil
+			return
 		}
 		if err != nil {
 			// Out of descriptors, most likely. Without a listener the container's
@@ -137,7 +141,7 @@ func (l *Listener) Serve(ctx context.Context, decider Decider) error {
 			continue
 		}
 		if !l.open(conn) {
-			return nil
+			return
 		}
 		go func() {
 			defer l.running.Done()
@@ -165,7 +169,10 @@ func (l *Listener) attach(ctx context.Context, conn *net.UnixConn, decider Decid
 			return fmt.Errorf("process %d: %w", state.Pid, err)
 		}
 	}
-	return newSession(l, file, state.Pid, decider).serve(ctx)
+	if err := newSession(l, file, state.Pid, decider).serve(ctx); err != nil && !l.isClosed() {
+		l.options.Ended(state.Pid, err)
+	}
+	return nil
 }
 
 func (l *Listener) receive(conn *net.UnixConn) (*specs.ContainerProcessState, *os.File, error) {

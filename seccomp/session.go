@@ -28,17 +28,14 @@ func newSession(l *Listener, file *os.File, process int, decider Decider) *sessi
 func (s *session) serve(ctx context.Context) error {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("serve process %d: %w", s.process, err)
+		return fmt.Errorf("use the notify descriptor: %w", err)
 	}
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	for {
 		n, err := next(raw)
 		if n == nil {
-			if err != nil {
-				return fmt.Errorf("serve process %d: %w", s.process, err)
-			}
-			return nil
+			return err
 		}
 		// Where all workers are busy, the next ones wait in the kernel, in order.
 		select {
