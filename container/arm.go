@@ -22,8 +22,9 @@ const (
 	// before its guard is: the kernel sets the one a moment before the other, and
 	// under a CPU limit as small as they come that moment can be long.
 	armGrace = 2 * time.Second
-	// armDeadline is when to stop looking: startContainer hooks, which run
-	// before the container's program does, take no longer than that.
+	// armDeadline is when to say that init takes long, and from when on to look every
+	// statePoll: startContainer hooks, which run before the container's program, may take as
+	// long as they like.
 	armDeadline = 2 * time.Minute
 )
 
@@ -31,8 +32,8 @@ const (
 // before is the executable that init had until then: the runtime's. kill kills
 // all processes of the container.
 func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) {
+	c.running.Go(func() { c.watchArmed(c.context, before, func() error { return kill(c.context) }) })
 	c.running.Go(func() {
-		c.watchArmed(c.context, before, func() error { return kill(c.context) })
 		select {
 		case <-time.After(stays):
 			giveBackSoon()
@@ -66,7 +67,9 @@ func giveBackSoon() {
 }
 
 // InitProgram tells the executable that init has now from others.
-func (c *Container) InitProgram() (os.FileInfo, error) { return c.proc.exeID(c.origins.initPID()) }
+func (c *Container) InitProgram() (os.FileInfo, error) {
+	return c.proc.exeID(c.origins.initProcess().pid)
+}
 
 // How often a container that was created is looked at that nobody starts yet.
 const (
@@ -77,14 +80,13 @@ const (
 // AwaitStart waits until init runs its own program; false where it ended before
 // that was seen. before is the executable that it has until then.
 func (c *Container) AwaitStart(ctx context.Context, before os.FileInfo) bool {
-	pid := c.origins.initPID()
+	init := c.origins.initProcess()
 	for begin := time.Now(); ; {
-		now, err := c.proc.exeID(pid)
-		stat, statErr := c.proc.stat(pid)
+		now, ended, _ := c.proc.program(init)
 		switch {
-		case err != nil || statErr != nil:
+		case ended:
 			return false
-		case stat.code != 0 && !os.SameFile(before, now):
+		case now != nil && !os.SameFile(before, now):
 			return true
 		}
 		poll := armPoll
@@ -112,20 +114,19 @@ func (c *Container) Armed() bool {
 // is the executable of its init when it was not yet started: the runtime's. A
 // container whose program runs without a guard is killed, with all its processes.
 func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill func() error) {
-	pid := c.origins.initPID()
+	init := c.origins.initProcess()
 	var running time.Time // since when init has been seen to run its own program
-	poll := armPoll
+	poll, late := armPoll, false
 	for begin := time.Now(); ; poll = min(2*poll, armPollMost) {
 		// In this order: what is armed was armed before init's program ran.
-		now, err := c.proc.exeID(pid)
-		stat, statErr := c.proc.stat(pid)
+		now, ended, err := c.proc.program(init)
 		armed, armedErr := c.kernel.Armed()
 		switch {
 		case armed:
 			return
-		case err != nil || statErr != nil:
-			return // it ended
-		case stat.code != 0 && (before == nil || !os.SameFile(before, now)):
+		case ended:
+			return
+		case now != nil && (before == nil || !os.SameFile(before, now)):
 			if running.IsZero() {
 				running = time.Now()
 			}
@@ -133,9 +134,12 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 				c.killUnguarded(ctx, kill, armedErr)
 				return
 			}
-		case time.Since(begin) > armDeadline:
-			c.notice(event.SeverityWarning, fmt.Sprintf("init did not start its program within %v: shimward stopped looking whether it is guarded", armDeadline))
-			return
+		case !late && time.Since(begin) > armDeadline:
+			late = true
+			c.notice(event.SeverityWarning, lateInit(err))
+		}
+		if late && running.IsZero() {
+			poll = statePoll
 		}
 		select {
 		case <-time.After(poll):
@@ -143,6 +147,15 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 			return
 		}
 	}
+}
+
+// lateInit says that init has not been seen to start its program; err is why, where it could not be looked at.
+func lateInit(err error) string {
+	message := fmt.Sprintf("init was not seen to start its program within %v", armDeadline)
+	if err != nil {
+		message += fmt.Sprintf(" (%v)", err)
+	}
+	return message + fmt.Sprintf(": shimward looks every %v from here on whether it is guarded; see what its startContainer hooks do", statePoll)
 }
 
 // killAll kills until nobody is left. Once is not always enough: the kernel sends

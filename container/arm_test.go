@@ -1,6 +1,7 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/shimward/shimward/policy"
 )
@@ -29,6 +31,10 @@ func executable(t *testing.T) (string, os.FileInfo) {
 func TestWatchArmed(t *testing.T) {
 	runtime, before := executable(t)
 	program, _ := executable(t)
+	loop := filepath.Join(t.TempDir(), "loop") // as on a file system that fails
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
 	for name, test := range map[string]struct {
 		exe     string // of init; "" where it has ended
 		code    int    // where its code begins
@@ -41,8 +47,9 @@ func TestWatchArmed(t *testing.T) {
 		"ended":                          {"", 0, false, nil, false, ""},
 		"unguarded":                      {program, 4096, false, nil, true, "ran without its guard, and was killed"},
 		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "however often they are killed: no)"},
-		"still the runtime":              {runtime, 4096, false, nil, false, "did not start its program"},
-		"in the middle of its execve":    {program, 0, false, nil, false, "did not start its program"},
+		"still the runtime":              {runtime, 4096, false, nil, false, "not seen to start its program within 2m0s: "},
+		"in the middle of its execve":    {program, 0, false, nil, false, "not seen to start its program"},
+		"not to be looked at":            {loop, 4096, false, nil, false, "too many levels of symbolic links"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
@@ -61,7 +68,9 @@ func TestWatchArmed(t *testing.T) {
 			}
 			killed := false
 			synctest.Test(t, func(t *testing.T) {
-				c.watchArmed(t.Context(), before, func() error { killed = true; return test.killErr })
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				c.watchArmed(ctx, before, func() error { killed = true; return test.killErr })
 			})
 			if killed != test.killed {
 				t.Errorf("killed: %v", killed)
@@ -71,6 +80,95 @@ func TestWatchArmed(t *testing.T) {
 				t.Errorf("recorded %+v", events)
 			}
 		})
+	}
+}
+
+// Nothing but its end ends the watch over init: not what cannot be read for a while,
+// nor hooks that take longer than others'.
+func TestWatchArmedGoesOn(t *testing.T) {
+	runtime, before := executable(t)
+	program, _ := executable(t)
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		first  string // init's executable for that long, and then program
+		lasts  time.Duration
+		start  uint64 // of who has init's pid then
+		killed bool
+		events int
+	}{
+		"an error that passes":    {loop, time.Second, 10, true, 1},
+		"a slow hook":             {runtime, time.Hour, 10, true, 2},
+		"another has init's pid":  {runtime, time.Minute, 11, false, 0},
+		"the same, and very late": {runtime, time.Hour, 11, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+			c.kernel = &fakeKernel{}
+			withStore(t, c)
+			exe := c.proc.path(100, "exe")
+			if err := os.Symlink(test.first, exe); err != nil {
+				t.Fatal(err)
+			}
+			killed := false
+			synctest.Test(t, func(t *testing.T) {
+				time.AfterFunc(test.lasts, func() {
+					replace(t, exe, func(path string) error { return os.Symlink(program, path) })
+					replace(t, c.proc.path(100, "stat"), func(path string) error {
+						return os.WriteFile(path, []byte(statLine("init", 1, test.start)), 0o600)
+					})
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+				defer cancel()
+				c.watchArmed(ctx, before, func() error { killed = true; return nil })
+				if ctx.Err() != nil {
+					t.Error("it watches to the end")
+				}
+			})
+			if events := storedEvents(t, c); killed != test.killed || len(events) != test.events {
+				t.Errorf("killed: %v; recorded %+v", killed, events)
+			}
+		})
+	}
+}
+
+func TestAwaitStart(t *testing.T) {
+	_, before := executable(t)
+	program, _ := executable(t)
+	for name, starts := range map[string]bool{"it starts": true, "it ends": false} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+			exe := c.proc.path(100, "exe")
+			if err := os.Symlink(exe, exe); err != nil { // it cannot be looked at
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				time.AfterFunc(time.Minute, func() {
+					if starts {
+						replace(t, exe, func(path string) error { return os.Symlink(program, path) })
+					} else if err := os.RemoveAll(filepath.Dir(exe)); err != nil {
+						t.Error(err)
+					}
+				})
+				begin := time.Now()
+				if got := c.AwaitStart(t.Context(), before); got != starts || time.Since(begin) < time.Minute {
+					t.Errorf("%v, after %v", got, time.Since(begin))
+				}
+			})
+		})
+	}
+}
+
+// replace has write make what takes the place of a file.
+func replace(t *testing.T, path string, write func(path string) error) {
+	t.Helper()
+	if err := write(path + ".new"); err != nil {
+		t.Error(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -66,11 +66,11 @@ func (o *origins) created(init started) {
 	o.wake()
 }
 
-// initPID is the pid of the container's init, or 0.
-func (o *origins) initPID() int {
+// initProcess is the container's init; its pid is 0 before it was created.
+func (o *origins) initProcess() started {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.init.pid
+	return o.init
 }
 
 // begin notes that an exec is about to be started. What it returns must be

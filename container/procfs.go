@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/internal/procfile"
 )
@@ -95,6 +98,21 @@ func (p procfs) exe(pid int) string {
 
 // exeID is the device and inode of a process's executable: it changes with each execve.
 func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid, "exe")) }
+
+// program is the executable whose code a process runs: nil while an execve is under
+// way, or where it cannot be read. That it cannot, for want of memory or because
+// its file system fails, does not say that the process has ended.
+func (p procfs) program(process started) (exe os.FileInfo, ended bool, err error) {
+	exe, err = p.exeID(process.pid)
+	stat, statErr := p.stat(process.pid)
+	err = errors.Join(err, statErr)
+	ended = errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) ||
+		statErr == nil && process.start != 0 && stat.start != process.start // its pid is another's
+	if err != nil || stat.code == 0 {
+		exe = nil
+	}
+	return exe, ended, err
+}
 
 // cmdline is a process's command line as one writes it in a shell, without quotes.
 func (p procfs) cmdline(pid int) string {
