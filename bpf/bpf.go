@@ -43,7 +43,7 @@ type Node struct {
 	mu       sync.Mutex
 	maps     map[string]*ebpf.Map     // guarded by mu; by name
 	programs map[string]*ebpf.Program // guarded by mu; by name
-	held     []io.Closer              // guarded by mu; see Hold
+	held     map[string]io.Closer     // guarded by mu; see Hold; by the path of the pin
 }
 
 // Open opens what a former Ensure pinned. The error wraps fs.ErrNotExist where there is nothing.
@@ -64,7 +64,7 @@ func Open(options NodeOptions) (*Node, error) {
 	}
 	return &Node{
 		paths: options.Paths, dir: dir, tier: tier,
-		maps: make(map[string]*ebpf.Map), programs: make(map[string]*ebpf.Program),
+		maps: make(map[string]*ebpf.Map), programs: make(map[string]*ebpf.Program), held: make(map[string]io.Closer),
 	}, nil
 }
 
@@ -84,10 +84,10 @@ func (n *Node) Close() error {
 		errs = append(errs, opened.Close())
 		delete(n.programs, name)
 	}
-	for _, opened := range n.held {
+	for pin, opened := range n.held {
 		errs = append(errs, opened.Close())
+		delete(n.held, pin)
 	}
-	n.held = nil
 	return errors.Join(errs...)
 }
 

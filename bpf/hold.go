@@ -3,7 +3,6 @@ package bpf
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,8 @@ import (
 
 // Hold keeps what guards the container in the kernel until Close, also if
 // somebody removes its pins, unmounts the BPF file system, or both. It opens
-// every link and map that there is for it.
+// every link and map that there is for it. Where it fails it keeps what it got,
+// and goes on from there when it is called again.
 func (n *Node) Hold(key string) error {
 	if _, err := pinnedKey(key); err != nil {
 		return err
@@ -29,35 +29,33 @@ func (n *Node) Hold(key string) error {
 		return err
 	}
 	for _, dir := range []string{n.dir, n.paths.Pins(key)} {
-		held, err := openLinks(dir)
-		n.mu.Lock()
-		n.held = append(n.held, held...)
-		n.mu.Unlock()
-		if err != nil {
+		if err := n.holdLinks(dir); err != nil {
 			return fmt.Errorf("open the links in %s: %w", dir, err)
 		}
 	}
 	return nil
 }
 
-// openLinks opens the links that are pinned in a folder.
-func openLinks(dir string) ([]io.Closer, error) {
+// holdLinks opens the links that are pinned in a folder, and are not held yet.
+func (n *Node) holdLinks(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var held []io.Closer
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for _, entry := range entries {
-		if !strings.HasPrefix(entry.Name(), pinLink("")) {
+		pin := filepath.Join(dir, entry.Name())
+		if n.held[pin] != nil || !strings.HasPrefix(entry.Name(), pinLink("")) {
 			continue
 		}
-		opened, err := link.LoadPinnedLink(filepath.Join(dir, entry.Name()), nil)
+		opened, err := link.LoadPinnedLink(pin, nil)
 		if err != nil {
-			return held, err
+			return err
 		}
-		held = append(held, opened)
+		n.held[pin] = opened
 	}
-	return held, nil
+	return nil
 }
 
 // ftraceSwitch is the sysctl that has the kernel take the calls of traced functions out

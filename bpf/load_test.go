@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -146,8 +147,29 @@ func TestHold(t *testing.T) {
 	node := newNode(t)
 	c := newContainer(t, node, plan("held", policy.ModeEnforce, allObserved()))
 	c.run("sleep").expect("asleep")
-	if err := node.Hold("held"); err != nil {
+	broken := filepath.Join(node.paths.Pins("held"), pinLink("zz"))
+	if err := os.Mkdir(broken, 0o700); err != nil {
 		t.Fatal(err)
+	}
+	if err := node.Hold("held"); err == nil {
+		t.Error("held what is no link")
+	}
+	if err := os.Remove(broken); err != nil {
+		t.Fatal(err)
+	}
+	partly := maps.Clone(node.held)
+	for range 2 { // what failed is tried again, and what is held stays held
+		if err := node.Hold("held"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for pin, opened := range partly {
+		if node.held[pin] != opened {
+			t.Errorf("%s was opened again", pin)
+		}
+	}
+	if len(partly) == 0 {
+		t.Error("nothing was held before the failure")
 	}
 	if err := node.Pinned("held"); err != nil {
 		t.Error(err)

@@ -21,8 +21,8 @@ import (
 type fakeKernel struct {
 	tier             access.Tier
 	armed            bool
-	unpinned, unheld error
-	uncalled         []error // by the time it is asked; nil after that
+	unpinned         error
+	unheld, uncalled []error // by the time it is asked; nil after that
 	guards           map[int]uint64
 	leased           int
 
@@ -37,7 +37,7 @@ func (k *fakeKernel) Dropped() (uint64, error)               { return 0, nil }
 func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased == pid, nil }
 
 func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
-func (k *fakeKernel) Hold() error                     { return k.unheld }
+func (k *fakeKernel) Hold() error                     { return next(&k.unheld) }
 func (k *fakeKernel) Pinned() error                   { return k.unpinned }
 func (k *fakeKernel) Close() error                    { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {

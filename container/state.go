@@ -2,7 +2,9 @@ package container
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"time"
 
@@ -12,33 +14,54 @@ import (
 // statePoll is how often the shim looks after what a container that stays has on the node.
 const statePoll = 10 * time.Second
 
+// errUnheld says that the container's guard has not been held yet.
+var errUnheld = errors.New("not yet")
+
 // watchState keeps the container's guard in the kernel, and says so, once each
 // time, where somebody takes its pins or its files away, or has the kernel call the
 // guard no more. Pins keep a guard beyond the shim's death; while the shim lives, it
 // holds what they stand for.
 func (c *Container) watchState(ctx context.Context) {
-	held := c.kernel.Hold()
+	unheld := errUnheld
 	losses := []struct {
 		find func() error
 		say  func(error) string
+		how  event.Severity
 	}{
 		{
 			func() error {
-				if held != nil {
-					return held
+				if unheld != nil {
+					unheld = c.kernel.Hold()
+				}
+				if errors.Is(unheld, fs.ErrNotExist) {
+					return unheld
 				}
 				return c.kernel.Pinned()
 			},
-			func(err error) string { return c.lostPins(held, err) },
+			func(err error) string { return c.lostPins(unheld, err) },
+			event.SeverityCritical,
+		},
+		{
+			func() error {
+				if errors.Is(unheld, fs.ErrNotExist) {
+					return nil // told above
+				}
+				return unheld
+			},
+			func(err error) string {
+				return fmt.Sprintf("the %s cannot hold the container's guard (%v): it is guarded, as long as nobody removes the pins in %s; "+
+					"this is tried again every %v, see what the %s lacks", hostOf(c.plan), err, c.plan.Paths.BPF, statePoll, hostOf(c.plan))
+			},
+			event.SeverityWarning,
 		},
 		{c.Intact, func(err error) string {
 			return fmt.Sprintf("somebody removed or replaced the container's state (%v): "+
 				"it is guarded still, and cannot be exec'ed into; recreate it, and see who cleans %s", err, c.plan.Paths.Run)
-		}},
+		}, event.SeverityCritical},
 		{c.kernel.Called, func(err error) string {
 			return fmt.Sprintf("what refuses on this node is switched off (%v): until then seccomp and the access sensor alone guard the container, "+
 				"and no other is created", err)
-		}},
+		}, event.SeverityCritical},
 	}
 	ticker := time.NewTicker(statePoll)
 	defer ticker.Stop()
@@ -55,15 +78,15 @@ func (c *Container) watchState(ctx context.Context) {
 		}
 		for i, err := range found {
 			if err != nil && !told[i] {
-				c.notice(event.SeverityCritical, losses[i].say(err))
+				c.notice(losses[i].how, losses[i].say(err))
 			}
 			told[i] = err != nil
 		}
 	}
 }
 
-func (c *Container) lostPins(held, err error) string {
-	if held != nil {
+func (c *Container) lostPins(unheld, err error) string {
+	if unheld != nil {
 		return fmt.Sprintf("somebody removed the pins of the container's guard, and with them the guard (%v): "+
 			"recreate the container, and see who cleans %s", err, c.plan.Paths.BPF)
 	}

@@ -2,19 +2,23 @@ package container
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
 func TestWatchState(t *testing.T) {
-	gone := errors.New("no such file")
+	gone := fmt.Errorf("open the links: %w", fs.ErrNotExist)
 	for name, test := range map[string]struct {
 		kernel    *fakeKernel
 		stateless bool
@@ -25,7 +29,7 @@ func TestWatchState(t *testing.T) {
 		"gone":          {&fakeKernel{unpinned: gone}, false, false, "it holds while the container"},
 		"no state":      {&fakeKernel{}, true, false, "cannot be exec'ed into"},
 		"another's":     {&fakeKernel{}, false, true, "not the socket that shimward made"},
-		"gone too soon": {&fakeKernel{unheld: gone}, false, false, "and with them the guard"},
+		"gone too soon": {&fakeKernel{unheld: slices.Repeat([]error{gone}, 1000), unpinned: gone}, false, false, "and with them the guard"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
@@ -72,11 +76,49 @@ func TestWatchStateAgain(t *testing.T) {
 	}
 }
 
-func (k *fakeKernel) Called() error {
-	if len(k.uncalled) == 0 {
-		return nil
+// What fails to be held for want of something is no loss, and is held later.
+func TestWatchStateHoldsLater(t *testing.T) {
+	full := fmt.Errorf("open the map: %w", unix.EMFILE)
+	gone := fmt.Errorf("open the links: %w", fs.ErrNotExist)
+	for name, test := range map[string]struct {
+		unheld   []error
+		unpinned error
+		says     []string
+	}{
+		"held in the end":    {[]error{full, full, full}, nil, []string{"cannot hold the container's guard (open the map: too many"}},
+		"gone after that":    {[]error{full, full, full}, gone, []string{"and with them the guard", "cannot hold"}},
+		"gone while it does": {append([]error{full, full}, slices.Repeat([]error{gone}, 1000)...), nil, []string{"cannot hold", "and with them the guard"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+			kernel := &fakeKernel{unheld: test.unheld, unpinned: test.unpinned}
+			c.kernel = kernel
+			withStore(t, c)
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				c.watchState(ctx)
+			})
+			events := storedEvents(t, c)
+			if len(events) != len(test.says) {
+				t.Fatalf("recorded %+v", events)
+			}
+			for i, e := range events {
+				if !strings.Contains(e.Message, test.says[i]) {
+					t.Errorf("said %q, want %q", e.Message, test.says[i])
+				}
+			}
+		})
 	}
-	err := k.uncalled[0]
-	k.uncalled = k.uncalled[1:]
+}
+
+func (k *fakeKernel) Called() error {
+	return next(&k.uncalled)
+}
+
+func next(errs *[]error) (err error) {
+	if len(*errs) > 0 {
+		err, *errs = (*errs)[0], (*errs)[1:]
+	}
 	return err
 }
