@@ -18,7 +18,8 @@ type process struct {
 	exited bool // its end is recorded
 }
 
-// Announce notes what a process will run. It may be gone before proc can be asked.
+// Announce notes what a process will run, before anything else is told of it. It
+// may be gone before proc can be asked.
 func (c *Container) Announce(execID string, args []string) {
 	p := &process{}
 	if len(args) > 0 {
@@ -82,15 +83,17 @@ func (c *Container) RecordStart(ctx context.Context, execID string, pid int) {
 	found.Origin = c.originOf(ctx, pid)
 
 	c.mu.Lock()
-	p := c.known(execID)
+	p := c.processes[execID]
 	if strings.HasPrefix(found.Comm, runtimeInit) {
 		found.Exe = "" // still the runtime's own code, under the container's uid already
 	}
-	if p.Cmdline != "" {
+	if p != nil && p.Cmdline != "" {
 		// What it was told to run: by now it may be about to, be gone, or be on to something else.
 		found.Cmdline, found.Comm = p.Cmdline, p.Comm
 	}
-	p.Process = found
+	if p != nil {
+		p.Process = found
+	}
 	c.mu.Unlock()
 
 	kind := event.KindStarted
@@ -100,37 +103,27 @@ func (c *Container) RecordStart(ctx context.Context, execID string, pid int) {
 	c.record(event.Event{Kind: kind, Process: &found})
 }
 
-// RecordExit records the end of a process that the runtime had started, once. code
-// is nil where nobody told.
+// RecordExit records the end of a process that the runtime had started, once: of one
+// that was forgotten, it is. code is nil where nobody told.
 func (c *Container) RecordExit(execID string, pid int, code *int, at time.Time) {
 	if pid <= 0 {
 		return // it never ran
 	}
 	c.mu.Lock()
-	p := c.known(execID)
-	seen := p.exited
+	p := c.processes[execID]
+	if p == nil || p.exited {
+		c.mu.Unlock()
+		return
+	}
 	p.exited = true
 	ended := p.Process
 	c.mu.Unlock()
-	if seen {
-		return
-	}
 	ended.PID, ended.Container = pid, c.plan.Identity.ID
 	ended.Origin = &event.Origin{Kind: originEntrypoint, PID: pid}
 	if execID != "" {
 		ended.Origin = &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
 	}
 	c.record(event.Event{Time: at, Kind: event.KindExited, ExitCode: code, Process: &ended})
-}
-
-// known is what is noted of a process. c.mu is held.
-func (c *Container) known(execID string) *process {
-	p := c.processes[execID]
-	if p == nil {
-		p = &process{}
-		c.processes[execID] = p
-	}
-	return p
 }
 
 // Forget makes room for another exec of the same ID.

@@ -220,6 +220,11 @@ func TestExitIsRecordedOnce(t *testing.T) {
 	}
 	c.RecordExit("never ran", 0, new(1), time.Now())
 	c.Forget("e")
+	c.RecordExit("e", 7, new(1), time.Now()) // published late: it was deleted already
+	if len(c.processes) != 0 {
+		t.Errorf("%d processes are left", len(c.processes))
+	}
+	c.Announce("e", nil)
 	c.RecordExit("e", 8, new(0), time.Now()) // another of the same ID
 	events := storedEvents(t, c)
 	if len(events) != 2 || *events[0].ExitCode != 1 || *events[1].ExitCode != 0 {
