@@ -259,14 +259,29 @@ func (c *Container) logger(ctx context.Context) *log.Entry {
 // emit stores an event. One that cannot be stored is said in the shim's log,
 // which containerd keeps, and in the store when it takes events again.
 func (c *Container) emit(e event.Event) {
-	if err := c.store.Append(e); err != nil {
+	if !c.append(e) {
 		c.unstored.Add(1)
-		c.logger(c.context).WithError(err).WithField("event", event.Describe(e)).Error("shimward: an event could not be stored")
 		return
 	}
-	if lost := c.unstored.Swap(0); lost > 0 {
-		c.notice(event.SeverityCritical, fmt.Sprintf("%d events could not be stored before this one, their disk was full or broken: containerd's log has them", lost))
+	lost := c.unstored.Swap(0)
+	if lost == 0 {
+		return
 	}
+	if !c.append(event.Event{
+		Time: time.Now(), Kind: event.KindNotice, Severity: event.SeverityCritical, Container: c.identity(),
+		Message: fmt.Sprintf("%d events could not be stored before this one, their disk was full or broken: containerd's log has them", lost),
+	}) {
+		c.unstored.Add(lost) // said another time
+	}
+}
+
+// append stores an event, or says it in the log.
+func (c *Container) append(e event.Event) bool {
+	err := c.store.Append(e)
+	if err != nil {
+		c.logger(c.context).WithError(err).WithField("event", event.Describe(e)).Error("shimward: an event could not be stored")
+	}
+	return err == nil
 }
 
 // record stores an event of the container's own life.

@@ -2,12 +2,18 @@ package container
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -21,6 +27,53 @@ func TestUnattached(t *testing.T) {
 		t.Error("it is armed")
 	}
 	c.Close()
+}
+
+// How many events found no room is kept until the store takes the notice of it.
+func TestUnstoredAreCounted(t *testing.T) {
+	testenv.Root(t)
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	folder := c.plan.Paths.Events(c.plan.Identity.Key)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	page := os.Getpagesize()
+	if err := unix.Mount("none", folder, "tmpfs", 0, fmt.Sprintf("size=%d", page)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(folder, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	e := event.Event{Kind: event.KindDeleted, Time: time.Unix(1, 0), Container: c.identity()}
+	line, err := event.Line(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.Repeat(" ", page-len(line)-len("{}\n")-1) + "{}\n" // there is room for an event and no more
+	if err := os.WriteFile(filepath.Join(folder, "events.jsonl"), []byte(fill), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	withStore(t, c)
+	c.unstored.Store(3)
+	c.emit(e) // is stored, and the notice is not
+	c.emit(e) // is not
+	if lost := c.unstored.Load(); lost != 4 {
+		t.Errorf("%d events are said to be lost", lost)
+	}
+	if err := unix.Mount("none", folder, "tmpfs", unix.MS_REMOUNT, fmt.Sprintf("size=%d", 4*page)); err != nil {
+		t.Fatal(err)
+	}
+	c.emit(e)
+	events := storedEvents(t, c)
+	last := events[len(events)-1]
+	if len(events) != 4 || last.Kind != event.KindNotice || !strings.HasPrefix(last.Message, "4 events could not be stored") || c.unstored.Load() != 0 {
+		t.Errorf("stored %+v", events)
+	}
+	if err := c.store.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestListenOptions(t *testing.T) {
