@@ -12,11 +12,6 @@ import (
 type MergeOptions struct {
 	Socket        string       // absolute path of the listener's socket
 	Architectures []specs.Arch // of a profile that has to be made; see HostArchitectures
-	// WaitKillable asks that only a fatal signal interrupts a caller whose
-	// notification was received, which spares restarts to programs that live
-	// with many signals (Go's own SIGURG). The runtime must know the flag:
-	// `runc features` lists it in supportedFlags (libseccomp 2.6, Linux 5.19).
-	WaitKillable bool
 }
 
 // ErrMerged is wrapped by Merge's error where the profile has its rules already.
@@ -24,9 +19,9 @@ var ErrMerged = errors.New("the profile is merged already")
 
 // Residue is the part of a profile that a filter could no longer say once its
 // rules had become notifications: the listener evaluates it on the registers
-// before it asks anybody else. It is kept as JSON beside the container's Plan.
+// before it asks anybody else. It lives as long as that listener.
 type Residue struct {
-	Profile specs.LinuxSeccomp `json:"profile"`
+	Profile specs.LinuxSeccomp
 }
 
 // Merge returns profile, which may be nil, with rules that notify the listener at
@@ -78,15 +73,6 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 		return clone(profile), nil, nil
 	}
 	merged.ListenerPath = o.Socket
-	if o.WaitKillable {
-		if merged.Flags == nil {
-			// What runc does of itself only where no flag is given.
-			merged.Flags = []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow}
-		}
-		if !slices.Contains(merged.Flags, specs.LinuxSeccompFlagWaitKillableRecv) {
-			merged.Flags = append(merged.Flags, specs.LinuxSeccompFlagWaitKillableRecv)
-		}
-	}
 	if len(residue.Profile.Syscalls) == 0 {
 		residue = nil
 	}

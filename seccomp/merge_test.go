@@ -118,13 +118,7 @@ func profiles() map[string]*specs.LinuxSeccomp {
 
 func TestMergeNeverWeaker(t *testing.T) {
 	for name, profile := range profiles() {
-		for _, wait := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s/%v", name, wait), func(t *testing.T) {
-				o := options()
-				o.WaitKillable = wait
-				compare(t, profile, o, entries)
-			})
-		}
+		t.Run(name, func(t *testing.T) { compare(t, profile, options(), entries) })
 	}
 }
 
@@ -162,7 +156,7 @@ func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries 
 		t.Error("Merge changed the profile that it was given")
 	}
 	old, fresh := mustFilter(t, before), mustFilter(t, merged)
-	own, err := newResidue(roundTrip(t, left))
+	own, err := newResidue(left)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,22 +250,6 @@ func registers(call watched) [][]uint64 {
 	return list
 }
 
-func roundTrip(t *testing.T, r *Residue) *Residue {
-	t.Helper()
-	text, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var back *Residue
-	if err := json.Unmarshal(text, &back); err != nil {
-		t.Fatal(err)
-	}
-	if again, err := json.Marshal(back); err != nil || string(again) != string(text) {
-		t.Errorf("residue %s came back from JSON as %s (%v)", text, again, err)
-	}
-	return back
-}
-
 func TestMergeRefuses(t *testing.T) {
 	conditional := func(action specs.LinuxSeccompAction) *specs.LinuxSeccomp {
 		return &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{when(named(action, "ptrace"), arg(0, specs.OpEqualTo, 16))}}
@@ -329,17 +307,12 @@ func TestMergeNothingToNotify(t *testing.T) {
 	}
 }
 
-func TestMergeFlags(t *testing.T) {
-	o := options()
-	o.WaitKillable = true
-	for _, test := range []struct{ given, want []specs.LinuxSeccompFlag }{
-		{nil, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagSpecAllow, specs.LinuxSeccompFlagWaitKillableRecv}},
-		{[]specs.LinuxSeccompFlag{}, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
-		{[]specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}, []specs.LinuxSeccompFlag{specs.LinuxSeccompFlagWaitKillableRecv}},
-	} {
-		merged, _, err := Merge(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: test.given}, o)
-		if err != nil || !reflect.DeepEqual(merged.Flags, test.want) {
-			t.Errorf("flags %v became %v (%v), want %v", test.given, merged.Flags, err, test.want)
+// What flags a profile has, and that it has none, means something to the runtime.
+func TestMergeKeepsFlags(t *testing.T) {
+	for _, flags := range [][]specs.LinuxSeccompFlag{nil, {}, {specs.LinuxSeccompFlagWaitKillableRecv}} {
+		merged, _, err := Merge(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: flags}, options())
+		if err != nil || !reflect.DeepEqual(merged.Flags, flags) {
+			t.Errorf("flags %v became %v (%v)", flags, merged.Flags, err)
 		}
 	}
 }
