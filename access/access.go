@@ -42,6 +42,8 @@ const (
 	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: it has no LSM program called any more
 	VectorTracefs                       // uprobe_events and its kind in tracefs, opened for writing: probes that copy what any process has in its memory
 	VectorSwap                          // a device or file that the node swaps to: memory of any process
+	VectorSwapon                        // swapon(2): a device of one's own, to which others' memory is moved
+	VectorIoperm                        // ioperm(2), iopl(2): the ports of the node's devices, which have all memory in reach
 	vectorEnd
 )
 
@@ -120,7 +122,7 @@ var (
 		"unknown", "proc_mem", "self_mem", "process_vm_readv", "process_vm_writev",
 		"ptrace", "pidfd_getfd", "process_madvise", "kcmp", "process_mrelease", "move_pages", "perf_event",
 		"core_limit", "bpf", "proc_fd", "map_files", "kernel_mem", "recon", "userfaultfd", "core_dump",
-		"core_pattern", "ftrace_enabled", "tracefs", "swap",
+		"core_pattern", "ftrace_enabled", "tracefs", "swap", "swapon", "ioperm",
 	}
 	operationNames = [...]string{"", "inspect", "read", "attach", "write"}
 	relationNames  = [...]string{"", "self", "child", "same-container", "same-pod", "other-container", "host", "kernel"}
@@ -136,7 +138,7 @@ func (v Vector) Technique() string {
 		return "T1055.008"
 	case VectorCoreLimit, VectorCoreDump, VectorProcFD, VectorMapFiles, VectorRecon:
 		return "T1003.007"
-	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorTracefs, VectorSwap:
+	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorTracefs, VectorSwap, VectorSwapon, VectorIoperm:
 		return "T1611"
 	case VectorFtraceEnabled:
 		return "T1562.001"
@@ -148,7 +150,7 @@ func (v Vector) Technique() string {
 // OfNode says that v is at no process: what it opens or sets is the node's.
 func (v Vector) OfNode() bool {
 	switch v {
-	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled, VectorTracefs, VectorSwap:
+	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled, VectorTracefs, VectorSwap, VectorSwapon, VectorIoperm:
 		return true
 	default:
 		return false

@@ -60,6 +60,8 @@ func play(args []string) int {
 			return fail(err)
 		}
 		return play(args[1:])
+	case "moved": // CGROUP PART…: under another root into a cgroup
+		return playMoved(args[0], args[1:])
 	case "flood":
 		return playFlood(input, args)
 	case "many": // COUNT PID ADDRESS
@@ -78,6 +80,8 @@ func play(args []string) int {
 		return playReceive(args)
 	case "set": // FILE
 		return playSet(args[0])
+	case "open": // FILE FLAGS
+		return playOpen(args[0], args[1])
 	default:
 		return playAttack(part, args)
 	}

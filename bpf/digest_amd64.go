@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "2149e4e9bb6b"
+const kernelDigest = "2545a89fda57"

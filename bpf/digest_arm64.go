@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "a14a6f765938"
+const kernelDigest = "b6ade9e91cb6"

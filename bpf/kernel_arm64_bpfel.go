@@ -92,7 +92,8 @@ type kernelGuard struct {
 	LastTime uint64
 	LastWhat uint32
 	Origin   uint32
-	Enforce  uint32
+	Enforce  uint16
+	Foreign  uint16
 	ArgsLen  uint32
 	Exe      [128]int8
 	Args     [256]int8
@@ -252,12 +253,15 @@ type kernelSettings struct {
 }
 
 type kernelState struct {
-	_       structs.HostLayout
-	Ring    uint64
-	Dropped uint64
-	Counts  [24][4][4]uint64
-	Started uint32
-	MntNs   uint32
+	_          structs.HostLayout
+	Ring       uint64
+	Dropped    uint64
+	Counts     [26][4][4]uint64
+	Started    uint32
+	MntNs      uint32
+	Root       uint64
+	RootDevice uint32
+	Unused     uint32
 }
 
 type kernelSymbol uint32
@@ -327,7 +331,9 @@ const (
 	kernelVectorVECTOR_FTRACE_ENABLED    kernelVector = 21
 	kernelVectorVECTOR_TRACEFS           kernelVector = 22
 	kernelVectorVECTOR_SWAP              kernelVector = 23
-	kernelVectorVECTOR_END               kernelVector = 24
+	kernelVectorVECTOR_SWAPON            kernelVector = 24
+	kernelVectorVECTOR_IOPERM            kernelVector = 25
+	kernelVectorVECTOR_END               kernelVector = 26
 )
 
 type kernelVerdict uint32

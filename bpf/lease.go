@@ -122,7 +122,7 @@ func (n *Node) openRoot(id uint64) (int, error) {
 		return -1, fmt.Errorf("open the root of the container's init, process %d: %w", init, err)
 	}
 	// The pid may be another's by now: a guard says whose it is.
-	if guard, err := n.GuardOf(init); err != nil || guard != id {
+	if guard, err := n.GuardOf(init); err != nil || guard.Cgroup != id {
 		_ = unix.Close(root)
 		return -1, fmt.Errorf("the container's init, process %d, has ended: %w", init, os.ErrNotExist)
 	}

@@ -23,8 +23,8 @@ func TestGuardOf(t *testing.T) {
 	moved := start(t, nil, nil, "escape", c.cgroup, "sleep")
 	moved.expect("asleep")
 	for pid, want := range map[int]uint64{init.cmd.Process.Pid: id, left.cmd.Process.Pid: id, moved.cmd.Process.Pid: 0, os.Getpid(): 0} {
-		if got, err := node.GuardOf(pid); got != want || err != nil {
-			t.Errorf("%d: %d, %v, want %d", pid, got, err, want)
+		if got, err := node.GuardOf(pid); got != (Guard{Cgroup: want}) || err != nil {
+			t.Errorf("%d: %+v, %v, want %d", pid, got, err, want)
 		}
 	}
 	if _, err := node.GuardOf(1 << 30); err == nil {

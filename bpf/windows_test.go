@@ -2,9 +2,11 @@ package bpf
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"unsafe"
@@ -25,12 +27,19 @@ func readByte(path string) []string {
 // of it.
 func refusedWindow(t *testing.T, node *Node, path string, vector access.Vector) {
 	t.Helper()
+	w := want{vector: vector, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM}
 	c := newContainer(t, node, plan("window", policy.ModeEnforce, allRefused()))
 	said, status := c.run(readByte(path)...).end()
 	if status.ExitStatus() == 0 || !strings.Contains(said, "Permission denied") {
 		t.Errorf("it was not refused: it ended with %v and said %q", status, said)
 	}
-	c.expect(want{vector: vector, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
+	c.expect(w)
+	// Neither for reading nor for writing, and so for ioctl(2).
+	c = newContainer(t, node, plan("ioctl", policy.ModeEnforce, allRefused()))
+	if said, status := c.run("open", path, strconv.Itoa(unix.O_ACCMODE)).end(); !strings.HasSuffix(said, "permission denied") {
+		t.Errorf("for ioctls, it ended with %v and said %q", status, said)
+	}
+	c.expect(w)
 }
 
 // openWindow fails the test where a guarded container is refused path.
@@ -71,6 +80,22 @@ func TestLSMMemoryDevices(t *testing.T) {
 			refusedWindow(t, node, path, access.VectorKernelMem)
 		})
 	}
+	t.Run("registers", func(t *testing.T) {
+		run := []string{"modprobe", "msr"}
+		if out, err := exec.CommandContext(t.Context(), testenv.Program(t, run[0]), run[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v: %s", run, err, out)
+		}
+		const path = "/dev/cpu/0/msr"
+		for flag, refused := range map[int]bool{unix.O_RDONLY: false, unix.O_WRONLY: true} {
+			c := newContainer(t, node, plan("registers", policy.ModeEnforce, allRefused()))
+			if said, status := c.run("open", path, strconv.Itoa(flag)).end(); (said == "opened") == refused {
+				t.Errorf("with the flag %d, it ended with %v and said %q", flag, status, said)
+			}
+			if refused {
+				c.expect(want{vector: access.VectorKernelMem, operation: access.OperationWrite, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
+			}
+		}
+	})
 	t.Run("null", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "harmless")
 		if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))); err != nil {
@@ -169,4 +194,21 @@ func addPartition(t *testing.T, disk string, start, length int64) string {
 		t.Fatal(os.NewSyscallError("BLKPG_ADD_PARTITION", errno))
 	}
 	return disk + "p1"
+}
+
+// playOpen opens a file with flags of open(2), as they are.
+func playOpen(path, flags string) int {
+	number, err := strconv.Atoi(flags)
+	if err != nil {
+		return fail(err)
+	}
+	fd, err := unix.Open(path, number|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fail(err)
+	}
+	if err := unix.Close(fd); err != nil {
+		return fail(err)
+	}
+	fmt.Println("opened")
+	return 0
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/policy"
 	"github.com/shimward/shimward/seccomp"
@@ -24,7 +25,7 @@ type fakeKernel struct {
 	unpinned         error
 	unheld, uncalled []error // by the time it is asked; nil after that
 	guards           map[int]uint64
-	leased           int
+	leased, foreign  int // a pid
 
 	mu     sync.Mutex
 	counts map[access.Verdict]int // guarded by mu
@@ -36,10 +37,12 @@ func (k *fakeKernel) Flows() ([]event.Flow, error)           { return nil, nil }
 func (k *fakeKernel) Dropped() (uint64, error)               { return 0, nil }
 func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased == pid, nil }
 
-func (k *fakeKernel) GuardOf(pid int) (uint64, error) { return k.guards[pid], nil }
-func (k *fakeKernel) Hold() error                     { return next(&k.unheld) }
-func (k *fakeKernel) Pinned() error                   { return k.unpinned }
-func (k *fakeKernel) Close() error                    { return nil }
+func (k *fakeKernel) GuardOf(pid int) (bpf.Guard, error) {
+	return bpf.Guard{Cgroup: k.guards[pid], Foreign: pid != 0 && k.foreign == pid}, nil
+}
+func (k *fakeKernel) Hold() error   { return next(&k.unheld) }
+func (k *fakeKernel) Pinned() error { return k.unpinned }
+func (k *fakeKernel) Close() error  { return nil }
 func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

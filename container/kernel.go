@@ -20,8 +20,8 @@ type kernel interface {
 	Dropped() (uint64, error)
 	// Count counts an attempt that seccomp's listener decided.
 	Count(access.Vector, access.Verdict)
-	// GuardOf is the number of the cgroup that a process is guarded with, 0 if none.
-	GuardOf(pid int) (uint64, error)
+	// GuardOf is what a process is guarded with.
+	GuardOf(pid int) (bpf.Guard, error)
 	// HasLease tells whether a process runs an executable that is allowed for a time.
 	HasLease(pid int, pod bool) (bool, error)
 	// Hold keeps the guard in the kernel until Close, whatever becomes of its pins.
@@ -99,7 +99,7 @@ func (e *enrolled) Count(vector access.Vector, verdict access.Verdict) {
 	e.node.AddSeccompCount(e.key, vector, verdict)
 }
 
-func (e *enrolled) GuardOf(pid int) (uint64, error) {
+func (e *enrolled) GuardOf(pid int) (bpf.Guard, error) {
 	e.using.RLock()
 	defer e.using.RUnlock()
 	return e.node.GuardOf(pid)

@@ -13,6 +13,8 @@ type side struct {
 	pid   int
 	owner *member // its guarded container; nil if it is in none
 	own   bool    // that container is this one
+	// It came into its container by the cgroup alone: see bpf.Guard.
+	foreign bool
 }
 
 // sideOf finds whose a process is. Its guard tells, and not the cgroup that it is
@@ -25,11 +27,12 @@ func (c *Container) sideOf(pid int) side {
 		return s
 	}
 	guard, err := c.kernel.GuardOf(pid)
-	if err != nil || guard == 0 {
+	if err != nil || guard.Cgroup == 0 {
 		s.own = c.origins.above(c.proc.lineage(pid)) != 0
 		return s
 	}
-	if one, ok := c.members.byID(guard); ok {
+	s.foreign = guard.Foreign
+	if one, ok := c.members.byID(guard.Cgroup); ok {
 		s.owner, s.own = &one, one.plan.Identity.Key == c.plan.Identity.Key
 	}
 	return s
@@ -44,6 +47,8 @@ func (c *Container) relate(actor, target side) access.Relation {
 		return access.RelationHost // nobody that can be told: the strictest
 	case actor.pid == target.pid:
 		return access.RelationSelf
+	case actor.own && target.own && actor.foreign != target.foreign:
+		return access.RelationOtherContainer
 	case actor.own && target.own:
 		if slices.Contains(c.proc.ancestors(target.pid), actor.pid) {
 			return access.RelationChild

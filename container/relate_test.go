@@ -57,6 +57,17 @@ func TestRelateKnowsPidsThatCameBack(t *testing.T) {
 	}
 }
 
+// Who was moved into the container's cgroup does not become its own.
+func TestRelateForeign(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	c.kernel.(*fakeKernel).foreign = 101
+	for _, pair := range [][2]int{{100, 101}, {101, 100}} {
+		if got := c.relate(c.sideOf(pair[0]), c.sideOf(pair[1])); got != access.RelationOtherContainer {
+			t.Errorf("%d at %d: %v", pair[0], pair[1], got)
+		}
+	}
+}
+
 // A process of a container that is gone is nobody's, and one whose guard cannot
 // be read is whose its ancestors are.
 func TestRelateWithoutGuard(t *testing.T) {

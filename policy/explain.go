@@ -142,7 +142,7 @@ func (p *Plan) exceptions(relation access.Relation) []string {
 func Purpose(vector access.Vector) access.Operation {
 	switch vector {
 	case access.VectorSelfMem, access.VectorProcessVMWritev, access.VectorUserfaultfd,
-		access.VectorCorePattern, access.VectorFtraceEnabled, access.VectorTracefs:
+		access.VectorCorePattern, access.VectorFtraceEnabled, access.VectorTracefs, access.VectorIoperm:
 		return access.OperationWrite
 	case access.VectorPtrace, access.VectorPidfdGetfd, access.VectorBPF, access.VectorProcFD, access.VectorMapFiles:
 		return access.OperationAttach

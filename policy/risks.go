@@ -26,7 +26,7 @@ const (
 	RiskHostPID           Risk = "host_pid"           // the node's pid namespace: every process of it can be named
 	RiskSharedPID         Risk = "shared_pid"         // another container's pid namespace, and whoever is in there
 	RiskSeccompUnconfined Risk = "seccomp_unconfined" // no seccomp profile but shimward's rules
-	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem, /dev/port or /dev/snapshot
+	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem, /dev/port, /dev/snapshot or a CPU's registers
 	RiskHostRoot          Risk = "host_root"          // the node's root file system
 	RiskHostProcfs        Risk = "host_procfs"        // the node's /proc
 	RiskHostCgroupfs      Risk = "host_cgroupfs"      // the node's /sys/fs/cgroup
@@ -147,7 +147,8 @@ func (l *SpecLinux) namespaceRisks(nodePID []string, add func(Risk, string, ...a
 }
 
 // memoryDevice tells /dev/mem, /dev/kmem and /dev/port by their numbers (drivers/char/mem.c),
-// and /dev/snapshot, which a hibernation is written and read with (kernel/power/user.c).
+// /dev/snapshot, which a hibernation is written and read with (kernel/power/user.c), and
+// /dev/cpu/<n>/msr, through which the kernel's own code is exchanged (MSR_MAJOR).
 func memoryDevice(device specs.LinuxDevice) bool {
 	if device.Type != "c" && device.Type != "u" {
 		return false
@@ -157,6 +158,8 @@ func memoryDevice(device specs.LinuxDevice) bool {
 		return device.Minor == 1 || device.Minor == 2 || device.Minor == 4
 	case 10:
 		return device.Minor == 231
+	case 202:
+		return true
 	default:
 		return false
 	}

@@ -26,6 +26,7 @@ type watched struct {
 	vector    access.Vector
 	operation access.Operation
 	argument  argument
+	takes     uint64 // the capabilities of which the kernel asks for one, where it is about no process
 	selects   selector
 	concern   selector // which of those are about memory
 }
@@ -96,9 +97,21 @@ var calls = [...]watched{
 	},
 	{
 		name: "bpf", vector: access.VectorBPF, operation: access.OperationAttach, argument: argumentKernel,
+		takes:   capSysAdmin | capPerfmon | capBPF, // which let a program read others' memory, or somebody get at others' programs
 		selects: selector{values: commands[:], known: []span{{0, 64}}},
 	},
+	{name: "swapon", vector: access.VectorSwapon, operation: access.OperationRead, argument: argumentKernel, takes: capSysAdmin},
+	{name: "ioperm", vector: access.VectorIoperm, operation: access.OperationWrite, argument: argumentKernel, takes: capSysRawIO},
+	{name: "iopl", vector: access.VectorIoperm, operation: access.OperationWrite, argument: argumentKernel, takes: capSysRawIO},
 }
+
+// Capabilities by their bits; include/uapi/linux/capability.h.
+const (
+	capSysRawIO uint64 = 1 << 17
+	capSysAdmin uint64 = 1 << 21
+	capPerfmon  uint64 = 1 << 38
+	capBPF      uint64 = 1 << 39
+)
 
 func lookup(name string) (watched, bool) {
 	for _, c := range calls {
@@ -143,10 +156,10 @@ var commands = [...]uint32{commandProgLoad, commandObjGet, commandProgGetFD, com
 
 // requestOf is the name of what a call asks for, where one call does many things.
 func (w watched) requestOf(args [6]uint64) string {
-	switch w.argument {
-	case argumentTrace:
+	switch w.name {
+	case "ptrace":
 		return requestName(uint32(args[0] & requestMask))
-	case argumentKernel:
+	case "bpf":
 		return commandName(uint32(args[0] & requestMask))
 	default:
 		return ""

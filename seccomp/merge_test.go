@@ -162,6 +162,9 @@ func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries 
 	}
 	for _, e := range entries {
 		for _, call := range calls {
+			if !e.has(t, call.name) {
+				continue
+			}
 			for _, args := range registers(call) {
 				d := e.data(t, call.name, args...)
 				was, is := mustRun(t, old, d), mustRun(t, fresh, d)

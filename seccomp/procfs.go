@@ -24,12 +24,8 @@ type status struct {
 	tgid, parent int
 	inside       []int // NSpid: the pid in each namespace, from this proc's inwards
 	threads      int
-	privileged   bool // has a capability that bpf(2) asks for
+	capabilities uint64 // the effective ones
 }
-
-// bpfCapabilities are those that bpf(2) lets a program read others' memory with,
-// or somebody get at others' programs: CAP_SYS_ADMIN, CAP_PERFMON, CAP_BPF.
-const bpfCapabilities = 1<<21 | 1<<38 | 1<<39
 
 func (p procfs) path(pid int, elements ...string) string {
 	return string(p) + "/" + strconv.Itoa(pid) + "/" + strings.Join(elements, "/")
@@ -62,9 +58,7 @@ func parseStatus(text []byte) (status, error) {
 		case "Threads":
 			s.threads, err = number(value)
 		case "CapEff":
-			var effective uint64
-			effective, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
-			s.privileged = effective&bpfCapabilities != 0
+			s.capabilities, err = strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 		case "NSpid":
 			for field, rest := procfile.Field(value); len(field) > 0 && err == nil; field, rest = procfile.Field(rest) {
 				var pid int

@@ -78,7 +78,7 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 		}
 		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
 	case argumentKernel:
-		if !who.privileged {
+		if who.capabilities&w.takes == 0 {
 			return nil, nil // the kernel gives it nothing that reaches further than itself
 		}
 		call.Kernel = true

@@ -40,7 +40,8 @@ static __always_inline int provoke(struct task_struct *target, struct task_struc
 
 	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
-	if (deed.actor_cgroup == deed.target_cgroup)
+	if (deed.actor_cgroup == deed.target_cgroup &&
+	    foreign(deed.actor_guard) == foreign(deed.target_guard))
 		return 0;
 	if (!deed.actor_cgroup && !in_container(deed.actor))
 		return 0;

@@ -69,6 +69,27 @@ static __always_inline void note_exec(struct guard *guard, struct task_struct *t
 		guard->args_len = 0;
 }
 
+static __always_inline u64 root_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, fs, root.dentry, d_inode, i_ino);
+}
+
+static __always_inline u32 root_device_of(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev);
+}
+
+/* Tells whether a task that is armed late is in another mount namespace than init was and
+ * under another root. Who is privileged writes anybody's pid into its own cgroup: such a
+ * one is guarded from here, and is none of the container's own. The runtime brings
+ * nobody in under another root, unless init itself has moved.
+ */
+static __always_inline bool is_foreign(struct task_struct *task, struct state *state)
+{
+	return mnt_ns_of(task) != state->mnt_ns &&
+	       (root_of(task) != state->root || root_device_of(task) != state->root_device);
+}
+
 /* Tells whether the exec of an unguarded task is the workload's: init's own
  * first, and from then on that of everything in the container's cgroup, unless
  * it is still in the runtime's mount namespace. There `runc init` execs itself
@@ -84,6 +105,8 @@ static __always_inline bool arms(struct task_struct *task, struct container *con
 	if (tgid_of(task) != container->init)
 		return false;
 	state->mnt_ns = mnt_ns;
+	state->root = root_of(task);
+	state->root_device = root_device_of(task);
 	state->started = 1;
 	return true;
 }
@@ -116,6 +139,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 	guard->cgroup = id;
 	guard->origin = tgid_of(task);
 	guard->enforce = container->enforce;
+	guard->foreign = is_foreign(task, state);
 	note_exec(guard, task);
 	return 0;
 }

@@ -8,12 +8,20 @@
 
 #define SUPPRESS_NS (50 * 1000 * 1000ULL)
 
+static __always_inline bool foreign(u64 guard)
+{
+	return guard && BPF_PROBE_READ((struct guard *)guard, foreign);
+}
+
 static __always_inline u8 relate(struct deed *deed, struct container *mine,
 				 struct container *theirs)
 {
-	if (deed->actor_cgroup && deed->actor_cgroup == deed->target_cgroup)
+	if (deed->actor_cgroup && deed->actor_cgroup == deed->target_cgroup) {
+		if (foreign(deed->actor_guard) != foreign(deed->target_guard))
+			return RELATION_OTHER_CONTAINER;
 		return descends(deed->actor, deed->target) ? RELATION_CHILD
 							   : RELATION_SAME_CONTAINER;
+	}
 	if (deed->target_cgroup) {
 		if (mine && theirs && mine->pod && mine->pod == theirs->pod)
 			return RELATION_SAME_POD;

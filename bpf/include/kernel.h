@@ -31,6 +31,7 @@ typedef __s64 s64;
 #define PF_FORKNOEXEC	      0x40
 #define FMODE_READ	      0x1
 #define FMODE_WRITE	      0x2
+#define FMODE_PATH	      0x4000
 #define PTRACE_MODE_ATTACH    0x02
 #define PTRACE_MODE_REALCREDS 0x10
 #define PIDTYPE_TGID	      1
@@ -51,6 +52,8 @@ typedef __s64 s64;
 #define S_IFBLK		    0060000
 #define S_SWAPFILE	    (1 << 8) /* include/linux/fs.h */
 #define MKDEV(ma, mi)	    ((ma) << 20 | (mi))
+#define MAJOR(device)	    ((device) >> 20)
+#define MSR_MAJOR	    202 /* include/uapi/linux/major.h */
 
 #define container_of_core(ptr, type, field)                                                        \
 	((type *)((u64)(ptr)-bpf_core_field_offset(type, field)))
@@ -176,6 +179,7 @@ struct qstr {
 struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
 	struct super_block *d_sb;
 };
 

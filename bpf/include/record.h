@@ -110,8 +110,11 @@ struct state {
 	u64 ring;    /* the key of its ring buffer */
 	u64 dropped; /* records that its ring had no room for */
 	u64 counts[VECTOR_END][VERDICT_END][SENSOR_END];
-	u32 started; /* init has execed: its tasks are guarded */
-	u32 mnt_ns;  /* of init at that moment */
+	u32 started;	 /* init has execed: its tasks are guarded */
+	u32 mnt_ns;	 /* of init at that moment, as what follows is */
+	u64 root;	 /* the inode number of its root folder */
+	u32 root_device; /* and the device */
+	u32 unused;
 };
 
 /* What an executable is known for. */
@@ -150,7 +153,8 @@ struct guard {
 	u64 last_time;
 	u32 last_what;
 	u32 origin;
-	u32 enforce; /* outlives the container's entry in the map */
+	u16 enforce; /* outlives the container's entry in the map */
+	u16 foreign; /* has another root than the container: see is_foreign */
 	u32 args_len;
 	char exe[EXE_LEN];
 	char args[ARGS_LEN];

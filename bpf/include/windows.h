@@ -12,8 +12,9 @@
 
 /* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
  * /dev/port by their numbers (drivers/char/mem.c), /dev/snapshot by that of hibernation's
- * (SNAPSHOT_MINOR), and /proc/kcore by its name, which is that of its dentry wherever it is
- * mounted.
+ * (SNAPSHOT_MINOR), /dev/cpu/<n>/msr by its major number where it can be written, for a
+ * register says where system calls go, and /proc/kcore by its name, which is that of its
+ * dentry wherever it is mounted.
  */
 static __always_inline bool shows_kernel(struct file *file)
 {
@@ -25,7 +26,8 @@ static __always_inline bool shows_kernel(struct file *file)
 		dev_t device = inode->i_rdev;
 
 		return device == MKDEV(1, 1) || device == MKDEV(1, 2) || device == MKDEV(1, 4) ||
-		       device == MKDEV(10, 231);
+		       device == MKDEV(10, 231) ||
+		       (MAJOR(device) == MSR_MAJOR && file->f_mode & FMODE_WRITE);
 	}
 	if (!is_procfs(inode))
 		return false;
@@ -80,10 +82,12 @@ static __always_inline bool is_swapped_to(struct inode *inode)
 	}
 }
 
-/* Returns the vector of a file that is the memory of everybody; 0: it is none. */
+/* Returns the vector of a file that is the memory of everybody; 0: it is none. One that is
+ * opened for neither reading nor writing (the access mode 3) takes ioctls all the same.
+ */
 static __always_inline u8 window_of(struct file *file)
 {
-	if (!(file->f_mode & (FMODE_READ | FMODE_WRITE)))
+	if (file->f_mode & FMODE_PATH)
 		return 0;
 	if (is_swapped_to(file->f_inode))
 		return VECTOR_SWAP;

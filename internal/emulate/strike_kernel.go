@@ -103,6 +103,21 @@ func ftraceEnabledOpened(s *striker) error { return s.openSwitch("proc", "sys/ke
 
 func uprobeEventsOpened(s *striker) error { return s.openSwitch("tracefs", "uprobe_events") }
 
+// swapon asks for a file that is not there, which the kernel looks for once it has
+// looked at who asks.
+func swapon(s *striker) error {
+	path, err := unix.BytePtrFromString("/no such device")
+	if err != nil {
+		return err
+	}
+	s.at("swapon")
+	_, _, errno := unix.Syscall(unix.SYS_SWAPON, uintptr(unsafe.Pointer(path)), 0, 0) //nolint:gosec // what a system call takes are addresses
+	if errno == unix.ENOENT {
+		errno = 0
+	}
+	return result("swapon", errno)
+}
+
 // openSwitch opens one of the node's settings for writing, and writes nothing: the node
 // is in use. A container's own /proc/sys cannot be written; another procfs can.
 func (s *striker) openSwitch(filesystem, name string) error {

@@ -240,6 +240,14 @@ func attacks() []Vector {
 			About: "open uprobe_events for writing, which sets probes that copy what processes have in their memory (in a tracefs of its own: needs CAP_SYS_ADMIN)", node: true, attack: uprobeEventsOpened,
 		},
 		{
+			Name: "swapon", Goal: GoalReach, Access: access.VectorSwapon, Operation: access.OperationRead,
+			About: "swapon(2): have the node move memory to a device of one's own (of none: needs CAP_SYS_ADMIN)", node: true, attack: swapon,
+		},
+		{
+			Name: "ioperm", Goal: GoalReach, Access: access.VectorIoperm, Operation: access.OperationWrite,
+			About: "ioperm(2): get at a port, as those of devices that have all memory in reach (of none that does: needs CAP_SYS_RAWIO)", node: true, attack: ioperm,
+		},
+		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
 			About: "read a mem file that was opened earlier, through an inherited descriptor", attack: memInherited,
 		},

@@ -1,0 +1,5 @@
+//go:build !amd64
+
+package emulate
+
+func ioperm(*striker) error { return errUnsupported }
