@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"testing"
@@ -56,6 +57,7 @@ func TestForeign(t *testing.T) {
 // playMoved moves into a cgroup from under another root, in a mount namespace of its
 // own, and goes on with the next exec.
 func playMoved(cgroup string, args []string) int {
+	runtime.LockOSThread() // the namespace is this thread's
 	if err := os.WriteFile(cgroup+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 		return fail(err)
 	}
