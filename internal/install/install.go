@@ -67,19 +67,20 @@ func Install(ctx context.Context, o Options) (restart bool, err error) {
 	}
 
 	var back undo
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, back.run())
-		}
-	}()
 	if err := makeFolder(o.lib(), &back); err != nil {
 		return false, err
 	}
 	unlock, err := lock(o.lib())
 	if err != nil {
-		return false, err
+		return false, err // the folder is another's to remove
 	}
 	defer unlock()
+	// What is put back is put back under the lock: another install's would be lost.
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, back.run())
+		}
+	}()
 	record, err := loadRecord(o.record())
 	if err != nil {
 		return false, err
