@@ -5,8 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"net"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/policy"
 )
@@ -41,7 +46,8 @@ type Reply struct {
 // container, and has to wait for the disk.
 const tellTimeout = 20 * time.Second
 
-// ErrNoMonitor is what Tell returns where nobody is at the other end.
+// ErrNoMonitor is what Tell returns where nobody is at the other end. A monitor that
+// is slow is there: what it has is not anybody else's to let go.
 var ErrNoMonitor = errors.New("the container's monitor is gone")
 
 // Tell tells a container's monitor something, and waits until it has done what
@@ -51,23 +57,36 @@ func Tell(ctx context.Context, paths policy.Paths, key string, message Message) 
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", paths.Monitor(key))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoMonitor, err)
+		return untold(err)
 	}
 	defer conn.Close() //nolint:errcheck // what was to be said has been answered
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return fmt.Errorf("tell the container's monitor: %w", err)
+			return untold(err)
 		}
 	}
 	if err := json.NewEncoder(conn).Encode(message); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoMonitor, err)
+		return untold(err)
 	}
 	var reply Reply
 	if err := json.NewDecoder(conn).Decode(&reply); err != nil {
-		return fmt.Errorf("%w: %w", ErrNoMonitor, err)
+		return untold(err)
 	}
 	if reply.Error != "" {
 		return errors.New(reply.Error)
 	}
 	return nil
+}
+
+// untold says why a monitor did not answer.
+func untold(err error) error {
+	for _, gone := range []error{fs.ErrNotExist, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, gone) {
+			return fmt.Errorf("%w: %w", ErrNoMonitor, err)
+		}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("the container's monitor is there and does not answer, look at the node's disk and load and try again: %w", err)
+	}
+	return fmt.Errorf("tell the container's monitor: %w", err)
 }
