@@ -129,6 +129,11 @@ func TestReconcile(t *testing.T) {
 	if err := node.Prepare("prepared-and-dead"); err != nil {
 		t.Fatal(err)
 	}
+	for key, want := range map[string]bool{"alive": true, "dead": false, "lost": true, "prepared-and-dead": false, "nobody": false, "../x": false} {
+		if got := Populated(node.paths, key); got != want {
+			t.Errorf("%s is populated: %v", key, got)
+		}
+	}
 	if err := Reconcile(node.paths, func(key string) bool { return key == "alive" }); err != nil {
 		t.Fatal(err)
 	}

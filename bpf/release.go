@@ -102,6 +102,37 @@ func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	return errors.Join(errs...)
 }
 
+// Populated tells whether the cgroup that a container is enrolled with has processes, in
+// it or below, whatever became of its files. It says so too where the kernel does not tell
+// with which one it is.
+func Populated(paths policy.Paths, key string) bool {
+	padded, err := pinnedKey(key)
+	if err != nil {
+		return false // nobody can have enrolled it
+	}
+	nodes, err := nodeDirs(paths)
+	if err != nil {
+		return true
+	}
+	for _, dir := range nodes {
+		if id, err := enrolledIn(dir, padded); err != nil || populated(id) {
+			return true
+		}
+	}
+	return false
+}
+
+// enrolledIn is the id of the cgroup that a container is enrolled with by one version, or 0.
+func enrolledIn(dir string, key [keyLength]byte) (id uint64, err error) {
+	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
+	if err != nil {
+		return 0, ignoreMissing(err)
+	}
+	defer shut(keys)
+	err = keys.Lookup(key, &id)
+	return id, ignoreMissing(err)
+}
+
 // nodeDirs lists the node-wide folders: this version's, and those that others left.
 func nodeDirs(paths policy.Paths) ([]string, error) {
 	return filepath.Glob(filepath.Join(paths.BPF, nodePrefix+"*"))

@@ -1,14 +1,19 @@
 package container
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -155,6 +160,65 @@ func TestReconcile(t *testing.T) {
 	if events := storedEvents(t, &Container{plan: plan}); len(events) != 1 || events[0].Kind != event.KindDeleted || events[0].ExitCode != nil {
 		t.Errorf("recorded %+v", events)
 	}
+}
+
+// Who took the files of a container away that runs took no process of it its guard.
+func TestReconcileWithoutFiles(t *testing.T) {
+	paths := testPaths(t)
+	paths.BPF = filepath.Join(testenv.BPF(t), "shimward")
+	plan := deadContainer(t, paths, t.TempDir())
+	node, err := bpf.Ensure(bpf.NodeOptions{Paths: paths})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { node.Close() })
+	cgroup, pid := crowd(t)
+	if err := node.Enrol(plan, pid, cgroup); err != nil {
+		t.Fatal(err)
+	}
+	folder := paths.Container(plan.Identity.Key)
+	if err := errors.Join(os.RemoveAll(folder), os.Mkdir(folder, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	old := time.Now().Add(-2 * young)
+	if err := os.Chtimes(folder, old, old); err != nil {
+		t.Fatal(err)
+	}
+	if err := reconcile(t.Context(), paths); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Armed(plan.Identity.Key); err != nil || !exists(folder) {
+		t.Errorf("released a container whose processes live: %v", err)
+	}
+}
+
+// crowd makes a cgroup with a process in it.
+func crowd(t *testing.T) (cgroup string, pid int) {
+	t.Helper()
+	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-") //nolint:usetesting // a cgroup is no temporary folder
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(cgroup); err != nil {
+			t.Error(err)
+		}
+	})
+	dir, err := os.Open(cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	cmd := exec.Command(testenv.Program(t, "sleep"), "infinity")
+	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	return cgroup, cmd.Process.Pid
 }
 
 func TestMembers(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -45,13 +46,18 @@ func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 
 // Populated tells whether processes are left in a container's cgroup, or below. It
 // says so too where that cannot be told: only a container that was never enrolled, or
-// whose cgroup is gone, has none for certain.
+// whose cgroup is gone, has none for certain. The kernel is asked besides the file, which
+// a cleaner may have taken away, or somebody else written.
 func Populated(paths policy.Paths, key string) bool {
 	enrolment, err := ReadEnrolment(paths, key)
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist)
+	switch {
+	case err == nil && enrolment.Populated():
+		return true
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return true
+	default:
+		return bpf.Populated(paths, key)
 	}
-	return enrolment.Populated()
 }
 
 // Populated is Populated of where the container was enrolled.
