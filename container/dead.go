@@ -94,14 +94,23 @@ func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
 	return policy.ParsePlan(raw)
 }
 
-// recordDead records the end of a container whose shim did not. status is nil where nobody knows how it ended.
+// recordDead records the end of a container whose shim did not.
 func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
-	logger := log.G(ctx).WithField("container", plan.Identity.ID)
-	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key), policy.DefaultConfig().Store.ContainerBytes())
-	if err != nil {
-		logger.WithError(err).Warn("shimward: record the container's end")
-		return
+	store, err := openStore(plan.Paths, plan.Identity.Key)
+	if err == nil {
+		err = errors.Join(store.Append(endOf(plan, status)), store.Close())
 	}
+	if err != nil {
+		log.G(ctx).WithField("container", plan.Identity.ID).WithError(err).Warn("shimward: record the container's end")
+	}
+}
+
+func openStore(paths policy.Paths, key string) (*event.Store, error) {
+	return event.OpenStore(paths.Events(key), policy.DefaultConfig().Store.ContainerBytes())
+}
+
+// endOf is the end of a container whose shim did not record it. status is nil where nobody knows how it ended.
+func endOf(plan *policy.Plan, status *Exit) event.Event {
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
 		Container: guarded.InEvents(&plan.Identity),
@@ -113,9 +122,7 @@ func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
 	if status != nil && status.PID > 0 {
 		e.Process = &event.Process{PID: status.PID, Container: plan.Identity.ID, Origin: &event.Origin{Kind: originEntrypoint, PID: status.PID}}
 	}
-	if err := errors.Join(store.Append(e), store.Close()); err != nil {
-		logger.WithError(err).Warn("shimward: record the container's end")
-	}
+	return e
 }
 
 // hostOf names what hosts a container.
@@ -154,16 +161,34 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	for _, entry := range entries {
-		if keep(entry.Name()) {
-			continue
+		if key := entry.Name(); !keep(key) {
+			errs = append(errs, bury(ctx, paths, key, keep))
 		}
-		if plan, err := readPlan(paths, entry.Name()); err == nil {
-			recordDead(ctx, plan, nil)
-		}
-		removeState(ctx, paths, entry.Name())
 	}
-	return nil
+	return errors.Join(errs...)
+}
+
+// bury records the end of a container that is gone, and removes its state. Whoever
+// makes another of that key has its store open: that one's state stays.
+func bury(ctx context.Context, paths policy.Paths, key string, keep func(string) bool) (err error) {
+	store, err := openStore(paths, key)
+	if errors.Is(err, event.ErrBusy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }() // now another may
+	if keep(key) {
+		return nil // it was made meanwhile
+	}
+	if plan, unread := readPlan(paths, key); unread == nil {
+		err = store.Append(endOf(plan, nil))
+	}
+	removeState(ctx, paths, key)
+	return err
 }
 
 // current tells whether a container's state is still somebody's: its bundle is

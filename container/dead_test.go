@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/shimward/shimward/bpf"
@@ -159,6 +160,39 @@ func TestReconcile(t *testing.T) {
 	}
 	if events := storedEvents(t, &Container{plan: plan}); len(events) != 1 || events[0].Kind != event.KindDeleted || events[0].ExitCode != nil {
 		t.Errorf("recorded %+v", events)
+	}
+}
+
+// What somebody makes while another cleans up is not taken for what was there before.
+func TestReconcileBeside(t *testing.T) {
+	for name, made := range map[string]bool{"begun": false, "made": true} {
+		t.Run(name, func(t *testing.T) {
+			paths := testPaths(t)
+			bundle := filepath.Join(t.TempDir(), "bundle")
+			plan := deadContainer(t, paths, bundle)
+			store, err := event.OpenStore(paths.Events(plan.Identity.Key), 1<<20)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer store.Close()
+			synctest.Test(t, func(t *testing.T) {
+				done := make(chan error, 1)
+				go func() { done <- reconcile(t.Context(), paths) }()
+				synctest.Wait() // it has found the container dead, and its store open
+				if err := os.Mkdir(bundle, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if made {
+					store.Close()
+				}
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			})
+			if !exists(paths.Container(plan.Identity.Key)) {
+				t.Error("removed what another makes")
+			}
+		})
 	}
 }
 
