@@ -17,6 +17,7 @@ import (
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
@@ -87,7 +88,7 @@ func cleanCgroups(ctx context.Context, spec *specFile) {
 }
 
 func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
-	raw, err := ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	raw, err := files.Read(paths.Plan(key), policy.MaxPlanBytes)
 	if err != nil {
 		return nil, err
 	}

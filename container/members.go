@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -87,7 +88,7 @@ func (m *members) refresh() {
 }
 
 func readMember(paths policy.Paths, key string) (member, bool) {
-	raw, err := ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	raw, err := files.Read(paths.Plan(key), policy.MaxPlanBytes)
 	if err != nil {
 		return member{}, false
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -31,7 +32,7 @@ const enrolmentFile = "enrolled.json"
 func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 	var e Enrolment
 	path := filepath.Join(paths.Container(key), enrolmentFile)
-	raw, err := readBounded(path)
+	raw, err := files.Read(path, maxInput)
 	if err != nil {
 		return e, fmt.Errorf("read where the container is: %w", err)
 	}
@@ -62,7 +63,7 @@ func Populated(paths policy.Paths, key string) bool {
 
 // Populated is Populated of where the container was enrolled.
 func (e *Enrolment) Populated() bool {
-	raw, err := readBounded(filepath.Join(e.Cgroup, "cgroup.events"))
+	raw, err := files.Read(filepath.Join(e.Cgroup, "cgroup.events"), maxInput)
 	if err != nil {
 		// The kernel removes no cgroup that is not empty; ENODEV is one that is being removed.
 		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV)

@@ -11,9 +11,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -55,7 +55,7 @@ func readPlan(run string, s state) (*policy.Plan, error) {
 	}
 	key := policy.Key(s.ID, s.Bundle)
 	path := policy.Paths{Run: run}.Plan(key)
-	raw, err := readBounded(path)
+	raw, err := files.Read(path, maxInput)
 	if err != nil {
 		return nil, fmt.Errorf("read the container's plan: %w", err)
 	}
@@ -67,20 +67,4 @@ func readPlan(run string, s state) (*policy.Plan, error) {
 		return nil, fmt.Errorf("the plan %s is for %q under %q, not for this container", path, plan.Identity.Key, plan.Paths.Run)
 	}
 	return plan, nil
-}
-
-func readBounded(path string) ([]byte, error) {
-	f, err := os.Open(path) //nolint:gosec // the caller's path is the point
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close() //nolint:errcheck // opened for reading
-	raw, err := io.ReadAll(io.LimitReader(f, maxInput+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(raw) > maxInput {
-		return nil, fmt.Errorf("%s is larger than %d MiB", path, maxInput>>20)
-	}
-	return raw, nil
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shimward/shimward/policy"
 )
 
@@ -99,6 +101,24 @@ func TestEnrolment(t *testing.T) {
 		if got, err := ReadEnrolment(plan.Paths, key); err == nil {
 			t.Errorf("took %q for %+v", text, got)
 		}
+	}
+}
+
+// What was put in the place of a file is not waited for.
+func TestReadPipes(t *testing.T) {
+	plan, s := storePlan(t)
+	key := plan.Identity.Key
+	for _, path := range []string{plan.Paths.Plan(key), filepath.Join(plan.Paths.Container(key), enrolmentFile)} {
+		_ = os.Remove(path)
+		if err := unix.Mkfifo(path, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := readPlan(plan.Paths.Run, s); err == nil {
+		t.Error("took a pipe for a plan")
+	}
+	if _, err := ReadEnrolment(plan.Paths, key); err == nil || !Populated(plan.Paths, key) {
+		t.Errorf("a pipe says that there are no processes: %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shimward/shimward/container"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -30,7 +31,7 @@ func announce(ctx context.Context, c *command, paths policy.Paths) error {
 		if c.pidFile != "" {
 			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails where there is no working directory any more
 		}
-		if raw, err := container.ReadFile(c.process, maxProcess); c.process != "" && err == nil {
+		if raw, err := files.Read(c.process, maxProcess); c.process != "" && err == nil {
 			message.Args = container.ProcessArgs(raw)
 		}
 	}
@@ -145,7 +146,7 @@ func plansOf(paths policy.Paths, id string) []*policy.Plan {
 }
 
 func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
-	raw, err := container.ReadFile(paths.Plan(key), policy.MaxPlanBytes)
+	raw, err := files.Read(paths.Plan(key), policy.MaxPlanBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +163,7 @@ func createdWith(root, id string) (run, bundle string) {
 	if id == "" {
 		return "", ""
 	}
-	raw, err := container.ReadFile(filepath.Join(root, id, "state.json"), maxState)
+	raw, err := files.Read(filepath.Join(root, id, "state.json"), maxState)
 	if err != nil {
 		return "", ""
 	}

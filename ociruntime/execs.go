@@ -8,6 +8,7 @@ import (
 
 	"github.com/shimward/shimward/container"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/files"
 )
 
 // starting is an exec that the runtime is about to start.
@@ -86,7 +87,7 @@ func readPID(path string) int {
 	if path == "" {
 		return 0
 	}
-	raw, err := container.ReadFile(path, digits)
+	raw, err := files.Read(path, digits)
 	if err != nil {
 		return 0
 	}

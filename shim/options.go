@@ -13,7 +13,7 @@ import (
 	toml "github.com/pelletier/go-toml/v2"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/shimward/shimward/container"
+	"github.com/shimward/shimward/internal/files"
 )
 
 // maxOptions bounds a runtime's options file.
@@ -107,5 +107,5 @@ func readOptionsFile(path string) ([]byte, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("write its absolute path: the shim's working directory is the container's bundle")
 	}
-	return container.ReadFile(path, maxOptions)
+	return files.Read(path, maxOptions)
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -53,16 +53,15 @@ func HasLeases(paths policy.Paths, key string) bool {
 
 // Leases returns those leases of a container that have not run out at that time.
 func Leases(paths policy.Paths, key string, now time.Time) ([]Lease, error) {
-	file, err := os.Open(leaseFile(paths, key))
+	text, err := files.Read(leaseFile(paths, key), maxLeaseFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the container's leases: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // only read from
 	var leases []Lease
-	if err := json.NewDecoder(io.LimitReader(file, maxLeaseFile)).Decode(&leases); err != nil {
+	if err := json.Unmarshal(text, &leases); err != nil {
 		return nil, fmt.Errorf("read the container's leases: %w", err)
 	}
 	return slices.DeleteFunc(leases, func(l Lease) bool { return !now.Before(l.Until) }), nil

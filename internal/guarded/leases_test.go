@@ -1,10 +1,13 @@
 package guarded
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestLeases(t *testing.T) {
@@ -37,6 +40,12 @@ func TestLeases(t *testing.T) {
 	}
 	if leases, err := Leases(paths, key, now); err == nil {
 		t.Errorf("took a torn file for %+v", leases)
+	}
+	if err := errors.Join(os.Remove(leaseFile(paths, key)), unix.Mkfifo(leaseFile(paths, key), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if leases, err := Leases(paths, key, now); err == nil {
+		t.Errorf("took a pipe for %+v", leases)
 	}
 	if err := ChangeLeases(paths, "nobody", now, nil); err == nil {
 		t.Error("a container that is not there can have leases")

@@ -7,7 +7,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -173,12 +173,7 @@ func (c *Container) ask(kernel Kernel) error {
 }
 
 func readPlan(path string) (*policy.Plan, error) {
-	file, err := os.Open(path) //nolint:gosec // shimward's own state
-	if err != nil {
-		return nil, fmt.Errorf("read a container's plan: %w", err)
-	}
-	defer file.Close() //nolint:errcheck // only read from
-	content, err := io.ReadAll(io.LimitReader(file, policy.MaxPlanBytes+1))
+	content, err := files.Read(path, policy.MaxPlanBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read a container's plan: %w", err)
 	}

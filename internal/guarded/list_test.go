@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/policy"
 )
@@ -114,5 +116,11 @@ func TestListFails(t *testing.T) {
 	}
 	if _, err := List(paths, nil); err == nil || !strings.Contains(err.Error(), paths.Plan(key)) {
 		t.Errorf("a broken plan: %v", err)
+	}
+	if err := errors.Join(os.Remove(paths.Plan(key)), unix.Mkfifo(paths.Plan(key), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := List(paths, nil); err == nil || !strings.Contains(err.Error(), "not a regular file") {
+		t.Errorf("a pipe that nobody writes to: %v", err)
 	}
 }
