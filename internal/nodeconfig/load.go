@@ -5,14 +5,12 @@ package nodeconfig
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -38,7 +36,7 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 	if !filepath.IsAbs(path) {
 		return nil, path, fmt.Errorf("the config's path is %q: write an absolute one", path)
 	}
-	content, err := read(path, policy.MaxConfigBytes)
+	content, err := files.Read(path, policy.MaxConfigBytes, Trusted)
 	if errors.Is(err, fs.ErrNotExist) && named == "" {
 		_, link := os.Lstat(path)
 		if errors.Is(link, fs.ErrNotExist) {
@@ -54,34 +52,6 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 		return nil, path, fmt.Errorf("shimward's config %s: %w", path, err)
 	}
 	return config, path, nil
-}
-
-// read reads a regular file of at most limit bytes.
-func read(path string, limit int64) ([]byte, error) {
-	// Opening a pipe would otherwise wait for somebody to write to it.
-	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the administrator's path
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close() //nolint:errcheck // only read from
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is not a regular file", path)
-	}
-	if err := Trusted(path, info); err != nil {
-		return nil, err
-	}
-	content, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
-	}
-	return content, nil
 }
 
 // Trusted refuses a file that decides what containers may do, and that somebody
