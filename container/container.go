@@ -16,6 +16,7 @@ import (
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
+	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/policy"
 	"github.com/shimward/shimward/seccomp"
@@ -210,7 +211,7 @@ func writePlan(plan *policy.Plan) error {
 	}
 	text, err := json.Marshal(plan)
 	if err == nil {
-		err = os.WriteFile(plan.Paths.Plan(key), text, 0o600)
+		err = files.Replace(plan.Paths.Plan(key), text)
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("write the container's plan: %w", err), os.RemoveAll(folder))

@@ -14,6 +14,7 @@ import (
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/hooks"
+	"github.com/shimward/shimward/internal/guarded"
 	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
@@ -253,6 +254,32 @@ func crowd(t *testing.T) (cgroup string, pid int) {
 		_ = cmd.Wait()
 	})
 	return cgroup, cmd.Process.Pid
+}
+
+// Whoever lists the plans while containers come finds each whole, or not yet.
+func TestPlansWhileWritten(t *testing.T) {
+	paths := testPaths(t)
+	plan := deadContainer(t, paths, t.TempDir())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range 200 {
+			if err := writePlan(plan); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	defer func() { <-done }()
+	for {
+		if _, err := guarded.Plans(paths); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-done:
+			return
+		default:
+		}
+	}
 }
 
 func TestMembers(t *testing.T) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -96,11 +95,7 @@ func writeEnrolment(plan *policy.Plan, e Enrolment) error {
 		return err
 	}
 	path := filepath.Join(plan.Paths.Container(plan.Identity.Key), enrolmentFile)
-	// Readers never see half of it: they look for the name.
-	if err := os.WriteFile(path+".new", raw, 0o600); err != nil {
-		return fmt.Errorf("write where the container is: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := files.Replace(path, raw); err != nil {
 		return fmt.Errorf("write where the container is: %w", err)
 	}
 	return nil

@@ -1,5 +1,6 @@
-// Package files reads small files that somebody else may have put something else in
-// the place of. What is in them it does not know.
+// Package files reads and writes the small files of shimward's state: in the place of one
+// may be something that somebody else has put there, and whoever reads one reads it whole.
+// What is in them it does not know.
 package files
 
 import (
@@ -39,4 +40,14 @@ func Read(path string, limit int64, checks ...func(path string, info fs.FileInfo
 		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
 	}
 	return raw, nil
+}
+
+// Replace has a file hold this text, for root alone. Readers never see half of it: they
+// look for the name. There is one writer at a time, and it does not wait for the disk.
+func Replace(path string, text []byte) error {
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(fresh, path)
 }

@@ -2,6 +2,7 @@ package files
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -10,6 +11,35 @@ import (
 
 	"golang.org/x/sys/unix"
 )
+
+// Whoever has the old file open goes on reading that.
+func TestReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := Replace(path, []byte("old")); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := Replace(path, []byte("new")); err != nil {
+		t.Fatal(err)
+	}
+	if old, err := io.ReadAll(reader); err != nil || string(old) != "old" {
+		t.Errorf("the open file has %q, %v", old, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if text, err := Read(path, 3); err != nil || string(text) != "new" {
+		t.Errorf("it has %q, %v", text, err)
+	}
+	if err := Replace(filepath.Join(path, "below"), nil); err == nil {
+		t.Error("wrote below a file")
+	}
+}
 
 func TestRead(t *testing.T) {
 	dir := t.TempDir()

@@ -96,11 +96,7 @@ func writeLeases(path string, leases []Lease) error {
 	if err != nil {
 		return err
 	}
-	fresh := path + ".new"
-	if err := os.WriteFile(fresh, text, 0o600); err != nil {
-		return fmt.Errorf("write the container's leases: %w", err)
-	}
-	if err := os.Rename(fresh, path); err != nil {
+	if err := files.Replace(path, text); err != nil {
 		return fmt.Errorf("write the container's leases: %w", err)
 	}
 	return nil
