@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -183,9 +182,13 @@ func (c *Container) except(actor int, relation access.Relation, refused policy.D
 
 // whyLeased is the reason that was given for a lease of that executable.
 func (c *Container) whyLeased(exe string) string {
-	leases, err := guarded.Leases(c.plan.Paths, c.plan.Identity.Key, time.Now())
+	now, err := guarded.Now()
 	if err != nil {
 		return "" // the lease is the kernel's, the reason is for people
+	}
+	leases, err := guarded.Leases(c.plan.Paths, c.plan.Identity.Key, now)
+	if err != nil {
+		return "" // see above
 	}
 	for _, lease := range leases {
 		if lease.Exe == exe || len(leases) == 1 {

@@ -57,6 +57,9 @@ func TestLease(t *testing.T) {
 	if list := allow(t, n, "--list"); !strings.Contains(list, "INC-42") || !strings.Contains(list, "/bin/shimward") {
 		t.Errorf("the list does not say so:\n%s", list)
 	}
+	if list := leases(t, n); len(list) != 1 || list[0].Ends <= time.Hour {
+		t.Errorf("the list does not know when the kernel ends it: %+v", list)
+	}
 	allow(t, n, append(lease, "--revoke")...)
 	if reach(t, c, "revoked") {
 		t.Error("it is revoked, and still allowed")

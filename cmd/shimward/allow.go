@@ -15,7 +15,6 @@ import (
 	"unicode"
 
 	"github.com/urfave/cli/v3"
-	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/event"
@@ -119,7 +118,11 @@ func changeLeases(env environment, plan *policy.Plan, change func(*bpf.Node, []g
 	}
 	defer func() { err = errors.Join(err, node.Close()) }()
 	var done changed
-	err = guarded.ChangeLeases(plan.Paths, plan.Identity.Key, time.Now(), func(leases []guarded.Lease) (_ []guarded.Lease, err error) {
+	now, err := guarded.Now()
+	if err != nil {
+		return err
+	}
+	err = guarded.ChangeLeases(plan.Paths, plan.Identity.Key, now, func(leases []guarded.Lease) (_ []guarded.Lease, err error) {
 		done, err = change(node, leases)
 		return done.leases, err
 	})
@@ -150,15 +153,14 @@ func makeLease(env environment, plan *policy.Plan, lease guarded.Lease, length t
 	if err != nil {
 		return err
 	}
-	var boot unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
-		return fmt.Errorf("read the clock: %w", err)
+	now, err := guarded.Now()
+	if err != nil {
+		return err
 	}
-	now := time.Now()
-	lease.By, lease.Granted = by, now.UTC().Truncate(time.Second)
-	lease.Until = now.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's
+	lease.By, lease.Granted, lease.Ends = by, now.Time.UTC().Truncate(time.Second), now.SinceBoot+length
+	lease.Until = now.Time.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's
 	return changeLeases(env, plan, func(node *bpf.Node, leases []guarded.Lease) (changed, error) {
-		file, err := node.Lease(plan.Identity.Key, lease.Exe, lease.Pod, time.Duration(boot.Nano())+length)
+		file, err := node.Lease(plan.Identity.Key, lease.Exe, lease.Pod, lease.Ends)
 		if err != nil {
 			return changed{}, err
 		}
@@ -227,8 +229,12 @@ func listLeases(env environment, command *cli.Command, paths policy.Paths) error
 	if err != nil {
 		return err
 	}
+	now, err := guarded.Now()
+	if err != nil {
+		return err
+	}
 	for _, plan := range plans {
-		leases, err := guarded.Leases(plan.Paths, plan.Identity.Key, time.Now())
+		leases, err := guarded.Leases(plan.Paths, plan.Identity.Key, now)
 		if err != nil {
 			return err
 		}

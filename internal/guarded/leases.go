@@ -23,9 +23,35 @@ type Lease struct {
 	Pod     bool      `json:"pod"` // at processes of the pod's other containers
 	Granted time.Time `json:"granted"`
 	Until   time.Time `json:"until"`
-	By      string    `json:"by"`  // who ran the command
-	Why     string    `json:"why"` // in their own words
-	File    File      `json:"file"`
+	// Ends is when the kernel ends it, since boot: the time of day may be set meanwhile.
+	// 0 is a lease of an earlier version's, of which Until is all that is known.
+	Ends time.Duration `json:"ends_boot_ns,omitempty"`
+	By   string        `json:"by"`  // who ran the command
+	Why  string        `json:"why"` // in their own words
+	File File          `json:"file"`
+}
+
+// Moment is a time by both of the clocks that leases go by.
+type Moment struct {
+	Time      time.Time
+	SinceBoot time.Duration // CLOCK_BOOTTIME, the kernel's
+}
+
+// Now is the Moment.
+func Now() (Moment, error) {
+	var boot unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
+		return Moment{}, fmt.Errorf("read the clock: %w", err)
+	}
+	return Moment{Time: time.Now(), SinceBoot: time.Duration(boot.Nano())}, nil
+}
+
+// over says that a lease has run out.
+func (l *Lease) over(now Moment) bool {
+	if l.Ends > 0 {
+		return now.SinceBoot >= l.Ends
+	}
+	return !now.Time.Before(l.Until)
 }
 
 // File is what the kernel knows an executable by.
@@ -51,8 +77,8 @@ func HasLeases(paths policy.Paths, key string) bool {
 	return err == nil
 }
 
-// Leases returns those leases of a container that have not run out at that time.
-func Leases(paths policy.Paths, key string, now time.Time) ([]Lease, error) {
+// Leases returns those leases of a container that have not run out at that moment.
+func Leases(paths policy.Paths, key string, now Moment) ([]Lease, error) {
 	text, err := files.Read(leaseFile(paths, key), maxLeaseFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -64,11 +90,11 @@ func Leases(paths policy.Paths, key string, now time.Time) ([]Lease, error) {
 	if err := json.Unmarshal(text, &leases); err != nil {
 		return nil, fmt.Errorf("read the container's leases: %w", err)
 	}
-	return slices.DeleteFunc(leases, func(l Lease) bool { return !now.Before(l.Until) }), nil
+	return slices.DeleteFunc(leases, func(l Lease) bool { return l.over(now) }), nil
 }
 
 // ChangeLeases has change make the list of a container's leases anew, while nobody else does.
-func ChangeLeases(paths policy.Paths, key string, now time.Time, change func([]Lease) ([]Lease, error)) error {
+func ChangeLeases(paths policy.Paths, key string, now Moment, change func([]Lease) ([]Lease, error)) error {
 	// The folder is there as long as the container is: it is locked, as the file is replaced.
 	folder, err := os.Open(paths.Container(key))
 	if err != nil {

@@ -13,18 +13,21 @@ import (
 func TestLeases(t *testing.T) {
 	paths := testPaths(t)
 	key := writePlan(t, paths, "c", nil)
-	now := time.Now()
+	now, err := Now()
+	if err != nil || now.SinceBoot <= 0 {
+		t.Fatal(now, err)
+	}
 	add := func(leases ...Lease) error {
 		return ChangeLeases(paths, key, now, func(had []Lease) ([]Lease, error) { return append(had, leases...), nil })
 	}
 	if HasLeases(paths, key) {
 		t.Error("it has leases before there is one")
 	}
-	if err := add(Lease{Exe: "/long", Until: now.Add(time.Hour)}, Lease{Exe: "/short", Until: now.Add(time.Minute)}); err != nil {
+	if err := add(Lease{Exe: "/long", Until: now.Time.Add(time.Hour)}, Lease{Exe: "/short", Until: now.Time.Add(time.Minute)}); err != nil {
 		t.Fatal(err)
 	}
 	for after, want := range map[time.Duration]int{0: 2, time.Minute: 1, time.Hour: 0} {
-		leases, err := Leases(paths, key, now.Add(after))
+		leases, err := Leases(paths, key, Moment{Time: now.Time.Add(after)})
 		if err != nil || len(leases) != want || want == 1 && leases[0].Exe != "/long" {
 			t.Errorf("after %v: %+v, %v; want %d", after, leases, err, want)
 		}
@@ -50,4 +53,50 @@ func TestLeases(t *testing.T) {
 	if err := ChangeLeases(paths, "nobody", now, nil); err == nil {
 		t.Error("a container that is not there can have leases")
 	}
+}
+
+// The kernel does not go by the time of day: whatever that is set to, what it allows can be seen and revoked.
+func TestLeasesAfterAStep(t *testing.T) {
+	paths := testPaths(t)
+	key := writePlan(t, paths, "c", nil)
+	now, boot := time.Now(), 5*time.Hour
+	stored := []Lease{
+		{Exe: "/new", Until: now.Add(2 * time.Hour), Ends: boot + 2*time.Hour},
+		{Exe: "/old", Until: now.Add(2 * time.Hour)}, // of a version that did not note the end since boot
+	}
+	for _, test := range []struct {
+		name         string
+		step, passed time.Duration
+		want         string
+	}{
+		{"no step", 0, time.Hour, "/new /old"},
+		{"forward", 8 * time.Hour, time.Hour, "/new"},
+		{"back", -8 * time.Hour, 2 * time.Hour, "/old"},
+		{"no step, and over", 0, 2 * time.Hour, ""},
+	} {
+		if err := writeLeases(leaseFile(paths, key), stored); err != nil {
+			t.Fatal(err)
+		}
+		moment := Moment{Time: now.Add(test.step + test.passed), SinceBoot: boot + test.passed}
+		var changed []Lease
+		err := ChangeLeases(paths, key, moment, func(had []Lease) ([]Lease, error) {
+			changed = had
+			return had, nil
+		})
+		listed, unread := Leases(paths, key, moment)
+		if got := names(changed); err != nil || got != test.want {
+			t.Errorf("%s: there are %q to change, %v; want %q", test.name, got, err, test.want)
+		}
+		if got := names(listed); unread != nil || got != test.want {
+			t.Errorf("%s: %q are listed, %v; want %q", test.name, got, unread, test.want)
+		}
+	}
+}
+
+func names(leases []Lease) string {
+	var all []string
+	for _, l := range leases {
+		all = append(all, l.Exe)
+	}
+	return strings.Join(all, " ")
 }
