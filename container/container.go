@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -65,11 +66,10 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 	if err != nil {
 		return nil, err
 	}
-	undo.Add(func() { removeEmpty(plan.Paths.Events(key)) })
 	if err := writePlan(plan); err != nil {
+		removeEmpty(plan.Paths.Events(key))
 		return nil, errors.Join(err, store.Close())
 	}
-	undo.Add(func() { removeState(ctx, plan.Paths, key) })
 	c := &Container{
 		plan:         plan,
 		proc:         "/proc",
@@ -82,7 +82,12 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
 	// The container outlives the request that creates it.
 	c.context, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	undo.Add(c.Close)
+	undo.Add(func() {
+		c.drain()
+		removeState(ctx, plan.Paths, key)
+		removeEmpty(plan.Paths.Events(key))
+		c.Close() // last: who waits for the store makes another container of this key
+	})
 	c.running.Go(func() { c.foldCalls(c.context) })
 	return c, nil
 }
@@ -247,7 +252,10 @@ func removeEmpty(folder string) {
 			return
 		}
 	}
-	_ = os.RemoveAll(folder) // empty files do no harm
+	for _, entry := range entries { // by name, so the lock's goes last
+		_ = os.Remove(filepath.Join(folder, entry.Name())) // empty files do no harm
+	}
+	_ = os.Remove(folder)
 }
 
 // identity is whose events these are.

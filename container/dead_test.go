@@ -1,10 +1,12 @@
 package container
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -192,6 +194,49 @@ func TestReconcileBeside(t *testing.T) {
 			})
 			if !exists(paths.Container(plan.Identity.Key)) {
 				t.Error("removed what another makes")
+			}
+		})
+	}
+}
+
+// Whoever waits to make another container of a key finds nothing of the one before, and loses nothing to it.
+func TestEndBeside(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *Container, *Cleanup){
+		"finished": func(ctx context.Context, c *Container, _ *Cleanup) { c.Finish(ctx) },
+		"undone":   func(_ context.Context, _ *Container, undo *Cleanup) { undo.Run() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan := deadContainer(t, testPaths(t), t.TempDir())
+			folder, events := plan.Paths.Container(plan.Identity.Key), plan.Paths.Events(plan.Identity.Key)
+			undo := &Cleanup{}
+			c, err := open(t.Context(), plan, policy.DefaultConfig().Store, undo)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 1000 { // to remove takes a while
+				if err := os.WriteFile(filepath.Join(folder, strconv.Itoa(i)), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			left := make(chan bool, 1)
+			go func() {
+				next, err := event.OpenStore(events, 1<<20)
+				left <- err == nil && exists(folder)
+				if err == nil {
+					err = next.Close()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				close(left)
+			}()
+			end(t.Context(), c, undo)
+			if <-left {
+				t.Error("another was made before this one's state was gone")
+			}
+			<-left
+			if !exists(filepath.Join(events, "lock")) {
+				t.Error("the next one's store was removed")
 			}
 		})
 	}

@@ -138,6 +138,6 @@ func (c *Container) Forget(execID string) {
 func (c *Container) Finish(ctx context.Context) {
 	c.drain()
 	c.record(event.Event{Kind: event.KindDeleted})
-	c.Close()
 	removeState(ctx, c.plan.Paths, c.plan.Identity.Key)
+	c.Close() // last: see open
 }
