@@ -116,8 +116,17 @@ func TestWrongUse(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{
-		{}, {"--help"}, {"hook"}, {"emulate", "--help"}, {"emulate", "victim", "--help"}, {"events", "--help"}, {"ps", "--help"}, {"doctor", "--help"},
-		{"runc", "--help"}, {"runc", "-h"}, {"help", "runc"},
+		{},
+		{"--help"},
+		{"hook"},
+		{"emulate", "--help"},
+		{"emulate", "victim", "--help"},
+		{"events", "--help"},
+		{"ps", "--help"},
+		{"doctor", "--help"},
+		{"runc", "--help"},
+		{"runc", "-h"},
+		{"help", "runc"},
 	} {
 		got := shimward(t, setup{}, args...)
 		if got.code != 0 || !strings.Contains(got.stdout, "USAGE") || got.stderr != "" {
