@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/shimward/shimward/event"
 )
 
@@ -42,8 +44,10 @@ type origins struct {
 
 // noted is a process that the runtime started in a container that runs.
 type noted struct {
-	start uint64 // as in started
-	id    string // "" where nobody said one
+	// It started at from, in clock ticks after boot, or, where it was gone before it
+	// was looked at, between from and to.
+	from, to uint64
+	id       string // "" where nobody said one
 }
 
 // Starting notes that the runtime is about to start an exec. What it returns
@@ -79,25 +83,39 @@ func (o *origins) begin(execID string) func(started) {
 	o.mu.Lock()
 	o.starting++
 	o.mu.Unlock()
+	from := sinceBoot()
 	return func(p started) {
+		exec := noted{from: p.start, to: p.start, id: execID}
+		if p.start == 0 {
+			exec.from, exec.to = from, sinceBoot()
+		}
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.starting--
 		if p.pid > 0 {
-			o.add(p, execID)
+			o.add(p.pid, exec)
 		}
 		o.wake()
 	}
 }
 
-func (o *origins) add(p started, execID string) {
+// sinceBoot is now as a process's start time is given.
+func sinceBoot() uint64 {
+	var boot unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return 0
+	}
+	return uint64(time.Duration(boot.Nano()) / clockTick) //nolint:gosec // not negative
+}
+
+func (o *origins) add(pid int, exec noted) {
 	if o.execs == nil {
 		o.execs = map[int]noted{}
 	}
-	if _, known := o.execs[p.pid]; !known { // a pid comes back
-		o.order = append(o.order, p.pid)
+	if _, known := o.execs[pid]; !known { // a pid comes back
+		o.order = append(o.order, pid)
 	}
-	o.execs[p.pid] = noted{start: p.start, id: execID}
+	o.execs[pid] = exec
 	if len(o.order) > maxExecs {
 		delete(o.execs, o.order[0])
 		o.order = append(o.order[:0], o.order[1:]...)
@@ -111,12 +129,11 @@ func (o *origins) wake() {
 	}
 }
 
-// find is what is known of a process that the runtime started. One that is gone
-// is taken for the last that had its pid; one that lives is not taken for an
-// earlier one, nor for one of which no more than its pid is known. o.mu is held.
+// find is what is known of a process that the runtime started. One that is gone is
+// taken for the last that had its pid, one that lives, or was seen to, is not. o.mu is held.
 func (o *origins) find(p started) (execID string, known bool) {
 	found, known := o.execs[p.pid]
-	if !known || p.start != 0 && p.start != found.start {
+	if !known || p.start != 0 && (p.start < found.from || p.start > found.to) {
 		return "", false
 	}
 	return found.id, true
@@ -171,7 +188,7 @@ func (o *origins) giveUp(p started) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if _, known := o.find(p); !known && !o.isInit(p) {
-		o.add(p, "")
+		o.add(p.pid, noted{from: p.start, to: p.start})
 	}
 }
 

@@ -54,7 +54,13 @@ func TestOriginsTellPidsApart(t *testing.T) {
 				t.Errorf("what came from %d, which is gone: %+v", pid, got)
 			}
 		}
-		begun := o.begin("e3")
+		begun := o.begin("e4")
+		seen := started{40, sinceBoot()} // while it is started
+		begun(started{pid: 40})
+		if got := o.of(t.Context(), seen); got.ExecID != "e4" {
+			t.Errorf("one that was seen, and was gone when its pid was told: %+v", got)
+		}
+		begun = o.begin("e3")
 		begin := time.Now()
 		for range 100 {
 			o.of(t.Context(), started{20, 8})
