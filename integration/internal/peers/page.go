@@ -19,7 +19,7 @@ const intro = `# The peers' own tests
 
 containerd, Kubernetes and the OCI have test suites for what they expect of a runtime. Here they are run twice on the same
 machine, under stock runc and under shimward as it is without a config (` + "`mode=audit`" + `, profile ` + "`baseline`" + `): what runc passes,
-shimward has to pass. The page is written by ` + "`make peers`" + `, which fails where that is not so, and the row does not say why it cannot be.
+shimward has to pass. The page is written by ` + "`make peers`" + `, which fails where that is not so, unless the row says why it cannot be.
 
 The suites are built as their authors publish them and are not changed. They run in mount and network namespaces and a cgroup of
 their own. The images that they pull come from a registry in there: they have the names, users and files that the tests look for,
