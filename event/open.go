@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -74,13 +77,34 @@ func (s *Store) ours(name string, open func() (*os.File, error)) (*os.File, erro
 	return open()
 }
 
+// displaced is in the name that a folder gets which was in a file's place.
+const displaced = ".foreign-"
+
+func isDisplaced(name string) bool {
+	return slices.ContainsFunc(storeFiles(), func(file string) bool { return strings.HasPrefix(name, file+displaced) })
+}
+
+// removeDisplaced removes what displace put aside in a container's folder.
+func removeDisplaced(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if isDisplaced(entry.Name()) {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(folder, entry.Name())))
+		}
+	}
+	return err
+}
+
 // displace takes away what is in the place of one of the store's files. A folder that is not
 // empty keeps what is in it, under another name: it could be filled as fast as it is emptied.
 func (s *Store) displace(name string) error {
 	path := s.path(name)
 	err := os.Remove(path)
 	if errors.Is(err, fs.ErrExist) { // ENOTEMPTY is one
-		err = os.Rename(path, fmt.Sprintf("%s.foreign-%d", path, time.Now().UnixNano()))
+		err = os.Rename(path, path+displaced+strconv.FormatInt(time.Now().UnixNano(), 10))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -198,8 +198,10 @@ func TestSweep(t *testing.T) {
 			}
 		}
 	}
-	if err := os.MkdirAll(filepath.Join(log, "lost+found", "x"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"lost+found/x", "old/" + fileCurrent + displaced + "7/x"} {
+		if err := os.MkdirAll(filepath.Join(log, path), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	others := filepath.Join(log, "others")
 	if err := os.Mkdir(others, 0o700); err != nil {

@@ -77,6 +77,9 @@ func measure(path string) (size int64, last time.Time, ok bool) {
 		return 0, time.Time{}, false
 	}
 	for _, entry := range entries {
+		if isDisplaced(entry.Name()) {
+			continue
+		}
 		if !slices.Contains(storeFiles(), entry.Name()) || !entry.Type().IsRegular() {
 			return 0, time.Time{}, false // somebody else's, perhaps since paths.log names a folder that others use
 		}
@@ -113,6 +116,9 @@ func deleteFolder(path string) (bool, error) {
 		return false, err
 	}
 	defer lock.Close() //nolint:errcheck // it was opened for its lock, which goes with it
+	if err := removeDisplaced(path); err != nil {
+		return false, err
+	}
 	// The lock's name goes last: who finds none makes the folder anew.
 	for _, name := range storeFiles() {
 		if err := os.Remove(filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
