@@ -4,6 +4,7 @@
 package files
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -46,8 +47,16 @@ func Read(path string, limit int64, checks ...func(path string, info fs.FileInfo
 // look for the name. There is one writer at a time, and it does not wait for the disk.
 func Replace(path string, text []byte) error {
 	fresh := path + ".new"
-	if err := os.WriteFile(fresh, text, 0o600); err != nil {
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
+	}
+	f, err := os.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the caller's path is the point
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(fresh))
 	}
 	return os.Rename(fresh, path)
 }
