@@ -172,20 +172,28 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 }
 
 // bury records the end of a container that is gone, and removes its state. Whoever
-// makes another of that key has its store open: that one's state stays.
+// makes another of that key has its store open: that one's state stays. A store that
+// cannot be opened is nobody's.
 func bury(ctx context.Context, paths policy.Paths, key string, keep func(string) bool) (err error) {
-	store, err := openStore(paths, key)
+	plan, unread := readPlan(paths, key)
+	at := paths
+	if unread == nil {
+		at = plan.Paths // the config's may be others since
+	}
+	store, err := openStore(at, key)
 	if errors.Is(err, event.ErrBusy) {
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		defer func() { err = errors.Join(err, store.Close()) }() // now another may
 	}
-	defer func() { err = errors.Join(err, store.Close()) }() // now another may
 	if keep(key) {
-		return nil // it was made meanwhile
+		return err // it was made meanwhile
 	}
-	if plan, unread := readPlan(paths, key); unread == nil {
+	switch {
+	case unread != nil:
+		removeEmpty(at.Events(key))
+	case err == nil:
 		err = store.Append(endOf(plan, nil))
 	}
 	removeState(ctx, paths, key)
