@@ -133,30 +133,38 @@ func cgroupID(path string) (uint64, error) {
 const fileidKernfs = 0xfe
 
 // populated tells whether the cgroup of that id is there and has processes, in it
-// or below. What cannot be told counts as not: whoever asks has other evidence too.
+// or below. What cannot be told counts as that: whoever asks would end its guard.
 func populated(id uint64) bool {
 	if id == 0 {
 		return false
 	}
 	mount, err := openCgroupRoot()
 	if err != nil {
-		return false
+		return true
 	}
 	defer shut(mount)
 	handle := unix.NewFileHandle(fileidKernfs, binary.NativeEndian.AppendUint64(nil, id))
 	dir, err := unix.OpenByHandleAt(int(mount.Fd()), handle, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		return false // removed, so it is empty
+		return !gone(err)
 	}
 	defer func() { _ = unix.Close(dir) }()
 	fd, err := unix.Openat(dir, "cgroup.events", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false
+		return !gone(err)
 	}
 	file := os.NewFile(uintptr(fd), "cgroup.events")
 	defer shut(file)
 	raw, err := io.ReadAll(io.LimitReader(file, 4096))
-	return err == nil && strings.Contains("\n"+string(raw), "\npopulated 1\n")
+	if err != nil {
+		return !gone(err)
+	}
+	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
+}
+
+// gone says that it is a removed cgroup's error, whose processes are gone before it.
+func gone(err error) bool {
+	return errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
 }
 
 // openCgroupRoot opens a mount of cgroup v2, whichever part of it that shows.

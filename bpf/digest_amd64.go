@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "2545a89fda57"
+const kernelDigest = "0b7d1422c7bf"

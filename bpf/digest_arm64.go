@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "b6ade9e91cb6"
+const kernelDigest = "ad232bdc4808"

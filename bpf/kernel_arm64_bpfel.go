@@ -86,17 +86,18 @@ type kernelGrant struct {
 }
 
 type kernelGuard struct {
-	_        structs.HostLayout
-	Cgroup   uint64
-	LastPeer uint64
-	LastTime uint64
-	LastWhat uint32
-	Origin   uint32
-	Enforce  uint16
-	Foreign  uint16
-	ArgsLen  uint32
-	Exe      [128]int8
-	Args     [256]int8
+	_           structs.HostLayout
+	Cgroup      uint64
+	LastPeer    uint64
+	LastTime    uint64
+	OriginStart uint64
+	LastWhat    uint32
+	Origin      uint32
+	Enforce     uint16
+	Foreign     uint16
+	ArgsLen     uint32
+	Exe         [128]int8
+	Args        [256]int8
 }
 
 type kernelLearnedFile struct {
@@ -135,19 +136,20 @@ const (
 )
 
 type kernelProcess struct {
-	_         structs.HostLayout
-	Start     uint64
-	Cgroup    uint64
-	Pid       uint32
-	Tid       uint32
-	PidInside uint32
-	Uid       uint32
-	Origin    uint32
-	ArgsLen   uint32
-	Comm      [16]int8
-	Exe       [128]int8
-	Args      [256]int8
-	Ancestors [6]kernelAncestor
+	_           structs.HostLayout
+	Start       uint64
+	OriginStart uint64
+	Cgroup      uint64
+	Pid         uint32
+	Tid         uint32
+	PidInside   uint32
+	Uid         uint32
+	Origin      uint32
+	ArgsLen     uint32
+	Comm        [16]int8
+	Exe         [128]int8
+	Args        [256]int8
+	Ancestors   [6]kernelAncestor
 }
 
 type kernelPurpose uint32
@@ -253,15 +255,13 @@ type kernelSettings struct {
 }
 
 type kernelState struct {
-	_          structs.HostLayout
-	Ring       uint64
-	Dropped    uint64
-	Counts     [26][4][4]uint64
-	Started    uint32
-	MntNs      uint32
-	Root       uint64
-	RootDevice uint32
-	Unused     uint32
+	_       structs.HostLayout
+	Ring    uint64
+	Dropped uint64
+	Counts  [26][4][4]uint64
+	Started uint32
+	MntNs   uint32
+	Root    uint64
 }
 
 type kernelSymbol uint32

@@ -52,11 +52,13 @@ type Process struct {
 	TID       int
 	PIDInside int // in its own pid namespace
 	UID       int // effective, in the initial user namespace
-	Origin    int // the process through which it came into its container
-	Comm      string
-	Exe       string   // the executed file's path, of which 16 components and 127 bytes are kept; of guarded tasks alone, as Args is
-	Args      []string // at exec, the first 256 bytes
-	Ancestors []Ancestor
+	// The process through which it came into its container, and when that started, since boot.
+	Origin      int
+	OriginStart time.Duration
+	Comm        string
+	Exe         string   // the executed file's path, of which 16 components and 127 bytes are kept; of guarded tasks alone, as Args is
+	Args        []string // at exec, the first 256 bytes
+	Ancestors   []Ancestor
 }
 
 // Ancestor is a process above another.
@@ -100,16 +102,17 @@ func parseRecord(raw []byte) (*Record, error) {
 
 func parseProcess(in *kernelProcess) Process {
 	out := Process{
-		Start:     time.Duration(in.Start), //nolint:gosec // 292 years of uptime fit
-		Cgroup:    in.Cgroup,
-		PID:       int(in.Pid),
-		TID:       int(in.Tid),
-		PIDInside: int(in.PidInside),
-		UID:       int(in.Uid),
-		Origin:    int(in.Origin),
-		Comm:      text(in.Comm[:]),
-		Exe:       text(in.Exe[:]),
-		Args:      arguments(in.Args[:min(int(in.ArgsLen), len(in.Args))]),
+		Start:       time.Duration(in.Start), //nolint:gosec // 292 years of uptime fit
+		Cgroup:      in.Cgroup,
+		PID:         int(in.Pid),
+		TID:         int(in.Tid),
+		PIDInside:   int(in.PidInside),
+		UID:         int(in.Uid),
+		Origin:      int(in.Origin),
+		OriginStart: time.Duration(in.OriginStart), //nolint:gosec // 292 years of uptime fit
+		Comm:        text(in.Comm[:]),
+		Exe:         text(in.Exe[:]),
+		Args:        arguments(in.Args[:min(int(in.ArgsLen), len(in.Args))]),
 	}
 	for i := range in.Ancestors {
 		if in.Ancestors[i].Pid == 0 {

@@ -135,15 +135,15 @@ func (c *Container) observeCall(call seccomp.Call, actor, target side, o event.O
 	// The filter is inherited, so whose it is says how the caller came in. With
 	// TRACEME that is the target.
 	if call.Request == "PTRACE_TRACEME" {
-		p.target = call.Process
+		p.target = started{pid: call.Process} // which may have ended, and its pid be another's
 		c.traced.add(pair{tracer: call.Actor.PID, tracee: call.Target.PID, start: call.Target.Start})
 	} else {
-		p.actor = call.Process
+		p.actor = started{pid: call.Process}
 	}
-	if p.actor == 0 && actor.own {
+	if p.actor.pid == 0 && actor.own {
 		p.actor = c.origins.above(c.proc.lineage(actor.pid))
 	}
-	if p.target == 0 && target.own {
+	if p.target.pid == 0 && target.own {
 		p.target = c.origins.above(c.proc.lineage(target.pid))
 	}
 	select {

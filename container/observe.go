@@ -11,8 +11,8 @@ import (
 type pending struct {
 	observation event.Observation
 	// The processes that the runtime had started and that actor and target come
-	// from; 0 of one that is not this container's, or where that is unknown.
-	actor, target int
+	// from; the pid is 0 of one that is not this container's, or where that is unknown.
+	actor, target started
 }
 
 // maxPending is how many observations of seccomp's may wait for that.
@@ -20,11 +20,11 @@ const maxPending = 256
 
 // add hands an observation to the folder, with the origin in it.
 func (c *Container) add(ctx context.Context, p pending) {
-	if p.actor != 0 {
-		p.observation.Access.Actor.Origin = c.originOf(ctx, p.actor)
+	if p.actor.pid != 0 {
+		p.observation.Access.Actor.Origin = c.origins.of(ctx, p.actor)
 	}
-	if p.target != 0 {
-		p.observation.Access.Target.Origin = c.originOf(ctx, p.target)
+	if p.target.pid != 0 {
+		p.observation.Access.Target.Origin = c.origins.of(ctx, p.target)
 	}
 	c.folder.Add(p.observation)
 }

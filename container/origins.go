@@ -35,11 +35,12 @@ type started struct {
 // origins knows which processes the runtime itself started in a container.
 type origins struct {
 	mu       sync.Mutex
-	init     started       // guarded by mu; its pid is 0 before it was created
-	execs    map[int]noted // guarded by mu; by pid
-	order    []int         // guarded by mu; the keys of execs, oldest first
-	starting int           // guarded by mu; execs that have no pid yet
-	changed  chan struct{} // guarded by mu; closed at the next change, nil where nobody waits
+	init     started          // guarded by mu; its pid is 0 before it was created
+	execs    map[int]noted    // guarded by mu; by pid
+	order    []int            // guarded by mu; the keys of execs, oldest first
+	unsaid   map[started]bool // guarded by mu; those that were waited for in vain
+	starting int              // guarded by mu; execs that have no pid yet
+	changed  chan struct{}    // guarded by mu; closed at the next change, nil where nobody waits
 }
 
 // noted is a process that the runtime started in a container that runs.
@@ -47,7 +48,7 @@ type noted struct {
 	// It started at from, in clock ticks after boot, or, where it was gone before it
 	// was looked at, between from and to.
 	from, to uint64
-	id       string // "" where nobody said one
+	id       string
 }
 
 // Starting notes that the runtime is about to start an exec. What it returns
@@ -55,11 +56,6 @@ type noted struct {
 func (c *Container) Starting(execID string) func(pid int) {
 	begun := c.origins.begin(execID)
 	return func(pid int) { begun(c.proc.started(pid)) }
-}
-
-// originOf says how the process that the runtime started as pid came in.
-func (c *Container) originOf(ctx context.Context, pid int) *event.Origin {
-	return c.origins.of(ctx, c.proc.started(pid))
 }
 
 // created notes the container's init.
@@ -141,7 +137,7 @@ func (o *origins) find(p started) (execID string, known bool) {
 
 // isInit tells whether a process is the container's init, as find does. o.mu is held.
 func (o *origins) isInit(p started) bool {
-	return p.pid == o.init.pid && (p.start == 0 || p.start == o.init.start)
+	return p.pid == o.init.pid && (p.start == 0 || o.init.start == 0 || p.start == o.init.start)
 }
 
 // of says how a process that the runtime started came in. While an exec is being
@@ -164,7 +160,7 @@ func (o *origins) of(ctx context.Context, p started) *event.Origin {
 			o.mu.Unlock()
 			return &event.Origin{Kind: originExec, ExecID: execID, PID: pid}
 		}
-		if known || o.starting == 0 {
+		if known || o.starting == 0 || o.unsaid[p] {
 			o.mu.Unlock()
 			return &event.Origin{Kind: originUnknown, PID: pid}
 		}
@@ -187,21 +183,25 @@ func (o *origins) of(ctx context.Context, p started) *event.Origin {
 func (o *origins) giveUp(p started) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if _, known := o.find(p); !known && !o.isInit(p) {
-		o.add(p.pid, noted{from: p.start, to: p.start})
+	if len(o.unsaid) >= maxExecs {
+		clear(o.unsaid)
 	}
+	if o.unsaid == nil {
+		o.unsaid = map[started]bool{}
+	}
+	o.unsaid[p] = true
 }
 
-// above is the pid of the first of a process and its ancestors that the runtime
-// started in the container; 0 if none is. A process whose parent ended has init
+// above is the first of a process and its ancestors that the runtime started in
+// the container; its pid is 0 if none is. A process whose parent ended has init
 // for a parent, so this is a guess where nothing better is known.
-func (o *origins) above(lineage []started) int {
+func (o *origins) above(lineage []started) started {
 	for _, p := range lineage {
 		if o.has(p) {
-			return p.pid
+			return p
 		}
 	}
-	return 0
+	return started{}
 }
 
 // has tells whether a process that lives was started in the container by the
@@ -213,5 +213,5 @@ func (o *origins) has(p started) bool {
 		return false
 	}
 	execID, _ := o.find(p)
-	return o.isInit(p) || execID != ""
+	return p == o.init || execID != ""
 }

@@ -22,11 +22,11 @@ func TestOrigins(t *testing.T) {
 	if got := o.of(t.Context(), first(20)); got.ExecID != "e1" {
 		t.Errorf("got %+v", got)
 	}
-	if got := o.above([]started{first(31), first(30), first(20), first(10)}); got != 20 {
-		t.Errorf("above: %d", got)
+	if got := o.above([]started{first(31), first(30), first(20), first(10)}); got != first(20) {
+		t.Errorf("above: %+v", got)
 	}
-	if got := o.above([]started{first(31), first(30), first(1)}); got != 0 {
-		t.Errorf("above nobody: %d", got)
+	if got := o.above([]started{first(31), first(30), first(1)}); got.pid != 0 {
+		t.Errorf("above nobody: %+v", got)
 	}
 }
 
@@ -67,6 +67,9 @@ func TestOriginsTellPidsApart(t *testing.T) {
 		}
 		if waited := time.Since(begin); waited != originPatience {
 			t.Errorf("waited %v for one that nobody said", waited)
+		}
+		if got := o.of(t.Context(), first(20)); got.ExecID != "e1" {
+			t.Errorf("what the earlier one left behind: %+v", got)
 		}
 		begun(started{20, 8})
 		if got := o.of(t.Context(), started{20, 8}); got.ExecID != "e3" {

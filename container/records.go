@@ -80,7 +80,7 @@ func (c *Container) recordRisks() {
 func (c *Container) RecordStart(ctx context.Context, execID string, pid int) {
 	found := c.describe(side{pid: pid, own: true}, 0)
 	found.Ancestry = nil // the runtime's own processes
-	found.Origin = c.originOf(ctx, pid)
+	found.Origin = c.origins.of(ctx, c.proc.started(pid))
 
 	c.mu.Lock()
 	p := c.processes[execID]

@@ -28,7 +28,7 @@ func (c *Container) sideOf(pid int) side {
 	}
 	guard, err := c.kernel.GuardOf(pid)
 	if err != nil || guard.Cgroup == 0 {
-		s.own = c.origins.above(c.proc.lineage(pid)) != 0
+		s.own = c.origins.above(c.proc.lineage(pid)).pid != 0
 		return s
 	}
 	s.foreign = guard.Foreign

@@ -97,12 +97,17 @@ func (c *Container) observeRecord(ctx context.Context, r *bpf.Record) {
 	}
 	p := pending{observation: o}
 	if actorOwn {
-		p.actor = r.Actor.Origin
+		p.actor = originOf(&r.Actor)
 	}
 	if targetOwn {
-		p.target = r.Target.Origin
+		p.target = originOf(&r.Target)
 	}
 	c.add(ctx, p)
+}
+
+// originOf is the process that one of a record came into the container by, as the kernel noted it then.
+func originOf(p *bpf.Process) started {
+	return started{pid: p.Origin, start: uint64(p.OriginStart / clockTick)} //nolint:gosec // not negative
 }
 
 // explain names the rule that a record's verdict comes from. The programs have

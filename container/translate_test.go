@@ -76,7 +76,7 @@ func TestReadDrains(t *testing.T) {
 		&bpf.Record{
 			Vector: access.VectorProcMem, Operation: access.OperationRead, Relation: access.RelationHost,
 			Verdict: access.VerdictKilled, Sensor: access.SensorAccess,
-			Actor:  bpf.Process{PID: 101, Start: 110 * time.Millisecond, Origin: 100, Comm: "cat", Exe: "/bin/cat", Args: []string{"cat", "/proc/400/mem"}},
+			Actor:  bpf.Process{PID: 101, Start: 110 * time.Millisecond, Origin: 100, OriginStart: 100 * time.Millisecond, Comm: "cat", Exe: "/bin/cat", Args: []string{"cat", "/proc/400/mem"}},
 			Target: bpf.Process{PID: 400, Comm: "host"},
 		},
 	}}

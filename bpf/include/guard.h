@@ -69,14 +69,10 @@ static __always_inline void note_exec(struct guard *guard, struct task_struct *t
 		guard->args_len = 0;
 }
 
+/* Neither numbers tell the roots of btrfs's subvolumes apart. */
 static __always_inline u64 root_of(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, fs, root.dentry, d_inode, i_ino);
-}
-
-static __always_inline u32 root_device_of(struct task_struct *task)
-{
-	return BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev);
+	return (u64)BPF_CORE_READ(task, fs, root.dentry);
 }
 
 /* Tells whether a task that is armed late is in another mount namespace than init was and
@@ -86,8 +82,7 @@ static __always_inline u32 root_device_of(struct task_struct *task)
  */
 static __always_inline bool is_foreign(struct task_struct *task, struct state *state)
 {
-	return mnt_ns_of(task) != state->mnt_ns &&
-	       (root_of(task) != state->root || root_device_of(task) != state->root_device);
+	return mnt_ns_of(task) != state->mnt_ns && root_of(task) != state->root;
 }
 
 /* Tells whether the exec of an unguarded task is the workload's: init's own
@@ -106,7 +101,6 @@ static __always_inline bool arms(struct task_struct *task, struct container *con
 		return false;
 	state->mnt_ns = mnt_ns;
 	state->root = root_of(task);
-	state->root_device = root_device_of(task);
 	state->started = 1;
 	return true;
 }
@@ -138,6 +132,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 	}
 	guard->cgroup = id;
 	guard->origin = tgid_of(task);
+	guard->origin_start = BPF_CORE_READ(task, group_leader, start_boottime);
 	guard->enforce = container->enforce;
 	guard->foreign = is_foreign(task, state);
 	note_exec(guard, task);

@@ -140,6 +140,7 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64
 	BPF_CORE_READ_INTO(&out->comm, task, comm);
 	/* Without a guard these reads fail, and fill with zeros. */
 	bpf_probe_read_kernel(&out->origin, sizeof(out->origin), &guard->origin);
+	bpf_probe_read_kernel(&out->origin_start, sizeof(out->origin_start), &guard->origin_start);
 	bpf_probe_read_kernel(&out->args_len, sizeof(out->args_len), &guard->args_len);
 	bpf_probe_read_kernel(&out->exe, sizeof(out->exe), &guard->exe);
 	bpf_probe_read_kernel(&out->args, sizeof(out->args), &guard->args);

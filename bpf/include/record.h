@@ -42,7 +42,8 @@ struct ancestor {
  * is the initial user namespace's. exe and args are known of guarded tasks alone.
  */
 struct process {
-	u64 start;  /* ns since boot */
+	u64 start; /* ns since boot */
+	u64 origin_start;
 	u64 cgroup; /* of its guarded container, or 0 */
 	u32 pid;
 	u32 tid;
@@ -110,11 +111,9 @@ struct state {
 	u64 ring;    /* the key of its ring buffer */
 	u64 dropped; /* records that its ring had no room for */
 	u64 counts[VECTOR_END][VERDICT_END][SENSOR_END];
-	u32 started;	 /* init has execed: its tasks are guarded */
-	u32 mnt_ns;	 /* of init at that moment, as what follows is */
-	u64 root;	 /* the inode number of its root folder */
-	u32 root_device; /* and the device */
-	u32 unused;
+	u32 started; /* init has execed: its tasks are guarded */
+	u32 mnt_ns;  /* of init at that moment, as what follows is */
+	u64 root;    /* the address of its root folder */
 };
 
 /* What an executable is known for. */
@@ -151,6 +150,7 @@ struct guard {
 	u64 cgroup;
 	u64 last_peer; /* of the last record: the other side's name */
 	u64 last_time;
+	u64 origin_start;
 	u32 last_what;
 	u32 origin;
 	u16 enforce; /* outlives the container's entry in the map */
