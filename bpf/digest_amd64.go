@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "0b7d1422c7bf"
+const kernelDigest = "724c7c0aad10"

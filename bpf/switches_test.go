@@ -48,11 +48,7 @@ func TestLSMSwitches(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer shut(file)
-			c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
-			if said, status := c.receive(file, "0").end(); !strings.HasPrefix(said, "failed: no descriptor") {
-				t.Errorf("it ended with %v and said %q", status, said)
-			}
-			c.expect(w)
+			refusedReceived(t, node, file, w)
 		})
 		t.Run(name+"/observed", func(t *testing.T) {
 			c := newContainer(t, node, plan("observes", policy.ModeEnforce, allObserved()))

@@ -42,6 +42,17 @@ func refusedWindow(t *testing.T, node *Node, path string, vector access.Vector) 
 	c.expect(w)
 }
 
+// refusedReceived says whether a guarded container that is sent a file does not get
+// it, and gets that event of it.
+func refusedReceived(t *testing.T, node *Node, file *os.File, w want) {
+	t.Helper()
+	c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
+	if said, status := c.receive(file, "0").end(); !strings.HasPrefix(said, "failed: no descriptor") {
+		t.Errorf("it ended with %v and said %q", status, said)
+	}
+	c.expect(w)
+}
+
 // openWindow fails the test where a guarded container is refused path.
 func openWindow(t *testing.T, node *Node, path string) {
 	t.Helper()
@@ -109,11 +120,7 @@ func TestLSMMemoryDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer shut(file)
-		c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
-		if said, status := c.receive(file, "0").end(); !strings.HasPrefix(said, "failed: no descriptor") {
-			t.Errorf("it ended with %v and said %q", status, said)
-		}
-		c.expect(want{vector: access.VectorKernelMem, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
+		refusedReceived(t, node, file, want{vector: access.VectorKernelMem, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM})
 	})
 }
 

@@ -69,7 +69,8 @@ static __always_inline void note_exec(struct guard *guard, struct task_struct *t
 		guard->args_len = 0;
 }
 
-/* Neither numbers tell the roots of btrfs's subvolumes apart. */
+/* Returns the address of the task's root folder: the roots of btrfs's subvolumes have all one
+ * number, and one device. */
 static __always_inline u64 root_of(struct task_struct *task)
 {
 	return (u64)BPF_CORE_READ(task, fs, root.dentry);

@@ -59,16 +59,4 @@ static __always_inline u8 switch_of(struct file *file)
 	return 0;
 }
 
-static __always_inline int take_switch(u8 vector)
-{
-	struct deed deed = {
-		.vector = vector,
-		.relation = RELATION_KERNEL,
-		.operation = OPERATION_WRITE,
-	};
-
-	current_acts(&deed, bpf_get_current_task_btf());
-	return deed.actor_cgroup ? gate(&deed, -EACCES) : 0;
-}
-
 #endif

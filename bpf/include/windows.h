@@ -94,7 +94,15 @@ static __always_inline u8 window_of(struct file *file)
 	return shows_kernel(file) ? VECTOR_KERNEL_MEM : 0;
 }
 
-static __always_inline int take_window(u8 vector, struct file *file)
+/* Returns the vector of a file that is the node's, to look into it or to set it; 0: it is none. */
+static __always_inline u8 node_vector(struct file *file)
+{
+	u8 vector = window_of(file);
+
+	return vector ? vector : switch_of(file);
+}
+
+static __always_inline int take_node(u8 vector, struct file *file)
 {
 	struct deed deed = {
 		.vector = vector,
@@ -152,12 +160,9 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 	if ((u64)file->f_op != node.mem_fops) {
 		if (ret)
 			return ret;
-		vector = window_of(file);
+		vector = node_vector(file);
 		if (vector)
-			return take_window(vector, file);
-		vector = switch_of(file);
-		if (vector)
-			return take_switch(vector);
+			return take_node(vector, file);
 		return is_procfs(file->f_inode) ? open_recon(file) : 0;
 	}
 	lsm_called = 1;
@@ -177,11 +182,8 @@ int BPF_PROG(lsm_file_receive, struct file *file, int ret)
 	if ((u64)file->f_op != node.mem_fops) {
 		if (is_userfaultfd(file))
 			return take_userfaultfd(file);
-		vector = window_of(file);
-		if (vector)
-			return take_window(vector, file);
-		vector = switch_of(file);
-		return vector ? take_switch(vector) : 0;
+		vector = node_vector(file);
+		return vector ? take_node(vector, file) : 0;
 	}
 	mm = file->private_data;
 	return take_mem(file, BPF_CORE_READ(mm, owner));
