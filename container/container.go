@@ -54,7 +54,7 @@ type Container struct {
 	dropped sync.Once // recorded
 
 	mu        sync.Mutex
-	processes map[string]*process // guarded by mu; what the runtime starts, by exec ID; init's is ""
+	processes map[string]*Process // guarded by mu; what the runtime starts, by exec ID; init's is ""
 }
 
 // open makes what a container has before it is created: its folder with the
@@ -77,7 +77,7 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 		store:        store,
 		observations: make(chan pending, maxPending),
 		ready:        make(chan struct{}),
-		processes:    map[string]*process{},
+		processes:    map[string]*Process{},
 	}
 	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
 	// The container outlives the request that creates it.

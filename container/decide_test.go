@@ -89,7 +89,7 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *Container {
 		members:      &members{paths: config.Paths},
 		kernel:       kernel,
 		observations: make(chan pending, maxPending),
-		processes:    map[string]*process{},
+		processes:    map[string]*Process{},
 		ready:        make(chan struct{}),
 	}
 	close(c.ready)

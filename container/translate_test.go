@@ -210,28 +210,3 @@ func TestEnrich(t *testing.T) {
 		t.Errorf("one of nobody's: %+v, %v", p, own)
 	}
 }
-
-func TestExitIsRecordedOnce(t *testing.T) {
-	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
-	withStore(t, c)
-	c.Announce("e", []string{"/bin/sh", "-c", "true"})
-	for range 3 {
-		c.RecordExit("e", 7, new(1), time.Now())
-	}
-	c.RecordExit("never ran", 0, new(1), time.Now())
-	c.Forget("e")
-	c.RecordExit("e", 7, new(1), time.Now()) // published late: it was deleted already
-	if len(c.processes) != 0 {
-		t.Errorf("%d processes are left", len(c.processes))
-	}
-	c.Announce("e", nil)
-	c.RecordExit("e", 8, new(0), time.Now()) // another of the same ID
-	events := storedEvents(t, c)
-	if len(events) != 2 || *events[0].ExitCode != 1 || *events[1].ExitCode != 0 {
-		t.Fatalf("got %+v", events)
-	}
-	p := events[0].Process
-	if p.Comm != "sh" || p.Cmdline != "/bin/sh -c true" || p.Origin.ExecID != "e" || p.PID != 7 {
-		t.Errorf("got %+v", p)
-	}
-}

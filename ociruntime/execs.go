@@ -13,7 +13,7 @@ import (
 
 // starting is an exec that the runtime is about to start.
 type starting struct {
-	id      string
+	process *container.Process
 	started func(pid int) // tells the container's origins
 }
 
@@ -24,8 +24,10 @@ func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 	if err != nil {
 		return // it is gone
 	}
-	m.hosted.Announce(message.Exec, message.Args)
-	exec := &starting{id: message.Exec, started: m.hosted.Starting(message.Exec)}
+	exec := &starting{
+		process: m.hosted.Announce(message.Exec, message.Args),
+		started: m.hosted.Starting(message.Exec),
+	}
 	m.mu.Lock()
 	m.execs[message.PID] = exec
 	m.mu.Unlock()
@@ -40,7 +42,7 @@ func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 			return
 		}
 		exec.started(0) // it failed
-		m.hosted.Forget(exec.id)
+		exec.process.Forget()
 	}()
 }
 
@@ -69,15 +71,15 @@ func (m *monitor) attached(pid int) {
 func (m *monitor) enter(ctx context.Context, exec *starting, pid int) {
 	p, err := openProcess(pid)
 	exec.started(pid)
-	m.hosted.RecordStart(ctx, exec.id, pid)
+	exec.process.RecordStart(ctx, pid)
 	if err != nil {
 		return // it has ended, and nobody knows how
 	}
 	go func() {
 		defer p.close()
 		<-p.ended(ctx)
-		m.hosted.RecordExit(exec.id, pid, p.code(ctx), time.Now())
-		m.hosted.Forget(exec.id)
+		exec.process.RecordExit(pid, p.code(ctx), time.Now())
+		exec.process.Forget()
 	}()
 }
 

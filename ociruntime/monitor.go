@@ -234,7 +234,7 @@ func (m *monitor) start(ctx context.Context) {
 	}
 	m.started = true
 	m.recordCreated()
-	m.hosted.RecordStart(ctx, "", m.init.pid)
+	m.hosted.Process("").RecordStart(ctx, m.init.pid)
 	m.hosted.Watch(m.before, func(context.Context) error { return m.kill() })
 }
 
@@ -250,7 +250,7 @@ func (m *monitor) kill() error {
 // recordEnd records that init has ended.
 func (m *monitor) recordEnd(ctx context.Context) {
 	if m.started {
-		m.hosted.RecordExit("", m.init.pid, m.init.code(ctx), time.Now())
+		m.hosted.Process("").RecordExit(m.init.pid, m.init.code(ctx), time.Now())
 	}
 }
 

@@ -168,7 +168,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		response, err := s.TTRPCTaskService.Start(ctx, r)
 		started(int(response.GetPid()))
 		if err == nil {
-			c.RecordStart(ctx, r.GetExecID(), int(response.GetPid()))
+			c.Process(r.GetExecID()).RecordStart(ctx, int(response.GetPid()))
 		}
 		return response, err
 	}
@@ -180,7 +180,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	if err != nil {
 		return response, err
 	}
-	c.RecordStart(ctx, "", int(response.GetPid()))
+	c.Process("").RecordStart(ctx, int(response.GetPid()))
 	c.Watch(before, func(ctx context.Context) error {
 		_, err := s.Kill(ctx, &task.KillRequest{ID: r.GetID(), Signal: uint32(unix.SIGKILL), All: true})
 		return err
@@ -203,9 +203,10 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 	}
 	// Whoever waited for the process may delete it before its exit is published.
 	code := int(response.GetExitStatus())
-	c.RecordExit(r.GetExecID(), int(response.GetPid()), &code, response.GetExitedAt().AsTime())
+	p := c.Process(r.GetExecID())
+	p.RecordExit(int(response.GetPid()), &code, response.GetExitedAt().AsTime())
 	if r.GetExecID() != "" {
-		c.Forget(r.GetExecID())
+		p.Forget()
 		return response, nil
 	}
 	s.remove(r.GetID())
@@ -224,7 +225,7 @@ func (s *service) exited(e *eventstypes.TaskExit) {
 		execID = ""
 	}
 	code := int(e.GetExitStatus())
-	c.RecordExit(execID, int(e.GetPid()), &code, exitTime(e.GetExitedAt()))
+	c.Process(execID).RecordExit(int(e.GetPid()), &code, exitTime(e.GetExitedAt()))
 }
 
 func exitTime(at *timestamppb.Timestamp) time.Time {
