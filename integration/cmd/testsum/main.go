@@ -2,7 +2,8 @@
 //
 //	testsum show FILE      reads a suite from stdin, keeps it in FILE, prints go
 //	                       test's closing lines and all that failing tests wrote
-//	testsum total FILE…    counts suites that were kept, names the skipped tests
+//	testsum total FILE…    counts suites that were kept, names the skipped tests and
+//	                       those that failed, with the end of what they wrote
 //
 // It exits 1 if a test failed, and if a suite has no test that ran.
 package main
@@ -62,7 +63,7 @@ func total(paths []string, out io.Writer) error {
 		fmt.Fprintf(out, "skipped: %s\n", skipped)
 	}
 	for _, failed := range sum.failed {
-		fmt.Fprintf(out, "FAILED: %s\n", failed)
+		fmt.Fprint(out, failed)
 	}
 	fmt.Fprintf(out, "%d passed, %d failed\n", sum.passed, len(sum.failed))
 	return errors.Join(errs...)

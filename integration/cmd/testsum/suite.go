@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -24,8 +24,35 @@ type event struct {
 // suite is what a run came to. Subtests count as tests do.
 type suite struct {
 	passed  int
-	failed  []string // tests, and packages that failed outside one
+	failed  []failure
 	skipped []string // with what they said
+}
+
+// failure is a test that failed, or a package that did outside one, with the end of
+// what it wrote.
+type failure struct {
+	name string
+	end  []string
+}
+
+// endLines is how much of a failure is said again at the end: CI may keep no more of
+// its output than that.
+const endLines = 20
+
+func newFailure(name string, output []string) failure {
+	lines := strings.SplitAfter(strings.Join(output, ""), "\n")
+	if last := len(lines) - 1; lines[last] == "" {
+		lines = lines[:last]
+	}
+	return failure{name, lines[max(0, len(lines)-endLines):]}
+}
+
+func (f failure) String() string {
+	text := "FAILED: " + f.name + "\n"
+	for _, line := range f.end {
+		text += "    " + strings.TrimSuffix(line, "\n") + "\n"
+	}
+	return text
 }
 
 func (s *suite) add(other suite) {
@@ -119,17 +146,14 @@ func (r *reader) endPackage(key [2]string, e event) {
 	r.ended[e.Package] = true
 	if e.Action == "fail" && !r.broken[e.Package] {
 		// Outside any test that ended: a panic, a timeout, TestMain.
-		for other, lines := range r.output {
-			if other[0] == e.Package && other[1] != "" {
-				fmt.Fprint(r.out, strings.Join(lines, ""))
-			}
-		}
+		said := r.unended(e.Package)
 		for _, line := range r.output[key] {
 			if !closing(line) {
-				fmt.Fprint(r.out, line)
+				said = append(said, line)
 			}
 		}
-		r.suite.failed = append(r.suite.failed, e.Package)
+		fmt.Fprint(r.out, strings.Join(said, ""))
+		r.suite.failed = append(r.suite.failed, newFailure(e.Package, said))
 	}
 	for _, line := range r.output[key] {
 		if closing(line) {
@@ -142,18 +166,29 @@ func (r *reader) endPackage(key [2]string, e event) {
 	delete(r.output, key)
 }
 
+// unended returns what the package's tests that did not end have written.
+func (r *reader) unended(name string) []string {
+	var said []string
+	for key, lines := range r.output {
+		if key[0] == name && key[1] != "" {
+			said = append(said, lines...)
+		}
+	}
+	return said
+}
+
 // cutOff fails the packages whose end was never heard of.
 func (r *reader) cutOff() {
 	for name, ended := range r.ended {
 		if !ended {
-			r.suite.failed = append(r.suite.failed, name+" (cut off)")
+			r.suite.failed = append(r.suite.failed, newFailure(name+" (cut off)", r.unended(name)))
 		}
 	}
-	sort.Strings(r.suite.failed)
+	slices.SortFunc(r.suite.failed, func(a, b failure) int { return strings.Compare(a.name, b.name) })
 }
 
 func (r *reader) fail(key [2]string, name string) {
-	r.suite.failed = append(r.suite.failed, name)
+	r.suite.failed = append(r.suite.failed, newFailure(name, r.output[key]))
 	fmt.Fprint(r.out, strings.Join(r.output[key], ""))
 }
 
