@@ -259,6 +259,9 @@ func TestInstallKeepsALinkedConfigALink(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o440 {
 		t.Errorf("the config's mode: %v %v", info, err)
 	}
+	if info, err := os.Stat(i.config + ".before-shimward"); err != nil || info.Mode().Perm() != 0o440 {
+		t.Errorf("the mode of the config as it was: %v %v", info, err)
+	}
 	i.must("uninstall", "removed the runtime")
 	if now, err := os.Readlink(i.config); err != nil || now != target {
 		t.Errorf("the config is no link any more: %q %v", now, err)

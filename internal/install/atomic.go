@@ -11,12 +11,18 @@ import (
 
 // replaceFile has a file hold this text, wholly or not at all, with the owner
 // and mode of the one that it replaces. A symbolic link stays one.
-func replaceFile(path string, text []byte) (err error) {
-	if target, linkErr := filepath.EvalSymlinks(path); linkErr == nil {
+func replaceFile(path string, text []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
+	return copyFile(path, path, text)
+}
+
+// copyFile has a file hold this text, wholly or not at all, with the owner and mode of
+// another: a config may have secrets in it, and so has what is made of it.
+func copyFile(like, path string, text []byte) (err error) {
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
-	if info, statErr := os.Stat(path); statErr == nil {
+	if info, statErr := os.Stat(like); statErr == nil {
 		mode = info.Mode().Perm()
 		if owner, is := info.Sys().(*syscall.Stat_t); is {
 			uid, gid = int(owner.Uid), int(owner.Gid)

@@ -250,7 +250,7 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 		return fmt.Errorf("%s: %w", o.Config, err)
 	}
 	copied := o.Config + ".shimward-trial"
-	if err := replaceFile(copied, []byte(text)); err != nil {
+	if err := copyFile(o.Config, copied, []byte(text)); err != nil {
 		return err
 	}
 	wrong, err := compare(ctx, o, before, copied)
@@ -267,7 +267,7 @@ func editRoot(ctx context.Context, o Options, before dump, root []byte, version 
 	}
 	if root != nil {
 		record.Backup = o.Config + ".before-shimward"
-		if err := replaceFile(record.Backup, root); err != nil {
+		if err := copyFile(o.Config, record.Backup, root); err != nil {
 			return err
 		}
 		back.add(func() error { return removeFile(o.Config + ".before-shimward") })
