@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ containerd's config: as conf.d/shimward.toml where containerd merges that, else 
 the end of the config itself, of which a copy is kept. What containerd makes of
 its config is compared before and after; if anything else changed, all is put
 back. What runs goes on running with the binaries that it has.
+
+k3s and RKE2 make containerd's config of a template when they start. There the
+runtime goes to the folder that their config imports, or to the template.
 
 A second install of the same version changes nothing.`
 
@@ -53,14 +57,14 @@ func installFlags(env environment) []cli.Flag {
 	return []cli.Flag{
 		configFlag(env),
 		&cli.StringFlag{Name: "prefix", Value: "/usr/local", Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
-		&cli.StringFlag{Name: "containerd-config", Value: "/etc/containerd/config.toml", Usage: "containerd's config `FILE`"},
-		&cli.StringFlag{Name: "containerd", Value: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config"},
+		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: /etc/containerd/config.toml, or where that is not there, k3s's or RKE2's)"},
+		&cli.StringFlag{Name: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config (default: containerd, or that of k3s or RKE2)"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what there is to do, and leave it"},
-		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd if its config changed"},
+		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd, or k3s or RKE2 with it, if its config changed"},
 	}
 }
 
-func runInstall(ctx context.Context, env environment, command *cli.Command, do func(context.Context, install.Options) (bool, error)) error {
+func runInstall(ctx context.Context, env environment, command *cli.Command, do func(context.Context, install.Options) ([]string, error)) error {
 	if err := noArguments(command); err != nil {
 		return err
 	}
@@ -78,7 +82,7 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 	if err != nil {
 		return err
 	}
-	config, err := filepath.Abs(command.String("containerd-config"))
+	config, err := containerdConfig(command.String("containerd-config"))
 	if err != nil {
 		return err
 	}
@@ -87,17 +91,44 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 		Source: source, Version: version(), DryRun: command.Bool("dry-run"), Output: env.stdout,
 		Guarded: func() ([]string, error) { return guardedNames(command.String("config")) },
 	})
-	if err != nil || !restart {
+	if err != nil || len(restart) == 0 {
 		return err
 	}
-	if !command.Bool("restart") {
-		_, err := fmt.Fprintln(env.stdout, "now: systemctl restart containerd (containers go on meanwhile)")
-		return err
+	return restartContainerd(ctx, env, restart, command.Bool("restart"))
+}
+
+// containerdConfig is the config that was named, or the one that is there.
+func containerdConfig(named string) (string, error) {
+	if named == "" {
+		return install.FindConfig("/")
 	}
-	if said, err := exec.CommandContext(ctx, "systemctl", "restart", "containerd").CombinedOutput(); err != nil {
-		return fmt.Errorf("systemctl restart containerd: %w: %s", err, said)
+	return filepath.Abs(named)
+}
+
+// restartContainerd restarts the unit that runs containerd, or says that it is due.
+func restartContainerd(ctx context.Context, env environment, units []string, now bool) error {
+	unit, err := install.Active(units, func(args ...string) (int, error) {
+		err := exec.CommandContext(ctx, "systemctl", args...).Run() //nolint:gosec // the units are install's
+		var exited *exec.ExitError
+		if errors.As(err, &exited) && exited.Exited() {
+			return exited.ExitCode(), nil
+		}
+		return 0, err
+	})
+	switch {
+	case !now && err != nil:
+		_, err = fmt.Fprintf(env.stdout, "now: restart what runs containerd here (containers go on meanwhile); %v\n", err)
+	case !now:
+		_, err = fmt.Fprintf(env.stdout, "now: systemctl restart %s (containers go on meanwhile)\n", unit)
+	case err != nil:
+		err = fmt.Errorf("restart what runs containerd here by hand: %w", err)
+	default:
+		var said []byte
+		if said, err = exec.CommandContext(ctx, "systemctl", "restart", unit).CombinedOutput(); err != nil { //nolint:gosec // see above
+			err = fmt.Errorf("systemctl restart %s: %w: %s", unit, err, said)
+		}
 	}
-	return nil
+	return err
 }
 
 func guardedNames(config string) ([]string, error) {

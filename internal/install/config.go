@@ -63,13 +63,14 @@ func runtimeTable(version int, options map[string]any) string {
 	return text
 }
 
-// quoted is a basic string of TOML, whose escapes JSON's are.
+// quoted is a basic string of TOML, whose escapes JSON's are, with no action for a
+// template in it.
 func quoted(s string) string {
 	text, err := json.Marshal(s)
 	if err != nil { // not of a string
 		panic(err)
 	}
-	return string(text)
+	return strings.ReplaceAll(string(text), "{{", `{\u007b`)
 }
 
 // dropIn is a whole file that a root file of this version imports.

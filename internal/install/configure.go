@@ -11,57 +11,112 @@ import (
 	"time"
 )
 
+// backupSuffix is of the name of a file as it was before it got the block.
+const backupSuffix = ".before-shimward"
+
 type configState int
 
 const (
-	missing configState = iota
-	configured
+	missing    configState = iota
+	configured             // containerd reads it
+	awaited                // it is in the template, and will be in the root file from the next start on
 )
 
-// inspect says whether containerd has the runtime. One under its name that is
-// something else is an error.
-func inspect(o Options, before dump) (configState, error) {
-	runtime := before.runtime()
-	switch {
-	case runtime == nil:
-		return missing, nil
-	case ours(runtime):
-		return configured, nil
-	default:
-		return missing, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports",
+// site is what there is where the runtime goes.
+type site struct {
+	state   configState
+	version int    // to write in
+	root    []byte // the root file, nil if there is none
+	edited  string // the file that gets the block where containerd merges no drop-in
+	text    string // what that holds, or is to begin with
+	there   bool   // whether it is there
+}
+
+// inspect says whether containerd has the runtime, and where it would go. One under its
+// name that is something else is an error.
+func inspect(o Options, before dump) (site, error) {
+	s := site{edited: o.Config}
+	if runtime := before.runtime(); ours(runtime) {
+		s.state = configured
+	} else if runtime != nil {
+		return s, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports",
 			runtimeName, runtime["runtime_type"], runtime["pod_annotations"], runtimeType, annotations, o.Config)
 	}
+	if s.state == configured && !o.generated() {
+		return s, nil // whatever the file is like
+	}
+	var err error
+	if s.root, s.version, err = readRoot(o.Config, before); err != nil {
+		return s, err
+	}
+	if o.generated() {
+		return s, s.inTemplate(o, before)
+	}
+	s.text, s.there = s.read(), s.root != nil
+	return s, nil
+}
+
+// read is what containerd reads in the root file.
+func (s *site) read() string {
+	if s.root == nil {
+		return fmt.Sprintf("version = %d\n", s.version)
+	}
+	return string(s.root)
 }
 
 // adopt records a runtime that an install wrote that was killed before it could
 // say so. One that an operator wrote stays the operator's.
-func adopt(o Options, record *Record) error {
+func adopt(o Options, s site, record *Record) error {
 	record.Config = o.Config
-	if text, err := os.ReadFile(o.dropIn()); err == nil && strings.HasPrefix(string(text), blockBegin) {
-		record.DropIn = o.dropIn()
-		return record.save(o.record())
+	for _, path := range o.dropIns() {
+		if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), blockBegin) { //nolint:gosec // beside containerd's config
+			record.DropIn = path
+			return record.save(o.record())
+		}
 	}
-	if text, err := os.ReadFile(o.Config); err == nil && strings.Contains(string(text), blockBegin) {
-		record.Block = true
+	if text, err := os.ReadFile(s.edited); err == nil && strings.Contains(string(text), blockBegin) {
+		record.setEdited(o, s.edited)
 		return record.save(o.record())
 	}
 	o.say("left the runtime in containerd's config as it is: it was not written by `shimward install`")
 	return nil
 }
 
-// configure tries a drop-in, and the root file itself where containerd does not
-// take that: 1.x does not import it, or replaces other runtimes by it.
-func configure(ctx context.Context, o Options, before dump, record *Record, back *undo) error {
-	root, version, err := readRoot(o.Config, before)
-	if err != nil {
+// configure tries a drop-in, and the root file itself, or its template, where containerd
+// does not take that: 1.x does not import it, or replaces other runtimes by it.
+func configure(ctx context.Context, o Options, before dump, s site, record *Record, back *undo) error {
+	if err := removeStale(o, s, record, back); err != nil {
 		return err
 	}
 	record.Config = o.Config
-	tried, err := tryDropIn(ctx, o, before, version, record, back)
+	tried, err := tryDropIn(ctx, o, before, s.version, record, back)
 	if err != nil || tried {
 		return err
 	}
-	return editRoot(ctx, o, before, root, version, record, back)
+	return edit(ctx, o, before, s, record, back)
+}
+
+// removeStale removes what an install wrote to containerd's config where containerd does
+// not read it any more.
+func removeStale(o Options, s site, record *Record, back *undo) error {
+	if record.place() != s.edited {
+		if err := removeConfig(o, record, back); err != nil {
+			return err
+		}
+		if record.Backup != "" {
+			backup := record.edited() + backupSuffix
+			putBack, err := restore(backup)
+			if err != nil {
+				return err
+			}
+			back.add(putBack)
+			if err := removeFile(backup); err != nil {
+				return err
+			}
+		}
+	}
+	record.forget()
+	return nil
 }
 
 // readRoot is the root file, nil if there is none, and the version to write in.
@@ -81,7 +136,7 @@ func readRoot(path string, before dump) ([]byte, int, error) {
 }
 
 func tryDropIn(ctx context.Context, o Options, before dump, version int, record *Record, back *undo) (bool, error) {
-	path := o.dropIn()
+	path := o.dropIn(version)
 	text := []byte(dropIn(version, before.runcOptions()))
 	if there, err := os.ReadFile(path); err == nil && !strings.HasPrefix(string(there), blockBegin) { //nolint:gosec // see above
 		return false, nil
@@ -112,54 +167,68 @@ func tryDropIn(ctx context.Context, o Options, before dump, version int, record 
 	return true, record.save(o.record())
 }
 
-// editRoot asks containerd about a copy beside the root file, where relative
-// imports mean the same, before the root file is touched.
-func editRoot(ctx context.Context, o Options, before dump, root []byte, version int, record *Record, back *undo) error {
-	base := string(root)
-	if root == nil {
-		base = fmt.Sprintf("version = %d\n", version)
-	}
-	text, err := withBlock(base, version, before.runcOptions())
+// edit has the root file end in the block, or the template that it is made from. Before
+// that is touched, containerd is asked about the root file with the block at its end.
+func edit(ctx context.Context, o Options, before dump, s site, record *Record, back *undo) error {
+	options := before.runcOptions()
+	read, err := withBlock(s.read(), s.version, options)
 	if err != nil {
 		return fmt.Errorf("%s: %w", o.Config, err)
 	}
-	copied := o.Config + ".shimward-trial"
-	if err := copyFile(o.Config, copied, []byte(text)); err != nil {
-		return err
-	}
-	wrong, err := compare(ctx, o, before, copied)
-	if err := errors.Join(err, removeFile(copied)); err != nil {
-		return err
-	}
-	if wrong != "" {
-		return fmt.Errorf("with shimward's runtime added, containerd reads %s otherwise: %s; nothing was changed, add the runtime by hand:\n%s",
-			o.Config, wrong, runtimeTable(version, before.runcOptions()))
-	}
-	putBack, err := restore(o.Config)
+	after, err := askCopy(ctx, o, read)
 	if err != nil {
 		return err
 	}
-	if root != nil {
-		record.Backup = o.Config + ".before-shimward"
-		if err := copyFile(o.Config, record.Backup, root); err != nil {
+	if wrong := after.wrong(o, before); wrong != "" {
+		return fmt.Errorf("with shimward's runtime added, containerd reads %s otherwise: %s; nothing was changed, add the runtime to %s by hand:\n%s",
+			o.Config, wrong, s.edited, runtimeTable(s.version, options))
+	}
+	text, err := withBlock(s.text, s.version, options)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.edited, err)
+	}
+	putBack, err := restore(s.edited)
+	if err != nil {
+		return err
+	}
+	record.setEdited(o, s.edited)
+	record.Created, record.Written = !s.there, time.Now()
+	if s.there {
+		record.Backup = s.edited + backupSuffix
+		if err := copyFile(s.edited, record.Backup, []byte(s.text)); err != nil {
 			return err
 		}
-		back.add(func() error { return removeFile(o.Config + ".before-shimward") })
+		back.add(func() error { return removeFile(s.edited + backupSuffix) })
 	}
-	record.Block, record.Created, record.Written = true, root == nil, time.Now()
 	if err := record.save(o.record()); err != nil {
 		return err
 	}
 	back.add(putBack)
-	if err := replaceFile(o.Config, []byte(text)); err != nil {
+	if err := replaceFile(s.edited, []byte(text)); err != nil {
 		return err
 	}
-	o.say("wrote the runtime to the end of %s", o.Config)
+	o.say("wrote the runtime to the end of %s", s.edited)
 	if record.Backup != "" {
 		o.say("kept that file as it was in %s", record.Backup)
 	}
+	if record.Template != "" {
+		o.say("k3s or RKE2 make %s of it when they start", o.Config)
+	}
 	return nil
 }
+
+// askCopy has containerd read a text in the place of the root file: it is beside that,
+// where relative imports mean the same.
+func askCopy(ctx context.Context, o Options, text string) (dump, error) {
+	copied := o.copied()
+	if err := copyFile(o.Config, copied, []byte(text)); err != nil {
+		return nil, err
+	}
+	said, err := askDump(ctx, o.Containerd, copied)
+	return said, errors.Join(err, removeFile(copied))
+}
+
+func (o Options) copied() string { return o.Config + ".shimward-trial" }
 
 // compare says what containerd makes of a config that is not as it should be.
 func compare(ctx context.Context, o Options, before dump, config string) (string, error) {
@@ -167,11 +236,16 @@ func compare(ctx context.Context, o Options, before dump, config string) (string
 	if err != nil {
 		return "", err
 	}
-	if !ours(after.runtime()) {
-		return "the runtime is not there", nil
+	return after.wrong(o, before), nil
+}
+
+// wrong says what a config with the runtime has otherwise than it should.
+func (d dump) wrong(o Options, before dump) string {
+	if !ours(d.runtime()) {
+		return "the runtime is not there"
 	}
-	if keys := differences(before, after, o.dropIn(), o.Config, config); len(keys) > 0 {
-		return "it changes " + strings.Join(keys, ", "), nil
+	if keys := differences(before, d, append(o.dropIns(), o.Config, o.copied())...); len(keys) > 0 {
+		return "it changes " + strings.Join(keys, ", ")
 	}
-	return "", nil
+	return ""
 }

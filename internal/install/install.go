@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +18,7 @@ import (
 type Options struct {
 	Prefix     string    // has bin and lib
 	Config     string    // containerd's root file
-	Containerd string    // the command
+	Containerd string    // the command; empty: the one that the root file is for
 	Source     string    // the folder with the binaries to install
 	Version    string    // of the binaries
 	DryRun     bool      // say what there is to do, and leave it
@@ -29,9 +30,18 @@ type Options struct {
 
 func (o Options) lib() string    { return filepath.Join(o.Prefix, "lib", "shimward") }
 func (o Options) record() string { return filepath.Join(o.lib(), "install.json") }
-func (o Options) dropIn() string {
-	return filepath.Join(filepath.Dir(o.Config), "conf.d", "shimward.toml")
+
+// dropIn is the file that a root file of this version imports, if it does. k3s's own
+// templates import a folder that is named after them (k3s-io/k3s#13680, 2026).
+func (o Options) dropIn(version int) string {
+	folder := filepath.Join(filepath.Dir(o.Config), "conf.d")
+	if o.generated() {
+		folder = strings.TrimSuffix(o.template(version), ".tmpl") + ".d"
+	}
+	return filepath.Join(folder, "shimward.toml")
 }
+
+func (o Options) dropIns() []string { return []string{o.dropIn(2), o.dropIn(3)} }
 
 func (o Options) say(format string, args ...any) {
 	if o.DryRun {
@@ -40,36 +50,37 @@ func (o Options) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(o.Output, format+"\n", args...)
 }
 
-// Install brings the node to where shimward is installed, and says whether
-// containerd has to be restarted for that. On an error the node is as it was.
-func Install(ctx context.Context, o Options) (restart bool, err error) {
+// Install brings the node to where shimward is installed. Where containerd has to be
+// restarted for that, restart has its Units. On an error the node is as it was.
+func Install(ctx context.Context, o Options) (restart []string, err error) {
+	o.Containerd = o.command()
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
-		return false, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
+		return nil, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
 	}
-	state, err := inspect(o, before)
+	s, err := inspect(o, before)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	files, err := readBinaries(o.Source)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := checkLinks(o); err != nil {
-		return false, err
+		return nil, err
 	}
 	if o.DryRun {
-		preview(o, state, files)
-		return false, nil
+		preview(o, s, files)
+		return nil, nil
 	}
 
 	var back undo
 	if err := makeFolder(o.lib(), &back); err != nil {
-		return false, err
+		return nil, err
 	}
 	unlock, err := lock(o.lib())
 	if err != nil {
-		return false, err // the folder is another's to remove
+		return nil, err // the folder is another's to remove
 	}
 	defer unlock()
 	// What is put back is put back under the lock: another install's would be lost.
@@ -80,40 +91,46 @@ func Install(ctx context.Context, o Options) (restart bool, err error) {
 	}()
 	record, err := loadRecord(o.record())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
-	if record.Config != "" && record.Config != o.Config && (record.Block || record.DropIn != "") {
-		return false, fmt.Errorf("shimward is installed in %s already: uninstall it from there first", record.Config)
+	if record.Config != "" && record.Config != o.Config && record.written() {
+		return nil, fmt.Errorf("shimward is installed in %s already: uninstall it from there first", record.Config)
+	}
+	if err := checkOwned(o, record); err != nil {
+		return nil, err
 	}
 	putBack, err := restore(o.record())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	back.add(putBack)
 	changed, err := placeBinaries(o, files, record, &back)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	switch {
-	case state != configured:
-		err = configure(ctx, o, before, record, &back)
-	case record.DropIn == "" && !record.Block:
-		err = adopt(o, record)
+	case s.state == missing:
+		err = configure(ctx, o, before, s, record, &back)
+	case !record.written():
+		err = adopt(o, s, record)
 	}
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return nil, err
 	}
-	if !changed && state == configured {
+	if !changed && s.state != missing {
 		o.say("shimward %s is installed already, nothing to do", o.Version)
 	}
-	return state != configured, nil
+	if s.state == configured {
+		return nil, nil
+	}
+	return Units(o.Config), nil
 }
 
-func preview(o Options, state configState, files []binary) {
-	nothing := state == configured
+func preview(o Options, s site, files []binary) {
+	nothing := s.state != missing
 	folder := folderOf(o, files)
 	if _, err := os.Stat(folder); err != nil {
 		nothing = false
@@ -126,8 +143,8 @@ func preview(o Options, state configState, files []binary) {
 			o.say("link %s to them", link)
 		}
 	}
-	if state != configured {
-		o.say("write the runtime to %s or, if containerd does not merge that, to the end of %s", o.dropIn(), o.Config)
+	if s.state == missing {
+		o.say("write the runtime to %s or, if containerd does not merge that, to the end of %s", o.dropIn(s.version), s.edited)
 	}
 	if nothing {
 		o.say("do nothing: shimward %s is installed already", o.Version)

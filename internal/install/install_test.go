@@ -23,7 +23,7 @@ func TestInterruptedInstallPutsBackUnderItsLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Asked about what has been written, this containerd says so, and nothing else any more.
-	script := fmt.Sprintf("#!/bin/sh\n[ ! -e %q ] || { echo >%q; exec sleep infinity; }\necho version = 3\n", filepath.Dir(o.dropIn()), asked)
+	script := fmt.Sprintf("#!/bin/sh\n[ ! -e %q ] || { echo >%q; exec sleep infinity; }\necho version = 3\n", filepath.Dir(o.dropIn(3)), asked)
 	for name, text := range map[string]string{"containerd": script, "config.toml": "version = 3\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,23 +17,50 @@ type Record struct {
 	Links   []string `json:"links"`             // to the binaries of the newest
 	Config  string   `json:"config,omitempty"`  // containerd's root file that was read
 	DropIn  string   `json:"drop_in,omitempty"` // the file that was added to it,
-	Block   bool     `json:"block,omitempty"`   // or the root file has a block of shimward's
-	Created bool     `json:"created,omitempty"` // the root file is install's own
-	Backup  string   `json:"backup,omitempty"`  // the root file as it was
-	Made    []string `json:"made,omitempty"`    // other folders that were not there before
+	Block   bool     `json:"block,omitempty"`   // or the root file has a block of shimward's,
+	// Template is what k3s or RKE2 make the root file of, if that has the block.
+	Template string   `json:"template,omitempty"`
+	Created  bool     `json:"created,omitempty"` // the file with the block is install's own
+	Backup   string   `json:"backup,omitempty"`  // that file as it was
+	Made     []string `json:"made,omitempty"`    // other folders that were not there before
 	// Written is when containerd's config was changed: a containerd that has run since
 	// before that does not know of it.
 	Written time.Time `json:"written,omitzero"`
 }
 
-// Written is when an installation's install changed containerd's config, or the zero
-// time where it found the runtime there.
-func Written(prefix string) (time.Time, error) {
-	record, err := loadRecord(Options{Prefix: prefix}.record())
-	if err != nil {
-		return time.Time{}, err
+// Load reads the record of an installation.
+func Load(prefix string) (*Record, error) {
+	return loadRecord(Options{Prefix: prefix}.record())
+}
+
+// written says whether containerd's config has something of install's in it.
+func (r *Record) written() bool { return r.place() != "" }
+
+// place is the file that has the runtime, if one has.
+func (r *Record) place() string { return cmp.Or(r.DropIn, r.edited()) }
+
+// edited is the file that has the block, if one has.
+func (r *Record) edited() string {
+	switch {
+	case r.Template != "":
+		return r.Template
+	case r.Block:
+		return r.Config
+	default:
+		return ""
 	}
-	return record.Written, nil
+}
+
+func (r *Record) setEdited(o Options, path string) {
+	r.Block = path == o.Config
+	if !r.Block {
+		r.Template = path
+	}
+}
+
+// forget is for what was written to containerd's config, and is not there any more.
+func (r *Record) forget() {
+	r.DropIn, r.Block, r.Template, r.Created, r.Backup = "", false, "", false, ""
 }
 
 // loadRecord reads the record, which is empty where nothing was installed.

@@ -7,37 +7,39 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
-// Uninstall removes what Install wrote, and says whether containerd has to be
-// restarted for that. While anything runs of it, it does nothing and says what.
-func Uninstall(ctx context.Context, o Options) (restart bool, err error) {
+// Uninstall removes what Install wrote. Where containerd has to be restarted for that,
+// restart has its Units. While anything runs of it, it does nothing and says what.
+func Uninstall(ctx context.Context, o Options) (restart []string, err error) {
 	if _, err := os.Stat(o.record()); errors.Is(err, fs.ErrNotExist) {
 		o.say("do nothing: there is no record of an installation in %s", o.lib())
-		return false, nil
+		return nil, nil
 	}
 	unlock, err := lock(o.lib())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	defer unlock()
 	record, err := loadRecord(o.record())
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if record.Config != "" {
 		o.Config = record.Config // where it was installed, whatever is named now
 	}
+	o.Containerd = o.command()
 	if err := checkUnused(o); err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := checkOwned(o, record); err != nil {
-		return false, err
+		return nil, err
 	}
 	if o.DryRun {
 		o.say("remove the runtime from containerd's config, %s and %s", strings.Join(record.Links, ", "), o.lib())
-		return false, nil
+		return nil, nil
 	}
 
 	var back undo
@@ -48,14 +50,14 @@ func Uninstall(ctx context.Context, o Options) (restart bool, err error) {
 	}()
 	restart, err = unconfigure(ctx, o, record, &back)
 	if err != nil {
-		return false, err
+		return nil, err
 	}
 	if err := removeLinks(o, record, &back); err != nil {
-		return false, err
+		return nil, err
 	}
 	// Without links no shim starts any more. One may have before.
 	if err := errors.Join(ctx.Err(), checkUnused(o)); err != nil {
-		return false, err
+		return nil, err
 	}
 	back = nil
 	return restart, removeRest(o, record)
@@ -92,61 +94,97 @@ func checkOwned(o Options, record *Record) error {
 			return fmt.Errorf("%s names the link %s, which is not the installation's: mend it", o.record(), link)
 		}
 	}
+	if record.DropIn != "" && !slices.Contains(o.dropIns(), record.DropIn) {
+		return fmt.Errorf("%s names the file %s, which is not the installation's: mend it", o.record(), record.DropIn)
+	}
+	templates := []string{o.template(2), o.template(3)}
+	if record.Template != "" && (!o.generated() || !slices.Contains(templates, record.Template)) {
+		return fmt.Errorf("%s names the template %s, which is not the installation's: mend it", o.record(), record.Template)
+	}
 	return nil
 }
 
-func unconfigure(ctx context.Context, o Options, record *Record, back *undo) (bool, error) {
-	if record.DropIn == "" && !record.Block {
-		return false, nil
+func unconfigure(ctx context.Context, o Options, record *Record, back *undo) ([]string, error) {
+	if !record.written() {
+		return nil, nil
+	}
+	if o.generated() && !exists(o.Config) {
+		o.say("left containerd's config, which is gone: so are k3s and RKE2")
+		return nil, nil
 	}
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
-		return false, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
+		return nil, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
 	}
 	if err := removeConfig(o, record, back); err != nil {
-		return false, err
+		return nil, err
 	}
-	after, err := askDump(ctx, o.Containerd, o.Config)
-	if err != nil {
-		return false, err
-	}
-	if after.runtime() != nil {
-		return false, fmt.Errorf("containerd has a runtime called %q from elsewhere, too: remove it first", runtimeName)
-	}
-	if keys := differences(before, after, o.dropIn()); len(keys) > 0 {
-		return false, fmt.Errorf("without shimward's runtime containerd reads its config otherwise (%s): it was put back", strings.Join(keys, ", "))
+	after, err := askWithout(ctx, o, record)
+	switch keys := differences(before, after, append(o.dropIns(), o.Config, o.copied())...); {
+	case err != nil:
+		return nil, err
+	case after == nil: // there is nothing to ask about
+	case after.runtime() != nil:
+		return nil, fmt.Errorf("containerd has a runtime called %q from elsewhere, too: remove it first", runtimeName)
+	case len(keys) > 0:
+		return nil, fmt.Errorf("without shimward's runtime containerd reads its config otherwise (%s): it was put back", strings.Join(keys, ", "))
 	}
 	o.say("removed the runtime from containerd's config")
-	return true, nil
+	return Units(o.Config), nil
 }
 
-func removeConfig(o Options, record *Record, back *undo) error {
-	if record.DropIn != "" {
-		text, err := os.ReadFile(o.dropIn())
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return nil
-		case err != nil:
-			return err
-		case !strings.HasPrefix(string(text), blockBegin) || !strings.HasSuffix(string(text), blockEnd):
-			return fmt.Errorf("%s has been edited since it was installed: remove what is not shimward's from it", o.dropIn())
-		}
-		back.add(func() error { return replaceFile(o.dropIn(), text) })
-		return removeFile(o.dropIn())
+// askWithout asks containerd about its config without what was removed. A root file that
+// was made of a template still has it, or does not have it yet: then it says nothing.
+func askWithout(ctx context.Context, o Options, record *Record) (dump, error) {
+	if record.Template == "" {
+		return askDump(ctx, o.Containerd, o.Config)
 	}
-	text, err := os.ReadFile(o.Config)
+	root, err := os.ReadFile(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	without, found, err := withoutBlock(string(root))
+	if err != nil || !found {
+		return nil, nil //nolint:nilerr,nilnil // the template may have done anything to its end
+	}
+	return askCopy(ctx, o, without)
+}
+
+// removeConfig removes from containerd's config what the record says that install wrote.
+func removeConfig(o Options, record *Record, back *undo) error {
+	path := record.place()
+	if path == "" {
+		return nil
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // checkOwned has seen it
+	if errors.Is(err, fs.ErrNotExist) && path != o.Config {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
+	if path == record.DropIn {
+		if !strings.HasPrefix(string(text), blockBegin) || !strings.HasSuffix(string(text), blockEnd) {
+			return fmt.Errorf("%s has been edited since it was installed: remove what is not shimward's from it", path)
+		}
+		back.add(func() error { return replaceFile(path, text) })
+		return removeFile(path)
+	}
 	without, _, err := withoutBlock(string(text))
 	if err != nil {
-		return fmt.Errorf("%s: %w", o.Config, err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	back.add(func() error { return replaceFile(o.Config, text) })
-	if version, rest, _ := strings.Cut(without, "\n"); record.Created && rest == "" && strings.HasPrefix(version, "version = ") {
-		return removeFile(o.Config)
+	back.add(func() error { return replaceFile(path, text) })
+	if record.Created && onlyBegun(without) {
+		return removeFile(path)
 	}
-	return replaceFile(o.Config, []byte(without))
+	return replaceFile(path, []byte(without))
+}
+
+// onlyBegun says whether a file that install made has nothing but its beginning.
+func onlyBegun(text string) bool {
+	version, rest, _ := strings.Cut(text, "\n")
+	return text == includeBase || rest == "" && strings.HasPrefix(version, "version = ")
 }
 
 func removeLinks(o Options, record *Record, back *undo) error {
@@ -172,10 +210,12 @@ func removeRest(o Options, record *Record) error {
 		errs = append(errs, os.RemoveAll(folder))
 	}
 	if record.Backup != "" {
-		errs = append(errs, removeFile(record.Config+".before-shimward"))
+		errs = append(errs, removeFile(record.edited()+backupSuffix))
 	}
-	if len(record.Made) > 0 {
-		_ = os.Remove(filepath.Dir(o.dropIn())) // stays if it holds something
+	for _, path := range o.dropIns() {
+		if folder := filepath.Dir(path); slices.Contains(record.Made, folder) {
+			_ = os.Remove(folder) // stays if it holds something
+		}
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

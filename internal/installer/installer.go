@@ -125,15 +125,22 @@ func (o Options) awaitRuntime(ctx context.Context, a *api, h *host) error {
 
 // restarted has containerd restarted, or waits until the operator has done so.
 func (o Options) restarted(ctx context.Context, h *host) error {
-	if o.Restart {
-		o.say("restarting containerd")
-		code, err := h.run(ctx, "systemctl", "restart", "containerd")
+	unit, err := h.unit(ctx, o.Prefix)
+	switch {
+	case !o.Restart && err != nil:
+		o.say("now, on node %s: restart what runs containerd (containers go on meanwhile); %v", o.Node, err)
+	case !o.Restart:
+		o.say("now, on node %s: systemctl restart %s (containers go on meanwhile)", o.Node, unit)
+	case err != nil:
+		return fmt.Errorf("restart what runs containerd: %w", err)
+	default:
+		o.say("restarting %s", unit)
+		code, err := h.run(ctx, "systemctl", "restart", unit)
 		if err == nil && code != 0 {
-			err = fmt.Errorf("systemctl restart containerd ended with status %d, and says why above", code)
+			err = fmt.Errorf("systemctl restart %s ended with status %d, and says why above", unit, code)
 		}
 		return err
 	}
-	o.say("now, on node %s: systemctl restart containerd (containers go on meanwhile)", o.Node)
 	for {
 		if err := pause(ctx, poll); err != nil {
 			return fmt.Errorf("wait for a restart of containerd: %w", err)

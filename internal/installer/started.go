@@ -1,6 +1,7 @@
 package installer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,8 +19,8 @@ import (
 // and so has the runtime.
 func (h *host) knows(prefix, address string) (known bool, err error) {
 	err = h.do(func() error {
-		written, err := install.Written(prefix)
-		if err != nil || written.IsZero() {
+		record, err := install.Load(prefix)
+		if err != nil || record.Written.IsZero() {
 			known = true
 			return err
 		}
@@ -28,10 +29,25 @@ func (h *host) knows(prefix, address string) (known bool, err error) {
 			return err
 		}
 		started, err := startTime(pid)
-		known = started.After(written)
+		known = started.After(record.Written)
 		return err
 	})
 	return known, err
+}
+
+// unit is the unit of systemd that runs the containerd whose config was changed.
+func (h *host) unit(ctx context.Context, prefix string) (string, error) {
+	var record *install.Record
+	err := h.do(func() (err error) {
+		record, err = install.Load(prefix)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return install.Active(install.Units(record.Config), func(args ...string) (int, error) {
+		return h.run(ctx, "systemctl", args...)
+	})
 }
 
 // server is the process that listens on a socket (SO_PEERCRED, unix(7)).

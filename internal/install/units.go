@@ -1,0 +1,32 @@
+package install
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Units are the units of systemd of which one runs the containerd of a root file. k3s and
+// RKE2 start it themselves, and write the root file then.
+func Units(config string) []string {
+	if (Options{Config: config}).generated() {
+		return []string{"k3s", "k3s-agent", "rke2-server", "rke2-agent"}
+	}
+	return []string{"containerd"}
+}
+
+// Active is the one of some units that is active. What runs systemctl returns its exit status.
+func Active(units []string, systemctl func(args ...string) (int, error)) (string, error) {
+	if len(units) == 1 {
+		return units[0], nil
+	}
+	for _, unit := range units {
+		status, err := systemctl("is-active", "--quiet", unit)
+		if err != nil {
+			return "", err
+		}
+		if status == 0 {
+			return unit, nil
+		}
+	}
+	return "", fmt.Errorf("none of %s is active in systemd", strings.Join(units, ", "))
+}
