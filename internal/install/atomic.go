@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // replaceFile has a file hold this text, wholly or not at all, with the owner
@@ -20,9 +21,16 @@ func replaceFile(path string, text []byte) error {
 
 // copyFile has a file hold this text, wholly or not at all, with the owner and mode of
 // another: a config may have secrets in it, and so has what is made of it.
-func copyFile(like, path string, text []byte) (err error) {
+func copyFile(like, path string, text []byte) error {
+	info, _ := os.Stat(like) // nil if it is not there
+	return writeFile(info, path, text)
+}
+
+// writeFile has a file hold this text, wholly or not at all, with the owner and mode of
+// the one that info is of, if there is one.
+func writeFile(info fs.FileInfo, path string, text []byte) (err error) {
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
-	if info, statErr := os.Stat(like); statErr == nil {
+	if info != nil {
 		mode = info.Mode().Perm()
 		if owner, is := info.Sys().(*syscall.Stat_t); is {
 			uid, gid = int(owner.Uid), int(owner.Gid)
@@ -71,7 +79,8 @@ func (u undo) run() error {
 	return errors.Join(errs...)
 }
 
-// restore is the step that gives a file back what it holds now, or removes it if there is none.
+// restore is the step that gives a file back what it holds now, its mode and its time, or
+// removes it if there is none.
 func restore(path string) (func() error, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // a file of the installation
 	if errors.Is(err, fs.ErrNotExist) {
@@ -80,7 +89,16 @@ func restore(path string) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	return func() error { return replaceFile(path, text) }, nil
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	return func() error {
+		return errors.Join(writeFile(info, path, text), os.Chtimes(path, time.Time{}, info.ModTime()))
+	}, nil
 }
 
 func removeFile(path string) error {

@@ -163,18 +163,22 @@ func removeConfig(o Options, record *Record, back *undo) error {
 	if err != nil {
 		return err
 	}
+	putBack, err := restore(path)
+	if err != nil {
+		return err
+	}
 	if path == record.DropIn {
 		if !strings.HasPrefix(string(text), blockBegin) || !strings.HasSuffix(string(text), blockEnd) {
 			return fmt.Errorf("%s has been edited since it was installed: remove what is not shimward's from it", path)
 		}
-		back.add(func() error { return replaceFile(path, text) })
+		back.add(putBack)
 		return removeFile(path)
 	}
 	without, _, err := withoutBlock(string(text))
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
-	back.add(func() error { return replaceFile(path, text) })
+	back.add(putBack)
 	if record.Created && onlyBegun(without) {
 		return removeFile(path)
 	}
