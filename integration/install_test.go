@@ -267,3 +267,17 @@ func TestInstallKeepsALinkedConfigALink(t *testing.T) {
 		t.Errorf("the config is no link any more: %q %v", now, err)
 	}
 }
+
+// The config that has the block has been written anew, and imports drop-ins.
+func TestInstallAfterTheConfigWasReplaced(t *testing.T) {
+	i := startInstallation(t, "version = 3\nimports = []\n")
+	i.must("install", "kept that file")
+	i.write("version = 3\nimports = ['" + filepath.Dir(i.config) + "/conf.d/*.toml']\n")
+	i.must("install", "conf.d/shimward.toml")
+	i.must("uninstall", "removed the runtime")
+	for _, gone := range []string{filepath.Join(filepath.Dir(i.config), "conf.d"), i.config + ".before-shimward"} {
+		if _, err := os.Stat(gone); err == nil {
+			t.Errorf("%s was left", gone)
+		}
+	}
+}

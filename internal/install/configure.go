@@ -103,16 +103,16 @@ func removeStale(o Options, s site, record *Record, back *undo) error {
 		if err := removeConfig(o, record, back); err != nil {
 			return err
 		}
-		if record.Backup != "" {
-			backup := record.edited() + backupSuffix
-			putBack, err := restore(backup)
-			if err != nil {
-				return err
-			}
-			back.add(putBack)
-			if err := removeFile(backup); err != nil {
-				return err
-			}
+	}
+	if record.Backup != "" {
+		backup := record.edited() + backupSuffix
+		putBack, err := restore(backup)
+		if err != nil {
+			return err
+		}
+		back.add(putBack)
+		if err := removeFile(backup); err != nil {
+			return err
 		}
 	}
 	record.forget()
