@@ -235,6 +235,11 @@ func TestInstallThatIsInterrupted(t *testing.T) {
 		t.Errorf("SIGINT left %q", left)
 	}
 	interrupted("KILL")
+	// containerd may run without what is there.
+	i.must("install", "systemctl restart containerd")
+	if record, err := install.Load(i.prefix); err != nil || record.Written.IsZero() {
+		t.Errorf("when its config was changed is not known: %v %v", record, err)
+	}
 	i.must("install", "nothing to do")
 	i.must("uninstall", "removed the runtime")
 	if after := i.dump(); after != before {

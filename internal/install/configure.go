@@ -65,21 +65,28 @@ func (s *site) read() string {
 }
 
 // adopt records a runtime that an install wrote that was killed before it could
-// say so. One that an operator wrote stays the operator's.
-func adopt(o Options, s site, record *Record) error {
+// say so, and says whether there is one. One that an operator wrote stays the operator's.
+func adopt(o Options, s site, record *Record) (bool, error) {
 	record.Config = o.Config
 	for _, path := range o.dropIns() {
 		if text, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(text), blockBegin) { //nolint:gosec // beside containerd's config
 			record.DropIn = path
-			return record.save(o.record())
+			break
 		}
 	}
-	if text, err := os.ReadFile(s.edited); err == nil && strings.Contains(string(text), blockBegin) {
+	if text, err := os.ReadFile(s.edited); err == nil && record.DropIn == "" && strings.Contains(string(text), blockBegin) {
 		record.setEdited(o, s.edited)
-		return record.save(o.record())
 	}
-	o.say("left the runtime in containerd's config as it is: it was not written by `shimward install`")
-	return nil
+	if !record.written() {
+		o.say("left the runtime in containerd's config as it is: it was not written by `shimward install`")
+		return false, nil
+	}
+	info, err := os.Stat(record.place())
+	if err != nil {
+		return false, err
+	}
+	record.Written = info.ModTime()
+	return true, record.save(o.record())
 }
 
 // configure tries a drop-in, and the root file itself, or its template, where containerd

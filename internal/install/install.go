@@ -108,11 +108,12 @@ func Install(ctx context.Context, o Options) (restart []string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	due := s.state != configured
 	switch {
 	case s.state == missing:
 		err = configure(ctx, o, before, s, record, &back)
 	case !record.written():
-		err = adopt(o, s, record)
+		due, err = adopt(o, s, record) // nobody has said yet that it is
 	}
 	if err != nil {
 		return nil, err
@@ -123,7 +124,7 @@ func Install(ctx context.Context, o Options) (restart []string, err error) {
 	if !changed && s.state != missing {
 		o.say("shimward %s is installed already, nothing to do", o.Version)
 	}
-	if s.state == configured {
+	if !due {
 		return nil, nil
 	}
 	return Units(o.Config), nil
