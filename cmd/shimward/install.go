@@ -57,7 +57,7 @@ func installFlags(env environment) []cli.Flag {
 	return []cli.Flag{
 		configFlag(env),
 		&cli.StringFlag{Name: "prefix", Value: "/usr/local", Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
-		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: /etc/containerd/config.toml, or where that is not there, k3s's or RKE2's)"},
+		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: that of the installation, or /etc/containerd/config.toml, or where that is not there, k3s's or RKE2's)"},
 		&cli.StringFlag{Name: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config (default: containerd, or that of k3s or RKE2)"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what there is to do, and leave it"},
 		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd, or k3s or RKE2 with it, if its config changed"},
@@ -82,9 +82,11 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 	if err != nil {
 		return err
 	}
-	config, err := containerdConfig(command.String("containerd-config"))
-	if err != nil {
-		return err
+	config := command.String("containerd-config")
+	if config != "" {
+		if config, err = filepath.Abs(config); err != nil {
+			return err
+		}
 	}
 	restart, err := do(ctx, install.Options{
 		Prefix: prefix, Config: config, Containerd: command.String("containerd"),
@@ -95,14 +97,6 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 		return err
 	}
 	return restartContainerd(ctx, env, restart, command.Bool("restart"))
-}
-
-// containerdConfig is the config that was named, or the one that is there.
-func containerdConfig(named string) (string, error) {
-	if named == "" {
-		return install.FindConfig("/")
-	}
-	return filepath.Abs(named)
 }
 
 // restartContainerd restarts the unit that runs containerd, or says that it is due.

@@ -20,9 +20,34 @@ const generatedConfig = "/agent/etc/containerd/config.toml"
 // since v1.24.17, v1.25.13, v1.26.8, v1.27.5 and v1.28.1 (k3s-io/k3s#7991).
 const includeBase = "{{ template \"base\" . }}\n\n"
 
-// FindConfig is containerd's root file on a node where nobody has named it: containerd's
+// locate is the root file that was named, or that of the installation, or the one that is
+// there. A link to one that k3s or RKE2 write is that: what goes there is lost when they
+// start.
+func (o Options) locate(root string) (string, error) {
+	config := o.Config
+	if config == "" {
+		record, err := loadRecord(o.record())
+		if err != nil {
+			return "", err
+		}
+		if record.written() {
+			config = record.Config
+		} else if config, err = findConfig(root); err != nil {
+			return "", err
+		}
+	}
+	if target, err := filepath.EvalSymlinks(config); err == nil && isGenerated(target) && !isGenerated(config) {
+		config = target
+	}
+	if isGenerated(config) && !exists(config) {
+		return "", fmt.Errorf("%s is not there: start k3s or RKE2, which write it, or name another with --containerd-config", config)
+	}
+	return config, nil
+}
+
+// findConfig is containerd's root file on a node where nobody has named it: containerd's
 // own or, where that is not there, that of k3s or RKE2.
-func FindConfig(root string) (string, error) {
+func findConfig(root string) (string, error) {
 	own := filepath.Join(root, "etc/containerd/config.toml")
 	if exists(own) {
 		return own, nil
@@ -43,7 +68,9 @@ func FindConfig(root string) (string, error) {
 	}
 }
 
-func (o Options) generated() bool { return strings.HasSuffix(o.Config, generatedConfig) }
+func isGenerated(config string) bool { return strings.HasSuffix(config, generatedConfig) }
+
+func (o Options) generated() bool { return isGenerated(o.Config) }
 
 // command is the containerd that the root file is for. k3s links data/current to the
 // version that it runs (cmd/k3s, extract), RKE2 bin (pkg/bootstrap, symlinkBinDir).
@@ -70,9 +97,6 @@ func (o Options) template(version int) string {
 // inTemplate says of a generated root file where the runtime is, or goes. What is in the
 // template counts: the root file is as the last start of k3s left it.
 func (s *site) inTemplate(o Options, before dump) error {
-	if s.root == nil {
-		return fmt.Errorf("%s is not there yet: start k3s or RKE2, which write it", o.Config)
-	}
 	if err := s.checkVersion(o, before); err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func TestFindConfig(t *testing.T) {
 		for _, path := range test.there {
 			write(t, filepath.Join(root, path), "")
 		}
-		got, err := FindConfig(root)
+		got, err := findConfig(root)
 		if test.want == "" {
 			if err == nil || !strings.Contains(err.Error(), "--containerd-config") {
 				t.Errorf("%q: %v", test.there, err)

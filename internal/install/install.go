@@ -17,7 +17,7 @@ import (
 // Options says where things are.
 type Options struct {
 	Prefix     string    // has bin and lib
-	Config     string    // containerd's root file
+	Config     string    // containerd's root file; empty: the installation's, or the one that is there
 	Containerd string    // the command; empty: the one that the root file is for
 	Source     string    // the folder with the binaries to install
 	Version    string    // of the binaries
@@ -53,6 +53,9 @@ func (o Options) say(format string, args ...any) {
 // Install brings the node to where shimward is installed. Where containerd has to be
 // restarted for that, restart has its Units. On an error the node is as it was.
 func Install(ctx context.Context, o Options) (restart []string, err error) {
+	if o.Config, err = o.locate("/"); err != nil {
+		return nil, err
+	}
 	o.Containerd = o.command()
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {

@@ -27,9 +27,7 @@ func Uninstall(ctx context.Context, o Options) (restart []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if record.Config != "" {
-		o.Config = record.Config // where it was installed, whatever is named now
-	}
+	o.Config = record.Config // where it was installed, whatever is named now
 	o.Containerd = o.command()
 	if err := checkUnused(o); err != nil {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 // Units are the units of systemd of which one runs the containerd of a root file. k3s and
 // RKE2 start it themselves, and write the root file then.
 func Units(config string) []string {
-	if (Options{Config: config}).generated() {
+	if isGenerated(config) {
 		return []string{"k3s", "k3s-agent", "rke2-server", "rke2-agent"}
 	}
 	return []string{"containerd"}

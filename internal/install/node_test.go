@@ -1,0 +1,95 @@
+package install
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// newNode is one of k3s's, with a containerd that reads its config, and no more.
+func newNode(t *testing.T, config string) Options {
+	t.Helper()
+	data := t.TempDir()
+	o := Options{
+		Prefix: filepath.Join(data, "usr"), Config: data + generatedConfig,
+		Source: filepath.Join(data, "source"), Version: "1", Output: io.Discard,
+	}
+	write(t, o.Config, config)
+	write(t, o.command(), "#!/bin/sh\necho version = 3\nsed /^version/d \"$2\"\n")
+	for _, name := range binaryNames {
+		write(t, filepath.Join(o.Source, name), name)
+	}
+	return o
+}
+
+func holds(t *testing.T, path, want string) {
+	t.Helper()
+	if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), want) {
+		t.Errorf("%s is %q (%v)", path, text, err)
+	}
+}
+
+// What is written to a generated config by way of a link to it is lost, too.
+func TestInstallThroughALinkToAGeneratedConfig(t *testing.T) {
+	o := newNode(t, "version = 3\n")
+	generated := o.Config
+	o.Config = filepath.Join(t.TempDir(), "config.toml")
+	o.Containerd = filepath.Join(filepath.Dir(generated), "../../../data/current/bin/containerd")
+	if err := os.Symlink(generated, o.Config); err != nil {
+		t.Fatal(err)
+	}
+	restart, err := Install(t.Context(), o)
+	if err != nil || len(restart) < 2 {
+		t.Fatal(restart, err)
+	}
+	o.Config = generated
+	holds(t, o.template(3), runtimeType)
+}
+
+func TestLocate(t *testing.T) {
+	root := t.TempDir()
+	own := filepath.Join(root, "etc/containerd/config.toml")
+	o := Options{Prefix: filepath.Join(root, "usr")}
+	located := func(want string) {
+		t.Helper()
+		if got, err := o.locate(root); err != nil || got != want {
+			t.Errorf("it is %q (%v)", got, err)
+		}
+	}
+	located(own)
+	// Of an installation, what is there is not asked any more.
+	installed := filepath.Join(root, "another/config.toml")
+	write(t, o.record(), "")
+	if err := (&Record{Config: installed, Block: true}).save(o.record()); err != nil {
+		t.Fatal(err)
+	}
+	located(installed)
+	for _, data := range []string{"k3s", "rke2"} {
+		write(t, filepath.Join(root, "var/lib/rancher", data, generatedConfig), "")
+	}
+	located(installed)
+	o.Config = own
+	located(own)
+	o.Config = root + generatedConfig
+	if got, err := o.locate(root); err == nil || !strings.Contains(err.Error(), "start k3s") {
+		t.Errorf("it is %q (%v)", got, err)
+	}
+}
+
+// Which one it was is in the record, whatever there is by now.
+func TestUninstallKnowsItsConfig(t *testing.T) {
+	o := newNode(t, "version = 3\n")
+	if _, err := Install(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	template := o.template(3)
+	o.Config = ""
+	if _, err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if exists(template) || exists(o.lib()) {
+		t.Error("it left something")
+	}
+}
