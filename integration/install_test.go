@@ -286,3 +286,15 @@ func TestInstallAfterTheConfigWasReplaced(t *testing.T) {
 		}
 	}
 }
+
+func TestUninstallWithoutTheConfig(t *testing.T) {
+	i := startInstallation(t, "version = 3\nimports = []\n")
+	i.must("install", "kept that file")
+	if err := os.Remove(i.config); err != nil {
+		t.Fatal(err)
+	}
+	i.must("uninstall", "removed "+i.prefix)
+	if text, err := os.ReadFile(i.config + ".before-shimward"); err != nil || string(text) != "version = 3\nimports = []\n" {
+		t.Errorf("the last of the config is %q (%v)", text, err)
+	}
+}

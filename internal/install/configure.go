@@ -92,7 +92,7 @@ func adopt(o Options, s site, record *Record) (bool, error) {
 // configure tries a drop-in, and the root file itself, or its template, where containerd
 // does not take that: 1.x does not import it, or replaces other runtimes by it.
 func configure(ctx context.Context, o Options, before dump, s site, record *Record, back *undo) error {
-	if err := removeStale(o, s, record, back); err != nil {
+	if err := removeStale(s, record, back); err != nil {
 		return err
 	}
 	record.Config = o.Config
@@ -105,9 +105,9 @@ func configure(ctx context.Context, o Options, before dump, s site, record *Reco
 
 // removeStale removes what an install wrote to containerd's config where containerd does
 // not read it any more.
-func removeStale(o Options, s site, record *Record, back *undo) error {
+func removeStale(s site, record *Record, back *undo) error {
 	if record.place() != s.edited {
-		if err := removeConfig(o, record, back); err != nil {
+		if err := removeConfig(record, back); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // newNode is one of k3s's, with a containerd that reads its config, and no more.
@@ -91,5 +92,52 @@ func TestUninstallKnowsItsConfig(t *testing.T) {
 	}
 	if exists(template) || exists(o.lib()) {
 		t.Error("it left something")
+	}
+}
+
+// k3s writes its config when it starts. Until then the template is all that there is.
+func TestUninstallWithoutTheGeneratedConfig(t *testing.T) {
+	o := newNode(t, "version = 3\n")
+	write(t, o.template(3), includeBase)
+	aged(t, o.template(3))
+	if _, err := Install(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(o.Config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Uninstall(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(o.template(3)); err != nil || string(text) != includeBase {
+		t.Errorf("of the template was left %q (%v)", text, err)
+	}
+}
+
+// An editor has written the template with other ends of lines, so the block is no block.
+func TestUninstallSaysWhatItCannotTakeOut(t *testing.T) {
+	o := newNode(t, "version = 3\n")
+	if _, err := Install(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(o.template(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := strings.ReplaceAll(string(text), "\n", "\r\n")
+	write(t, o.template(3), edited)
+	if _, err := Uninstall(t.Context(), o); err == nil || !strings.Contains(err.Error(), "remove it from there") {
+		t.Errorf("it was not refused: %v", err)
+	}
+	if text, err := os.ReadFile(o.template(3)); err != nil || string(text) != edited || !exists(o.record()) {
+		t.Errorf("of the template was left %q (%v)", text, err)
+	}
+}
+
+func aged(t *testing.T, path string) {
+	t.Helper()
+	at := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(path, at, at); err != nil {
+		t.Fatal(err)
 	}
 }

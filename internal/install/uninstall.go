@@ -107,14 +107,14 @@ func unconfigure(ctx context.Context, o Options, record *Record, back *undo) ([]
 		return nil, nil
 	}
 	if o.generated() && !exists(o.Config) {
-		o.say("left containerd's config, which is gone: so are k3s and RKE2")
-		return nil, nil
+		o.say("containerd is not asked: its config is gone")
+		return nil, removeConfig(record, back)
 	}
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
 		return nil, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
 	}
-	if err := removeConfig(o, record, back); err != nil {
+	if err := removeConfig(record, back); err != nil {
 		return nil, err
 	}
 	after, err := askWithout(ctx, o, record)
@@ -149,13 +149,13 @@ func askWithout(ctx context.Context, o Options, record *Record) (dump, error) {
 }
 
 // removeConfig removes from containerd's config what the record says that install wrote.
-func removeConfig(o Options, record *Record, back *undo) error {
+func removeConfig(record *Record, back *undo) error {
 	path := record.place()
 	if path == "" {
 		return nil
 	}
 	text, err := os.ReadFile(path) //nolint:gosec // checkOwned has seen it
-	if errors.Is(err, fs.ErrNotExist) && path != o.Config {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
@@ -172,7 +172,10 @@ func removeConfig(o Options, record *Record, back *undo) error {
 		back.add(putBack)
 		return removeFile(path)
 	}
-	without, _, err := withoutBlock(string(text))
+	without, found, err := withoutBlock(string(text))
+	if err == nil && !found && strings.Contains(without, runtimeType) && path == record.Template { // else containerd would tell
+		err = errors.New("shimward's runtime is no longer between the lines that install wrote: remove it from there")
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -211,7 +214,7 @@ func removeRest(o Options, record *Record) error {
 	for _, folder := range record.Folders {
 		errs = append(errs, os.RemoveAll(folder))
 	}
-	if record.Backup != "" {
+	if record.Backup != "" && exists(record.edited()) { // else it is the last that there is of that file
 		errs = append(errs, removeFile(record.edited()+backupSuffix))
 	}
 	for _, path := range o.dropIns() {
