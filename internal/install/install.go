@@ -41,7 +41,10 @@ func (o Options) dropIn(version int) string {
 	return filepath.Join(folder, "shimward.toml")
 }
 
-func (o Options) dropIns() []string { return []string{o.dropIn(2), o.dropIn(3)} }
+// dropIns are all that there may be: before it knew k3s, install had conf.d there, too.
+func (o Options) dropIns() []string {
+	return []string{o.dropIn(2), o.dropIn(3), filepath.Join(filepath.Dir(o.Config), "conf.d", "shimward.toml")}
+}
 
 func (o Options) say(format string, args ...any) {
 	if o.DryRun {

@@ -134,6 +134,29 @@ func TestUninstallSaysWhatItCannotTakeOut(t *testing.T) {
 	}
 }
 
+// Before it knew k3s, install wrote to conf.d where the operator's template imports that.
+func TestRecordOfAnOlderInstallOnK3s(t *testing.T) {
+	o := newNode(t, "version = 3\n"+wantV3)
+	write(t, o.template(3), includeBase+wantV3)
+	old := filepath.Join(filepath.Dir(o.Config), "conf.d/shimward.toml")
+	write(t, old, dropIn(3, nil))
+	write(t, o.record(), "")
+	if err := (&Record{Config: o.Config, DropIn: old, Made: []string{filepath.Dir(old)}}).save(o.record()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Install(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+	// This containerd does not merge it, and so has the runtime from elsewhere.
+	write(t, o.Config, "version = 3\n")
+	if _, err := Uninstall(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+	if exists(filepath.Dir(old)) {
+		t.Error("it left the folder")
+	}
+}
+
 func aged(t *testing.T, path string) {
 	t.Helper()
 	at := time.Now().Add(-time.Hour)
