@@ -39,7 +39,7 @@ func inspect(o Options, before dump) (site, error) {
 	if runtime := before.runtime(); ours(runtime) {
 		s.state = configured
 	} else if runtime != nil {
-		return s, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports",
+		return s, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports or is made of",
 			runtimeName, runtime["runtime_type"], runtime["pod_annotations"], runtimeType, annotations, o.Config)
 	}
 	if s.state == configured && !o.generated() {

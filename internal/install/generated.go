@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"text/template/parse"
+	"time"
 )
 
 // generatedConfig is, below their data folder, the root file that k3s and RKE2 write each
@@ -141,8 +142,8 @@ func (s *site) checkVersion(o Options, before dump) error {
 	if (next == 2) == (s.version == 2) {
 		return nil
 	}
-	return fmt.Errorf("%s was not made of %s, which k3s or RKE2 will take at their next start: restart them, and install then",
-		o.Config, o.template(next))
+	return fmt.Errorf("%s is of version %d and not made of %s, which k3s or RKE2 will take at their next start: restart them, and install then; if it is after that, too, rename that template to %s, for that is its version",
+		o.Config, s.version, o.template(next), filepath.Base(o.template(s.version)))
 }
 
 // checkTemplate refuses a template whose end cannot be written to, or that containerd
@@ -152,6 +153,13 @@ func (s *site) checkTemplate(o Options) error {
 	tree.Mode = parse.SkipFuncCheck // k3s brings functions of its own
 	if _, err := tree.Parse(s.text, "", "", make(map[string]*parse.Tree)); err != nil {
 		return fmt.Errorf("%s is no template that k3s or RKE2 can read, mend it first: %w", s.edited, err)
+	}
+	info, err := os.Stat(s.edited)
+	if err != nil {
+		return err
+	}
+	if info.ModTime().After(time.Now()) { // no restart would be after that
+		return fmt.Errorf("%s was changed in the future, by its time: touch it, restart k3s or RKE2, and install then", s.edited)
 	}
 	later, err := changedAfter(s.edited, o.Config)
 	if err == nil && later {

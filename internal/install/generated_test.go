@@ -103,6 +103,7 @@ func TestInstallRefusesWhatK3sWillChange(t *testing.T) {
 		"the template of version 2 is gone":    {3, older, "", "", false, "not made of"},
 		"a template of version 3 is new":       {3, older, includeBase, includeBase, false, "not made of"},
 		"the template has changed":             {3, base, includeBase + "# more", "", true, "was changed after"},
+		"a template in the other's place":      {3, base, "", "version = 3\n", false, "rename that template to config-v3.toml.tmpl"},
 		"the template cannot be read":          {3, base, "{{ if .X }}", "", false, "mend it first"},
 		"the template has a damaged block":     {3, base, includeBase + blockBegin, "", false, "put it back"},
 		"a runtime that the template had":      {3, made, includeBase, "", false, "no longer in"},

@@ -164,3 +164,16 @@ func aged(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 }
+
+// No restart of k3s makes a config that is later.
+func TestTemplateOfTheFuture(t *testing.T) {
+	o := newNode(t, "version = 3\n")
+	write(t, o.template(3), includeBase)
+	at := time.Now().Add(time.Hour)
+	if err := os.Chtimes(o.template(3), at, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Install(t.Context(), o); err == nil || !strings.Contains(err.Error(), "touch it") {
+		t.Errorf("it was not refused: %v", err)
+	}
+}
