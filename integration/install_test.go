@@ -216,10 +216,10 @@ func TestUpgradeUnderARunningContainer(t *testing.T) {
 func TestInstallThatIsInterrupted(t *testing.T) {
 	i := startInstallation(t, "version = 3\nimports = ['DIR/conf.d/*.toml']\n")
 	before := i.dump()
-	interrupted := func(signal string) {
+	interrupted := func(signal, then string) {
 		t.Helper()
 		wrapper := filepath.Join(t.TempDir(), "containerd")
-		script := "#!/bin/sh\n[ ! -e " + filepath.Dir(i.config) + "/conf.d ] || kill -" + signal + " $PPID\nexec " + filepath.Join(engines(t), "containerd") + " \"$@\"\n"
+		script := "#!/bin/sh\n[ ! -e " + filepath.Dir(i.config) + "/conf.d ] || { kill -" + signal + " $PPID; " + then + "; }\nexec " + filepath.Join(engines(t), "containerd") + " \"$@\"\n"
 		if err := os.WriteFile(wrapper, []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -227,14 +227,14 @@ func TestInstallThatIsInterrupted(t *testing.T) {
 			t.Fatalf("SIG%s did not end it:\n%s", signal, said)
 		}
 	}
-	interrupted("INT")
+	interrupted("INT", "exec sleep infinity") // which ends by it
 	if after := i.dump(); after != before {
 		t.Errorf("SIGINT left this config:\n%s", after)
 	}
 	if left, _ := filepath.Glob(filepath.Join(i.prefix, "*", "*")); len(left) > 0 {
 		t.Errorf("SIGINT left %q", left)
 	}
-	interrupted("KILL")
+	interrupted("KILL", ":")
 	// containerd may run without what is there.
 	i.must("install", "systemctl restart containerd")
 	if record, err := install.Load(i.prefix); err != nil || record.Written.IsZero() {

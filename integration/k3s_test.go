@@ -378,7 +378,7 @@ func TestInstallOnK3sThatIsInterrupted(t *testing.T) {
 	files := k.files()
 	brought := filepath.Join(k.dir, "../../../data/current/bin/containerd")
 	trial, mode := k.path("config.toml.shimward-trial"), k.prefix+".mode"
-	script := "#!/bin/sh\n[ ! -e " + trial + " ] || { stat -c %a " + trial + " >" + mode + "; kill -INT $PPID; }\nexec " + filepath.Join(k.engines, "containerd") + " \"$@\"\n"
+	script := "#!/bin/sh\n[ ! -e " + trial + " ] || { stat -c %a " + trial + " >" + mode + "; kill -INT $PPID; exec sleep infinity; }\nexec " + filepath.Join(k.engines, "containerd") + " \"$@\"\n"
 	if err := os.Remove(brought); err != nil {
 		t.Fatal(err)
 	}
