@@ -4,8 +4,11 @@
 package testenv
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,13 +43,32 @@ func BPF(tb testing.TB) string {
 	return dir
 }
 
-// LSM skips the test unless bpf is among the kernel's active security modules.
+// LSM skips the test unless bpf is among the kernel's active security modules, and can
+// be: arm64 attaches programs to the kernel's functions, as LSM hooks are, from Linux 6.4
+// on (HAVE_DYNAMIC_FTRACE_WITH_DIRECT_CALLS in arch/arm64/Kconfig).
 // It is no failure in CI: CI runs such tests in a virtual machine whose kernel has it.
 func LSM(tb testing.TB) {
 	tb.Helper()
 	if !activeLSM("bpf") {
 		Elsewhere(tb, "needs BPF LSM (bpf in the kernel's lsm=): scripts/vm runs a kernel that has it")
 	}
+	if runtime.GOARCH == "arm64" && olderThan(tb, 6, 4) {
+		Elsewhere(tb, "needs BPF LSM, which arm64 has from Linux 6.4 on")
+	}
+}
+
+func olderThan(tb testing.TB, major, minor int) bool {
+	tb.Helper()
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		tb.Fatal(err)
+	}
+	release := unix.ByteSliceToString(name.Release[:])
+	var has [2]int
+	if _, err := fmt.Sscanf(release, "%d.%d", &has[0], &has[1]); err != nil {
+		tb.Fatalf("the kernel calls itself %q: %v", release, err)
+	}
+	return slices.Compare(has[:], []int{major, minor}) < 0
 }
 
 func activeLSM(name string) bool {
