@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -92,6 +93,9 @@ func TestLSMMemoryDevices(t *testing.T) {
 		})
 	}
 	t.Run("registers", func(t *testing.T) {
+		if runtime.GOARCH != "amd64" {
+			testenv.Elsewhere(t, "model-specific registers are x86's")
+		}
 		run := []string{"modprobe", "msr"}
 		if out, err := exec.CommandContext(t.Context(), testenv.Program(t, run[0]), run[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", run, err, out)

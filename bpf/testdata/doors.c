@@ -93,29 +93,42 @@ static int door_int80(int reads, const char *pid, uint64_t address, size_t len)
 }
 #endif
 
+/* A system call by a number of 64 bits, as it is. */
+static long enter_wide(unsigned long nr, const long *a)
+{
 #ifdef __x86_64__
+	register long r10 asm("r10") = a[3], r8 asm("r8") = a[4], r9 asm("r9") = a[5];
+
+	asm volatile("syscall"
+		     : "+a"(nr)
+		     : "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
+		     : "memory", "rcx", "r11");
+	return nr;
+#else
+	register unsigned long x8 asm("x8") = nr;
+	register long x0 asm("x0") = a[0], x1 asm("x1") = a[1], x2 asm("x2") = a[2],
+			 x3 asm("x3") = a[3], x4 asm("x4") = a[4], x5 asm("x5") = a[5];
+
+	asm volatile("svc 0"
+		     : "+r"(x0)
+		     : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5)
+		     : "memory");
+	return x0;
+#endif
+}
+
 /* process_vm_readv by a number whose upper half is noise: the kernel takes the lower. */
 static int door_high(const char *pid, uint64_t address, size_t len)
 {
 	char buffer[64] = {};
 	struct iovec local = {buffer, len}, remote = {(void *)address, len};
-	long target = atoi(pid);
-	register long liovcnt asm("rdx") = 1;
-	register void *rvec asm("r10") = &remote;
-	register long riovcnt asm("r8") = 1;
-	register long flags asm("r9") = 0;
-	long got = __NR_process_vm_readv | 0x5ull << 32;
+	long args[6] = {atoi(pid), (long)&local, 1, (long)&remote, 1, 0};
 
-	asm volatile("syscall"
-		     : "+a"(got)
-		     : "D"(target), "S"(&local), "r"(liovcnt), "r"(rvec), "r"(riovcnt), "r"(flags)
-		     : "memory", "rcx", "r11");
-	if (got != (long)len)
+	if (enter_wide(__NR_process_vm_readv | 5ul << 32, args) != (long)len)
 		return failed("process_vm_readv");
 	puts(buffer);
 	return 0;
 }
-#endif
 
 static int door_uring(unsigned char flags, const char *pid, uint64_t address, size_t len)
 {
@@ -158,7 +171,7 @@ static int door_uring(unsigned char flags, const char *pid, uint64_t address, si
 	return 0;
 }
 
-/* What the calls below take, within reach of 32-bit addresses. */
+/* What the calls below take, within reach of 32-bit addresses where those have an entry. */
 struct inspected {
 	struct perf_event_attr attr;
 	struct rlimit limit;
@@ -186,18 +199,15 @@ static void *enter(void *arg)
 		in->result = int80(in->nr32, a[0], a[1], a[2], a[3], a[4], a[5]);
 		return NULL;
 	}
-	if (!strcmp(in->entry, "high") || !strcmp(in->entry, "x32")) {
-		register long r10 asm("r10") = a[3], r8 asm("r8") = a[4], r9 asm("r9") = a[5];
-		long got = in->nr | (in->entry[0] == 'h' ? 5ul << 32 : 0x40000000);
-
-		asm volatile("syscall"
-			     : "+a"(got)
-			     : "D"(a[0]), "S"(a[1]), "d"(a[2]), "r"(r10), "r"(r8), "r"(r9)
-			     : "memory", "rcx", "r11");
-		in->result = got;
+	if (!strcmp(in->entry, "x32")) {
+		in->result = enter_wide(in->nr | 0x40000000, a);
 		return NULL;
 	}
 #endif
+	if (!strcmp(in->entry, "high")) {
+		in->result = enter_wide(in->nr | 5ul << 32, a);
+		return NULL;
+	}
 	in->result = syscall(in->nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (in->result < 0)
 		in->result = -errno;
@@ -218,7 +228,8 @@ static int door_inspect(const char *door, const char *target, uint64_t address)
 	int pid = atoi(target), compat = !strcmp(in.entry, "int80") || !strcmp(in.entry, "x32");
 	pthread_t thread;
 
-	low->page = low->page32 = low->range32[0] = address & ~4095ul;
+	low->page = address & ~4095ul;
+	low->page32 = low->range32[0] = low->page;
 	low->range = (struct iovec){(void *)low->page, low->range32[1] = 4096};
 	low->attr = (struct perf_event_attr){.type = PERF_TYPE_SOFTWARE,
 					     .config = PERF_COUNT_SW_CPU_CLOCK,
@@ -322,9 +333,9 @@ int main(int argc, char **argv)
 		return door_uring(IOSQE_ASYNC, argv[2], address, len);
 	if (!strcmp(argv[1], "race"))
 		return door_race(argv[2], address, len);
-#ifdef __x86_64__
 	if (!strcmp(argv[1], "high-vm"))
 		return door_high(argv[2], address, len);
+#ifdef __x86_64__
 	if (!strcmp(argv[1], "int80-vm"))
 		return door_int80(0, argv[2], address, len);
 	if (!strcmp(argv[1], "int80-mem"))
