@@ -61,6 +61,10 @@ test-integration: deps-test build ## real containerd and runc, on this machine's
 test-vm: deps-test build ## the tests that need a kernel with BPF LSM, in a VM (KERNEL=6.1)
 	scripts/test vm $(KERNEL)
 
+.PHONY: test-arm64
+test-arm64: deps-arm64 build ## what asks something of the kernel, on arm64 kernels in VMs: slow, and no part of make test
+	scripts/test arm64
+
 .PHONY: test-compat
 test-compat: deps-test build ## containerd 1.7, 2.2 and 2.4 with one shim, and CRI-O, on this machine's kernel
 	scripts/test compat
@@ -121,6 +125,6 @@ cross: ## that everything without cgo compiles for arm64
 clean: ## remove what the build made here; the cache outside the checkout stays
 	rm -rf bin build
 
-.PHONY: deps-build deps-demo deps-vm deps-test deps-peers
-deps-build deps-demo deps-vm deps-test deps-peers: deps-%:
+.PHONY: deps-build deps-demo deps-vm deps-test deps-arm64 deps-peers
+deps-build deps-demo deps-vm deps-test deps-arm64 deps-peers: deps-%:
 	@scripts/install-deps $*
