@@ -71,12 +71,16 @@ func openWindow(t *testing.T, node *Node, path string) {
 func TestLSMMemoryDevices(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
+	atZero := ""
+	if runtime.GOARCH == "arm64" {
+		atZero = "Input/output error" // memory need not begin at 0 there, as x86's does
+	}
 	for _, device := range []struct {
 		name   string
 		number uint64
 		fails  string // unguarded, by the device itself and later than the gate
 	}{
-		{name: "mem", number: unix.Mkdev(1, 1)},
+		{name: "mem", number: unix.Mkdev(1, 1), fails: atZero},
 		{name: "port", number: unix.Mkdev(1, 4), fails: "No such device or address"}, // these kernels have none
 		{name: "snapshot", number: unix.Mkdev(10, 231), fails: "Input/output error"}, // there is none
 	} {
