@@ -63,7 +63,7 @@ func (r *Report) kernel(f *Facts) {
 	if k.LSM == nil {
 		r.add("lsm", StateOK, "LSM programs load and attach; active: "+lsms, "")
 	} else {
-		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k))
+		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k, f.Architecture))
 	}
 	switch {
 	case k.Programs != nil:
@@ -95,14 +95,18 @@ func switchedOff(k *Kernel) bool {
 	return k.Tier == access.TierLSM && errors.Is(k.LSM, bpf.ErrFtraceOff)
 }
 
-func lsmAdvice(k *Kernel) string {
+func lsmAdvice(k *Kernel, architecture string) string {
 	if errors.Is(k.LSM, bpf.ErrFtraceOff) {
 		return "set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it"
 	}
 	active := k.LSMs
 	for name := range strings.SplitSeq(active, ",") {
 		if name == "bpf" {
-			return "bpf is among the active LSMs, so the kernel's tracing of functions is what is missing (CONFIG_FUNCTION_TRACER, CONFIG_DYNAMIC_FTRACE); to refuse with an errno, use a kernel that has it"
+			missing := "CONFIG_FUNCTION_TRACER, CONFIG_DYNAMIC_FTRACE"
+			if architecture == "arm64" {
+				missing = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, which arm64 has from Linux 6.4 on"
+			}
+			return "bpf is among the active LSMs, so the kernel's tracing of functions is what is missing (" + missing + "); to refuse with an errno, use a kernel that has it"
 		}
 	}
 	if active == "" {

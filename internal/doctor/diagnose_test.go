@@ -91,6 +91,12 @@ func TestDiagnose(t *testing.T) {
 			}, finding: "lsm", state: StateWarn, advice: "CONFIG_FUNCTION_TRACER",
 		},
 		{
+			name: "the same on arm64", change: func(f *Facts) {
+				tracepoint(f)
+				f.Architecture, f.Kernel.LSMs = "arm64", "yama,bpf"
+			}, finding: "lsm", state: StateWarn, advice: "arm64 has from Linux 6.4 on",
+		},
+		{
 			name: "tracepoint, refuse, nobody asks", change: func(f *Facts) {
 				tracepoint(f)
 				f.Config.WithoutLSM = policy.WithoutLSMRefuse
