@@ -2,16 +2,14 @@ package node
 
 import (
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 // Tier is what this kernel can do, found without shimward.
 func Tier() access.Tier {
-	active, err := os.ReadFile("/sys/kernel/security/lsm")
-	if err != nil || !slices.Contains(strings.Split(strings.TrimSpace(string(active)), ","), "bpf") {
+	if !testenv.TakesLSM() {
 		return access.TierTracepoint
 	}
 	return access.TierLSM
