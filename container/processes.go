@@ -71,13 +71,16 @@ func (p *Process) RecordStart(ctx context.Context, pid int) {
 		// What it was told to run: by now it may be about to, be gone, or be on to something else.
 		found.Cmdline, found.Comm = p.known.Cmdline, p.known.Comm
 	}
+	c.mu.Unlock()
+	c.record(event.Event{Kind: kind, Process: &found})
+
+	// Its pid is known from here on, so that an end that is told meanwhile comes after this.
+	c.mu.Lock()
 	p.known = found
 	p.known.PID = pid
 	ended := p.ended
 	p.ended = nil
 	c.mu.Unlock()
-
-	c.record(event.Event{Kind: kind, Process: &found})
 	if ended != nil {
 		p.RecordExit(ended.pid, ended.code, ended.at)
 	}

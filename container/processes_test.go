@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +48,27 @@ func TestExitBeforeStart(t *testing.T) {
 	failed.RecordExit(8, new(1), time.Now())
 	failed.Forget()
 	wantTold(t, c, "exec 7", "exited 7: 0", "exited 8: 1")
+}
+
+// An exec may end while its start is being recorded.
+func TestExitBesideStart(t *testing.T) {
+	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
+	withStore(t, c)
+	var want []string
+	for pid := 1000; pid < 1200; pid++ {
+		p := c.Announce("e", []string{"/bin/true"})
+		var told sync.WaitGroup
+		told.Go(func() {
+			for range 100 { // as several tell it, the first that is taken counts
+				p.RecordExit(pid, new(0), time.Now())
+			}
+		})
+		p.RecordStart(t.Context(), pid)
+		told.Wait()
+		p.Forget()
+		want = append(want, fmt.Sprintf("exec %d", pid), fmt.Sprintf("exited %d: 0", pid))
+	}
+	wantTold(t, c, want...)
 }
 
 // What is told of a process is not taken for what is told of the next of its ID.
