@@ -53,10 +53,16 @@ func uninstallCommand(env environment) *cli.Command {
 	}
 }
 
+const defaultPrefix = "/usr/local"
+
+func addressFlag() cli.Flag {
+	return &cli.StringFlag{Name: "address", Usage: "containerd's `SOCKET` (default: of the containerd that shimward is installed for)"}
+}
+
 func installFlags(env environment) []cli.Flag {
 	return []cli.Flag{
 		configFlag(env),
-		&cli.StringFlag{Name: "prefix", Value: "/usr/local", Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
+		&cli.StringFlag{Name: "prefix", Value: defaultPrefix, Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
 		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: that of the installation, or /etc/containerd/config.toml, or where that is not there, k3s's or RKE2's)"},
 		&cli.StringFlag{Name: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config (default: containerd, or that of k3s or RKE2)"},
 		&cli.BoolFlag{Name: "dry-run", Usage: "say what there is to do, and leave it"},

@@ -87,7 +87,7 @@ func nodeFlags(env environment) []cli.Flag {
 	return append(
 		installFlags(env),
 		&cli.StringFlag{Name: "node", Required: true, Usage: "the node's `NAME` in the cluster"},
-		&cli.StringFlag{Name: "address", Value: "/run/containerd/containerd.sock", Usage: "containerd's `SOCKET`"},
+		addressFlag(),
 	)
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/internal/doctor"
+	"github.com/shimward/shimward/internal/install"
 	"github.com/shimward/shimward/internal/installer"
 	"github.com/shimward/shimward/internal/verify"
 )
@@ -38,7 +39,7 @@ func verifyCommand(env environment) *cli.Command {
 		Name: "verify", Usage: "try whether shimward holds on this node", Description: verifyAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
-			&cli.StringFlag{Name: "address", Value: "/run/containerd/containerd.sock", Usage: "containerd's `SOCKET`"},
+			addressFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "write one JSON object"},
 			&cli.StringFlag{Name: "label-node", HideDefault: true, Usage: "label the node `NAME` of the cluster by what came out"},
 			&cli.StringFlag{Name: "kubeconfig", HideDefault: true, Usage: "the `FILE` that kubectl is handed (default: kubectl's own)"},
@@ -62,7 +63,13 @@ func runVerify(ctx context.Context, env environment, command *cli.Command) error
 	if tier == nil {
 		return errors.New("this node's kernel takes none of shimward's programs: \"shimward doctor\" says why")
 	}
-	report, err := verify.Run(ctx, verify.Options{Address: command.String("address"), Self: self, Tier: *tier})
+	address := command.String("address")
+	if address == "" {
+		if address, err = install.Socket(defaultPrefix); err != nil {
+			return err
+		}
+	}
+	report, err := verify.Run(ctx, verify.Options{Address: address, Self: self, Tier: *tier})
 	if ctx.Err() != nil {
 		return errors.Join(errors.New("interrupted"), err)
 	}

@@ -66,9 +66,9 @@ func (s *stage) values(t *testing.T, tag string) string {
 		},
 		"node": map[string]any{
 			"prefix": s.prefix, "config": s.Node.ConfigPath(),
+			// Its socket the installer finds by itself.
 			"containerd": map[string]any{
-				"command": filepath.Join(s.engines, "containerd"), "config": s.Node.ContainerdConfigPath(),
-				"address": s.Node.Socket(), "restart": "operator",
+				"command": filepath.Join(s.engines, "containerd"), "config": s.Node.ContainerdConfigPath(), "restart": "operator",
 			},
 		},
 		"uninstall": map[string]any{"patience": 20},

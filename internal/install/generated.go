@@ -17,6 +17,10 @@ import (
 // it). They make it of a text/template beside it, or of their own where there is none.
 const generatedConfig = "/agent/etc/containerd/config.toml"
 
+// generatedSocket is where k3s's containerd listens, and RKE2's (k3s, pkg/agent/config:
+// Containerd.Address).
+const generatedSocket = "/run/k3s/containerd/containerd.sock"
+
 // includeBase is a template with all of k3s's own in it, which it knows by the name "base"
 // since v1.24.17, v1.25.13, v1.26.8, v1.27.5 and v1.28.1 (k3s-io/k3s#7991).
 const includeBase = "{{ template \"base\" . }}\n\n"
@@ -53,6 +57,12 @@ func findConfig(root string) (string, error) {
 	if exists(own) {
 		return own, nil
 	}
+	found, err := findGenerated(root)
+	return cmp.Or(found, own), err
+}
+
+// findGenerated is the root file of k3s or RKE2; empty: it has neither.
+func findGenerated(root string) (string, error) {
 	var found []string
 	for _, data := range []string{"var/lib/rancher/k3s", "var/lib/rancher/rke2"} {
 		if path := filepath.Join(root, data, generatedConfig); exists(path) {
@@ -61,12 +71,39 @@ func findConfig(root string) (string, error) {
 	}
 	switch len(found) {
 	case 0:
-		return own, nil
+		return "", nil
 	case 1:
 		return found[0], nil
 	default:
 		return "", fmt.Errorf("this node has a containerd of k3s's and one of RKE2's: say which with --containerd-config %s", strings.Join(found, " or "))
 	}
+}
+
+// Socket is where the containerd listens that shimward is installed for, or would be if
+// nobody named another.
+func Socket(prefix string) (string, error) {
+	config, err := Options{Prefix: prefix}.locate("/")
+	if err != nil {
+		return "", fmt.Errorf("find containerd's socket, unless --address names it: %w", err)
+	}
+	return socketOf(config), nil
+}
+
+// ConfigAt is the root file of the node's containerd that listens there, where that is known
+// to be k3s's or RKE2's; else it is empty.
+func ConfigAt(socket string) (string, error) {
+	if socket != generatedSocket {
+		return "", nil
+	}
+	return findGenerated("/")
+}
+
+// socketOf is where the containerd of a root file listens.
+func socketOf(config string) string {
+	if isGenerated(config) {
+		return generatedSocket
+	}
+	return "/run/containerd/containerd.sock"
 }
 
 func isGenerated(config string) bool { return strings.HasSuffix(config, generatedConfig) }

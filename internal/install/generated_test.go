@@ -49,6 +49,30 @@ func TestFindConfig(t *testing.T) {
 	}
 }
 
+func TestSocketIsTheOneOfTheConfig(t *testing.T) {
+	prefix := t.TempDir()
+	o := Options{Prefix: prefix}
+	write(t, o.record(), "")
+	for _, test := range []struct{ config, want string }{
+		{"/etc/containerd/config.toml", "/run/containerd/containerd.sock"},
+		{filepath.Join(prefix, generatedConfig), "/run/k3s/containerd/containerd.sock"},
+	} {
+		if isGenerated(test.config) {
+			write(t, test.config, "")
+		}
+		if err := (&Record{Config: test.config, Block: true}).save(o.record()); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Socket(prefix); err != nil || got != test.want {
+			t.Errorf("of %s it is %q (%v)", test.config, got, err)
+		}
+	}
+	write(t, o.record(), "{")
+	if got, err := Socket(prefix); err == nil || !strings.Contains(err.Error(), "--address") {
+		t.Errorf("without a record that can be read it is %q (%v)", got, err)
+	}
+}
+
 func TestCommandIsTheOneOfTheConfig(t *testing.T) {
 	data := t.TempDir()
 	k3s := Options{Config: data + generatedConfig}

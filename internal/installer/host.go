@@ -9,6 +9,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +24,7 @@ const source = "/proc/self/fd/3"
 type host struct {
 	namespace      *os.File // the node's: by its descriptor, for the pid may be another's later
 	folder         *os.File // of shimward's binaries, in the image
+	address        string   // the socket of the containerd that runs this container; empty: not known
 	stdout, stderr io.Writer
 }
 
@@ -41,7 +44,21 @@ func newHost(stdout, stderr io.Writer) (*host, error) {
 	if err != nil {
 		return nil, errors.Join(err, namespace.Close())
 	}
+	if arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", parent)); err == nil {
+		h.address = addressOf(string(arguments))
+	}
 	return h, nil
+}
+
+// addressOf is the socket that containerd has a shim talk to: its argument -address
+// (containerd, pkg/shim). Without one it is empty.
+func addressOf(cmdline string) string {
+	arguments := strings.Split(cmdline, "\x00")
+	at := slices.Index(arguments, "-address")
+	if at < 0 || at+1 == len(arguments) {
+		return ""
+	}
+	return strings.TrimPrefix(arguments[at+1], "unix://")
 }
 
 func newHostIn(namespace *os.File, stdout, stderr io.Writer) (*host, error) {

@@ -2,6 +2,7 @@ package installer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/shimward/shimward/internal/install"
 )
 
 // handler is the name of the runtime in containerd's config, and in the runtime class.
@@ -27,7 +30,7 @@ type Options struct {
 	Prefix           string
 	Containerd       string // the command
 	ContainerdConfig string
-	Address          string // containerd's socket
+	Address          string // containerd's socket; these three are empty where the node is to be asked
 	Config           string // shimward's own config.toml; empty: where it is by default
 	// Restart has systemd restart containerd where its config changed. Without it, that
 	// is for the operator to do, and is waited for.
@@ -53,6 +56,24 @@ func (o Options) configured(args []string) []string {
 	return args
 }
 
+// of is these options for the containerd that runs this container, and so kubelet's pods,
+// where they name none: there may be another, such as Docker's beside k3s.
+func (o Options) of(h *host) (Options, error) {
+	o.Address = cmp.Or(o.Address, h.address)
+	err := h.do(func() (err error) {
+		if o.ContainerdConfig == "" {
+			if o.ContainerdConfig, err = install.ConfigAt(o.Address); err != nil {
+				return err
+			}
+		}
+		if o.Address == "" {
+			o.Address, err = install.Socket(o.Prefix)
+		}
+		return err
+	})
+	return o, err
+}
+
 // Install installs shimward on the node, waits until kubelet has the runtime, tries
 // whether shimward holds, and labels the node by that. It returns whether it held.
 func Install(ctx context.Context, o Options) (held bool, err error) {
@@ -65,6 +86,9 @@ func Install(ctx context.Context, o Options) (held bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, h.close()) }()
+	if o, err = o.of(h); err != nil {
+		return false, err
+	}
 	code, err := h.run(ctx, source+"/shimward", o.command("install", "--source", source)...)
 	if err != nil {
 		return false, err

@@ -60,9 +60,15 @@ imagePullPolicy: {{ .Values.image.pullPolicy }}
 args:
   - --node=$(NODE_NAME)
   - --prefix={{ .Values.node.prefix }}
-  - --containerd={{ .Values.node.containerd.command }}
-  - --containerd-config={{ .Values.node.containerd.config }}
-  - --address={{ .Values.node.containerd.address }}
+  {{- with .Values.node.containerd.command }}
+  - --containerd={{ . }}
+  {{- end }}
+  {{- with .Values.node.containerd.config }}
+  - --containerd-config={{ . }}
+  {{- end }}
+  {{- with .Values.node.containerd.address }}
+  - --address={{ . }}
+  {{- end }}
   {{- with .Values.node.config }}
   - --config={{ . }}
   {{- end }}
