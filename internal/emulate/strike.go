@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"runtime/debug"
 	"unsafe"
 
@@ -73,6 +75,7 @@ func Strike(in io.Reader, out io.Writer) error {
 	if s.proof, err = mapProof(s.Proof); err != nil {
 		return err
 	}
+	nameThreads(vectors[0].Name)
 	last := Line{Done: true}
 	if err := s.attempt(vectors[0]); err != nil {
 		last.Error = err.Error()
@@ -82,6 +85,15 @@ func Strike(in io.Reader, out io.Writer) error {
 		}
 	}
 	return s.out.Encode(last)
+}
+
+// nameThreads has events name the attempt, which was started as /proc/self/exe. Threads that
+// are yet to come have the name of the one that starts them.
+func nameThreads(name string) {
+	threads, _ := filepath.Glob("/proc/self/task/*/comm")
+	for _, thread := range threads {
+		_ = os.WriteFile(thread, []byte(name), 0) // it is for readers alone, and some threads end
+	}
 }
 
 func (s *striker) attempt(vector Vector) (err error) {
