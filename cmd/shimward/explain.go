@@ -40,6 +40,8 @@ func explainCommand(env environment) *cli.Command {
 		Usage:       "which rule decides an access, and why",
 		ArgsUsage:   "VECTOR RELATION",
 		Description: explainAbout,
+		// An annotation's value is a list with commas itself.
+		DisableSliceFlagSeparator: true,
 		Flags: []cli.Flag{
 			configFlag(env),
 			containerFlag(),

@@ -24,6 +24,11 @@ func TestExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &answer); err != nil || answer.Verdict != access.VerdictRefused {
 		t.Errorf("%v: %+v", err, got)
 	}
+	list := ask("--tier", "lsm", "--annotation", "shimward.dev/profile=strict", "--annotation", "shimward.dev/allow=/usr/bin/gdb,/usr/bin/strace",
+		"--allowed", "ptrace", "child")
+	if list.code != 0 || !strings.Contains(list.stdout, "strict.allow") {
+		t.Errorf("a list in an annotation: %+v", list)
+	}
 	for _, test := range []struct {
 		args []string
 		want string
