@@ -119,6 +119,18 @@ func TestRefusedByNode(t *testing.T) {
 		}})
 		wantRefused(t, n, node.Spec{}, "cgroup v2")
 	})
+	// What the createRuntime hook alone finds out comes through runc and the shim.
+	t.Run("enforce without LSM where the config says refuse", func(t *testing.T) {
+		if testenv.TakesLSM() {
+			testenv.Elsewhere(t, "is for a kernel without BPF LSM: this one can refuse with an errno")
+		}
+		n := startGuardedNode(t, node.Options{Config: `without_lsm = "refuse"`})
+		wantRefused(t, n, node.Spec{Annotations: enforceStrict()}, "no BPF LSM programs", "without_lsm", annotationMode)
+		audit := map[string]string{annotationMode: "audit"}
+		if result := mustRun(t, n, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}, Annotations: audit}); result.Code != 0 {
+			t.Errorf("a container that asks for audit: %s", result)
+		}
+	})
 	t.Run("hook binary missing", func(t *testing.T) {
 		const shim = "containerd-shim-shimward-v1"
 		bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", shim)
