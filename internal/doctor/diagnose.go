@@ -177,6 +177,11 @@ func enforcing(config *policy.Config) string {
 
 func (r *Report) programs(f *Facts) {
 	r.found("shim", f.Shim, StateFail, "install containerd-shim-shimward-v1 into a folder on containerd's PATH")
+	if f.Unserved {
+		last := &r.Findings[len(r.Findings)-1]
+		last.State, last.Text = StateFail, last.Text+", where no containerd looks"
+		last.Advice = "run `shimward install`, or put that folder into containerd's PATH"
+	}
 	if f.Shim.Path != "" {
 		r.found("hook", f.Hook, StateFail, "install shimward-hook into the folder that containerd-shim-shimward-v1 is in: the runtime starts it")
 	}
@@ -184,6 +189,9 @@ func (r *Report) programs(f *Facts) {
 	if older(f.Containerd.Version, 1, 6) {
 		last := &r.Findings[len(r.Findings)-1]
 		last.State, last.Advice = StateFail, "use containerd 1.7 or later: nobody has tried shimward with one before 1.6"
+	} else if older(f.Containerd.Version, 1, 7) {
+		last := &r.Findings[len(r.Findings)-1]
+		last.State, last.Advice = StateWarn, "use containerd 1.7 or later: 1.6 was tried by hand, and no test holds it"
 	}
 	r.runtime("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
 	switch {

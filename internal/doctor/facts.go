@@ -21,6 +21,7 @@ type Facts struct {
 	Below        Program // what shimward runc starts, where Config names it
 	BelowErr     error   // why it cannot be started
 	Shim         Program
+	Unserved     bool    // no containerd looks in the folder that Shim is in
 	Hook         Program // shimward-hook, beside the shim
 }
 
