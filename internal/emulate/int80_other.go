@@ -5,4 +5,5 @@ package emulate
 // mapLow has no meaning here: only i386 system calls need low addresses.
 const mapLow = 0
 
+// processVMReadvI386 is x86's alone: int 0x80 is an instruction of its.
 func processVMReadvI386(*striker) error { return errUnsupported }
