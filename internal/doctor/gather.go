@@ -39,7 +39,7 @@ func Gather(ctx context.Context, options Options) *Facts {
 	path := options.Beside + ":" + options.Path
 	f.Shim.Path = find("containerd-shim-shimward-v1", path)
 	if f.Shim.Path != "" {
-		f.Unserved = !served(filepath.Dir(f.Shim.Path), options.Path, "/proc")
+		f.Unserved = !served(f.Shim.Path, options.Path, "/proc")
 		f.Hook.Path = find("shimward-hook", filepath.Dir(f.Shim.Path))
 	}
 	f.Containerd = ask(ctx, find("containerd", options.Path), containerdVersion)

@@ -7,10 +7,11 @@ import (
 	"slices"
 )
 
-// served tells whether a containerd finds what is in a folder: in the PATH that doctor was
-// given, as one that is started from here has it, or where one that runs looks. That is
-// its own PATH, and beside its binary (containerd, core/runtime/v2, resolveRuntimePath).
-func served(folder, path, proc string) bool {
+// served tells whether a containerd finds a shim, by a link to it or by itself: in the PATH
+// that doctor was given, as one that is started from here has it, or where one that runs
+// looks. That is its own PATH, and beside its binary (containerd, core/runtime/v2,
+// resolveRuntimePath).
+func served(shim, path, proc string) bool {
 	lookedIn := filepath.SplitList(path)
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
@@ -31,9 +32,9 @@ func served(folder, path, proc string) bool {
 			}
 		}
 	}
-	wanted, err := os.Stat(folder)
-	return err == nil && slices.ContainsFunc(lookedIn, func(one string) bool {
-		info, err := os.Stat(one)
+	wanted, err := os.Stat(shim)
+	return err == nil && slices.ContainsFunc(lookedIn, func(folder string) bool {
+		info, err := os.Stat(filepath.Join(folder, filepath.Base(shim)))
 		return err == nil && os.SameFile(info, wanted)
 	})
 }

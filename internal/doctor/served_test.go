@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,13 +9,19 @@ import (
 
 func TestServed(t *testing.T) {
 	dir := t.TempDir()
-	folder, link, other := filepath.Join(dir, "bin"), filepath.Join(dir, "link"), filepath.Join(dir, "other")
-	for _, one := range []string{folder, other} {
+	folder, linked, other, links := filepath.Join(dir, "lib"), filepath.Join(dir, "linked"), filepath.Join(dir, "other"), filepath.Join(dir, "bin")
+	for _, one := range []string{folder, other, links} {
 		if err := os.Mkdir(one, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.Symlink(folder, link); err != nil {
+	shim := filepath.Join(folder, "shim")
+	for _, one := range []string{shim, filepath.Join(other, "shim")} {
+		if err := os.WriteFile(one, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Symlink(folder, linked), os.Symlink(shim, filepath.Join(links, "shim"))); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
@@ -22,7 +29,8 @@ func TestServed(t *testing.T) {
 		want                     bool
 	}{
 		"in this PATH":              {path: "/nowhere:" + folder, want: true},
-		"in this PATH, by a link":   {path: link, want: true},
+		"in this PATH, by a link":   {path: linked, want: true},
+		"a link to it":              {path: links, want: true}, // as install makes them
 		"in no PATH":                {path: other, comm: "containerd\n", environ: "A=b\x00PATH=" + other + "\x00", exe: filepath.Join(other, "containerd")},
 		"in containerd's PATH":      {path: other, comm: "containerd\n", environ: "A=b\x00PATH=/nowhere:" + folder + "\x00", want: true},
 		"beside containerd":         {path: other, comm: "containerd\n", environ: "A=b\x00", exe: filepath.Join(folder, "containerd"), want: true},
@@ -43,7 +51,7 @@ func TestServed(t *testing.T) {
 			if err := os.Symlink(test.exe, filepath.Join(process, "exe")); err != nil && test.exe != "" {
 				t.Fatal(err)
 			}
-			if got := served(folder, test.path, proc); got != test.want {
+			if got := served(shim, test.path, proc); got != test.want {
 				t.Errorf("served is %t", got)
 			}
 		})
