@@ -35,7 +35,7 @@ const (
 	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
 	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
 	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port, /dev/snapshot
-	VectorRecon                         // what procfs tells of a process's memory besides its content: see bpf/include/windows.h
+	VectorRecon                         // what procfs and get_robust_list(2) tell of a process's memory besides its content: see bpf/include/windows.h
 	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
 	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
 	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: who gets the memory of what crashes

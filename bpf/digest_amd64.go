@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "724c7c0aad10"
+const kernelDigest = "2f9f3e394159"

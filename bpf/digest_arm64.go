@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "33d9a854fedd"
+const kernelDigest = "7d8ba48d2a42"

@@ -142,7 +142,7 @@ func door(vector access.Vector) string {
 	case access.VectorSwap:
 		return "what the node swaps to"
 	case access.VectorRecon:
-		return "its files in /proc"
+		return "its files in /proc or get_robust_list(2)"
 	case access.VectorUserfaultfd:
 		return "its userfaultfd"
 	case access.VectorCoreDump:

@@ -13,17 +13,18 @@
  * finishes a read of a mem file on the way out of whatever call its task is in.
  */
 enum call {
-	CALL_READ = 1 << 0,   /* can reach a file's read */
-	CALL_WRITE = 1 << 1,  /* can reach a file's write */
-	CALL_VM = 1 << 2,     /* process_vm_readv or, with CALL_WRITE, process_vm_writev */
-	CALL_PTRACE = 1 << 3, /* ptrace */
-	CALL_GETFD = 1 << 4,  /* pidfd_getfd */
-	CALL_ADVISE = 1 << 5, /* process_madvise */
-	CALL_REAP = 1 << 6,   /* process_mrelease */
-	CALL_COMPAT = 1 << 7, /* by the 32-bit or x32 entry; never in a table */
-	CALL_KCMP = 1 << 8,   /* kcmp */
-	CALL_PAGES = 1 << 9,  /* move_pages, migrate_pages */
-	CALL_PERF = 1 << 10,  /* perf_event_open */
+	CALL_READ = 1 << 0,    /* can reach a file's read */
+	CALL_WRITE = 1 << 1,   /* can reach a file's write */
+	CALL_VM = 1 << 2,      /* process_vm_readv or, with CALL_WRITE, process_vm_writev */
+	CALL_PTRACE = 1 << 3,  /* ptrace */
+	CALL_GETFD = 1 << 4,   /* pidfd_getfd */
+	CALL_ADVISE = 1 << 5,  /* process_madvise */
+	CALL_REAP = 1 << 6,    /* process_mrelease */
+	CALL_COMPAT = 1 << 7,  /* by the 32-bit or x32 entry; never in a table */
+	CALL_KCMP = 1 << 8,    /* kcmp */
+	CALL_PAGES = 1 << 9,   /* move_pages, migrate_pages */
+	CALL_PERF = 1 << 10,   /* perf_event_open */
+	CALL_ROBUST = 1 << 11, /* get_robust_list */
 };
 
 #define CALL_RING (CALL_READ | CALL_WRITE) /* io_uring: either, or both at once */

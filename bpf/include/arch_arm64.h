@@ -52,6 +52,7 @@ static const u16 native_calls[CALLS] = {
 	[238] = CALL_PAGES,	      /* migrate_pages */
 	[239] = CALL_PAGES,	      /* move_pages */
 	[241] = CALL_PERF,	      /* perf_event_open */
+	[100] = CALL_ROBUST,	      /* get_robust_list */
 };
 
 /* arch/arm/tools/syscall.tbl */
@@ -81,4 +82,5 @@ static const u16 compat_calls[CALLS] = {
 	[400] = CALL_PAGES,	      /* migrate_pages */
 	[344] = CALL_PAGES,	      /* move_pages */
 	[364] = CALL_PERF,	      /* perf_event_open */
+	[339] = CALL_ROBUST,	      /* get_robust_list */
 };

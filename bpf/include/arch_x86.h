@@ -64,6 +64,8 @@ static const u16 native_calls[CALLS] = {
 	[279] = CALL_PAGES,	      /* move_pages */
 	[533] = CALL_PAGES,	      /* move_pages */
 	[298] = CALL_PERF,	      /* perf_event_open */
+	[274] = CALL_ROBUST,	      /* get_robust_list */
+	[531] = CALL_ROBUST,	      /* get_robust_list */
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl */
@@ -93,4 +95,5 @@ static const u16 compat_calls[CALLS] = {
 	[294] = CALL_PAGES,	      /* migrate_pages */
 	[317] = CALL_PAGES,	      /* move_pages */
 	[336] = CALL_PERF,	      /* perf_event_open */
+	[312] = CALL_ROBUST,	      /* get_robust_list */
 };

@@ -174,6 +174,25 @@ static __always_inline void trace_begins(struct deed *deed, struct task_struct *
 		mark_told(deed, keeper, name_of(address_of(tracee)));
 }
 
+/* Somebody reads another's stat, which shows addresses to who may look into that one and
+ * zeros to others: do_task_stat alone asks without wanting it audited. ps reads it of every
+ * process, and is not told of either.
+ */
+static __always_inline int look_at_stat(struct task_struct *child, struct task_struct *task)
+{
+	struct deed deed = {
+		.target = address_of(child),
+		.vector = VECTOR_RECON,
+		.operation = OPERATION_INSPECT,
+	};
+
+	current_acts(&deed, task);
+	if (!watches_recon(&deed))
+		return 0;
+	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
+	return judge(&deed) ? -EPERM : 0;
+}
+
 /* PTRACE_MODE_READ is asked for by all that looks into procfs as well: only the system
  * call tells what for. Of what is watched, process_madvise alone asks with the
  * credentials of the file system.
@@ -183,10 +202,13 @@ static __always_inline int inspect(struct task_struct *child, u32 mode, struct t
 	u32 kind = call_of(task, (struct pt_regs *)bpf_task_pt_regs(task));
 	struct deed deed = {.target = address_of(child), .operation = OPERATION_INSPECT};
 
-	deed.vector = inspects(kind);
+	/* It takes nobody's lock, and so is none of those that the access sensor names. */
+	deed.vector = kind & CALL_ROBUST ? VECTOR_RECON : inspects(kind);
 	if (!deed.vector || !(mode & PTRACE_MODE_REALCREDS) != !!(kind & CALL_ADVISE))
 		return 0;
 	current_acts(&deed, task);
+	if (deed.vector == VECTOR_RECON && !watches_recon(&deed))
+		return 0;
 	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
 	return is_runtimes_own(&deed, child) ? 0 : gate(&deed, -EPERM);
 }
@@ -206,7 +228,8 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	if (child->mm == task->mm)
 		return 0;
 	if (!(mode & PTRACE_MODE_ATTACH))
-		return inspect(child, mode, task);
+		return mode & PTRACE_MODE_NOAUDIT ? look_at_stat(child, task)
+						  : inspect(child, mode, task);
 	if (!(mode & PTRACE_MODE_REALCREDS))
 		return 0;
 	current_acts(&deed, task);

@@ -13,6 +13,15 @@ static __always_inline bool foreign(u64 guard)
 	return guard && BPF_PROBE_READ((struct guard *)guard, foreign);
 }
 
+/* Tells whether what is known of a memory besides its content is any business of the actor's plan.
+ */
+static __always_inline bool watches_recon(struct deed *deed)
+{
+	struct container *mine = container_of_id(deed->actor_cgroup);
+
+	return mine && mine->recon;
+}
+
 static __always_inline u8 relate(struct deed *deed, struct container *mine,
 				 struct container *theirs)
 {

@@ -33,6 +33,7 @@ typedef __s64 s64;
 #define FMODE_WRITE	      0x2
 #define FMODE_PATH	      0x4000
 #define PTRACE_MODE_ATTACH    0x02
+#define PTRACE_MODE_NOAUDIT   0x04
 #define PTRACE_MODE_REALCREDS 0x10
 #define PIDTYPE_TGID	      1
 

@@ -115,18 +115,26 @@ static __always_inline int take_node(u8 vector, struct file *file)
 }
 
 /* What tells where a process's memory is, what it was started with, and what it is
- * doing. The kernel asks for PTRACE_MODE_READ, or for ATTACH (the last three).
+ * doing. The kernel asks for PTRACE_MODE_READ, or for ATTACH (stack, syscall, personality), or
+ * for nothing (timers, which has what a signal is to hand over; clear_refs, which has pagemap
+ * tell what is written from then on). map_files is the folder, whose names are addresses.
  */
 static const char recon_names[][RECON_LEN] = {
-	"maps",	   "smaps", "smaps_rollup", "numa_maps", "pagemap",	"auxv",
-	"environ", "wchan", "syscall",	    "stack",	 "personality",
+	"maps",	 "smaps",   "smaps_rollup", "numa_maps",   "pagemap", "auxv",	    "environ",
+	"wchan", "syscall", "stack",	    "personality", "timers",  "clear_refs", "map_files",
 };
 
-static __always_inline bool tells_of_memory(struct file *file)
+/* What is in fdinfo has what epoll hands back to a process, and the buffers of an io_uring:
+ * addresses, mostly. Which file it is about can change after the open.
+ */
+static __always_inline bool tells_of_memory(struct dentry *dentry)
 {
-	char name[RECON_LEN] = {};
+	char folder[8] = {}, name[RECON_LEN] = {};
 
-	bpf_probe_read_kernel_str(name, sizeof(name), file->f_path.dentry->d_name.name);
+	bpf_probe_read_kernel_str(folder, sizeof(folder), dentry->d_parent->d_name.name);
+	if (!__builtin_memcmp(folder, "fdinfo", sizeof("fdinfo")))
+		return true;
+	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
 	for (u32 i = 0; i < sizeof(recon_names) / RECON_LEN; i++)
 		if (!__builtin_memcmp(name, recon_names[i], RECON_LEN))
 			return true;
@@ -137,11 +145,9 @@ static __always_inline int open_recon(struct file *file)
 {
 	struct deed deed = {.vector = VECTOR_RECON, .operation = OPERATION_INSPECT};
 	struct task_struct *task = bpf_get_current_task_btf(), *target;
-	struct container *container;
 
 	current_acts(&deed, task);
-	container = container_of_id(deed.actor_cgroup);
-	if (!container || !container->recon || !tells_of_memory(file))
+	if (!watches_recon(&deed) || !tells_of_memory(file->f_path.dentry))
 		return 0;
 	target = proc_task(file->f_inode);
 	if (!target || is_own(target, task))
@@ -163,7 +169,7 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 		vector = node_vector(file);
 		if (vector)
 			return take_node(vector, file);
-		return is_procfs(file->f_inode) ? open_recon(file) : 0;
+		return file->f_inode->i_sb->s_magic == PROC_SUPER_MAGIC ? open_recon(file) : 0;
 	}
 	lsm_called = 1;
 	target = proc_task(file->f_inode);

@@ -17,10 +17,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 static int failed(const char *what)
@@ -29,12 +31,17 @@ static int failed(const char *what)
 	return 1;
 }
 
-static int open_mem(const char *pid)
+static int open_file(const char *pid, const char *file)
 {
 	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%s/mem", pid);
+	snprintf(path, sizeof(path), "/proc/%s/%s", pid, file);
 	return open(path, O_RDONLY);
+}
+
+static int open_mem(const char *pid)
+{
+	return open_file(pid, "mem");
 }
 
 #ifdef __x86_64__
@@ -130,11 +137,12 @@ static int door_high(const char *pid, uint64_t address, size_t len)
 	return 0;
 }
 
-static int door_uring(unsigned char flags, const char *pid, uint64_t address, size_t len)
+static int door_uring(unsigned char flags, const char *pid, const char *file, uint64_t address,
+		      size_t len)
 {
 	struct io_uring_params params = {};
-	int ring = syscall(__NR_io_uring_setup, 1, &params), mem = open_mem(pid);
-	static char buffer[64];
+	int ring = syscall(__NR_io_uring_setup, 1, &params), mem = open_file(pid, file);
+	static char buffer[1024];
 	struct io_uring_sqe *sqe;
 	struct io_uring_cqe *cqe;
 	unsigned int *tail;
@@ -165,8 +173,9 @@ static int door_uring(unsigned char flags, const char *pid, uint64_t address, si
 	if (syscall(__NR_io_uring_enter, ring, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) < 0)
 		return failed("io_uring_enter");
 	cqe = (struct io_uring_cqe *)(rings + params.cq_off.cqes);
-	if (cqe->res != (int)len)
+	if (cqe->res != (int)len && (cqe->res <= 0 || len < sizeof(buffer) - 1))
 		return failed("read");
+	buffer[strcspn(buffer, "\n")] = 0;
 	puts(buffer);
 	return 0;
 }
@@ -178,6 +187,7 @@ struct inspected {
 	uint64_t page;
 	uint32_t page32;
 	uint32_t range32[2];
+	uint64_t head[2];
 	int status;
 	struct iovec range;
 };
@@ -253,6 +263,11 @@ static int door_inspect(const char *door, const char *target, uint64_t address)
 	else if (!strcmp(call, "perf"))
 		in = (struct inspection){
 			in.entry, SYS_perf_event_open, 336, {(long)&low->attr, pid, -1, -1}};
+	else if (!strcmp(call, "robust"))
+		in = (struct inspection){in.entry,
+					 !strcmp(in.entry, "x32") ? 531 : SYS_get_robust_list,
+					 312,
+					 {pid, (long)&low->head[0], (long)&low->head[1]}};
 	else if (!strcmp(call, "kill"))
 		in = (struct inspection){in.entry, SYS_kill, 37, {pid, SIGABRT}};
 	else if (!strcmp(call, "tgkill"))
@@ -318,6 +333,31 @@ static int door_race(const char *pid, uint64_t address, size_t len)
 	return failed("race");
 }
 
+/* Keeps an address where procfs tells of it: with an epoll, and with a timer. Prints the
+ * descriptor of the former, and the address.
+ */
+static int door_keep(void)
+{
+	static char kept;
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = &kept};
+	struct sigevent notify = {
+		.sigev_notify = SIGEV_SIGNAL,
+		.sigev_signo = SIGUSR1,
+		.sigev_value.sival_ptr = &kept,
+	};
+	int epoll = epoll_create1(0);
+	timer_t timer;
+	char line[8];
+
+	if (epoll_ctl(epoll, EPOLL_CTL_ADD, STDIN_FILENO, &event))
+		return failed("epoll_ctl");
+	if (timer_create(CLOCK_MONOTONIC, &notify, &timer))
+		return failed("timer_create");
+	printf("%d %lx\n", epoll, (unsigned long)&kept);
+	fflush(stdout);
+	return read(STDIN_FILENO, line, sizeof(line)) < 0;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t address;
@@ -328,9 +368,15 @@ int main(int argc, char **argv)
 	address = strtoull(argv[3], NULL, 10);
 	len = strtoul(argv[4], NULL, 10);
 	if (!strcmp(argv[1], "uring"))
-		return door_uring(0, argv[2], address, len);
+		return door_uring(0, argv[2], "mem", address, len);
 	if (!strcmp(argv[1], "uring-worker"))
-		return door_uring(IOSQE_ASYNC, argv[2], address, len);
+		return door_uring(IOSQE_ASYNC, argv[2], "mem", address, len);
+	if (!strcmp(argv[1], "uring-stat"))
+		return door_uring(0, argv[2], "stat", 0, 1023);
+	if (!strcmp(argv[1], "uring-worker-stat"))
+		return door_uring(IOSQE_ASYNC, argv[2], "stat", 0, 1023);
+	if (!strcmp(argv[1], "keep"))
+		return door_keep();
 	if (!strcmp(argv[1], "race"))
 		return door_race(argv[2], address, len);
 	if (!strcmp(argv[1], "high-vm"))

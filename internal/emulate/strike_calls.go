@@ -85,6 +85,15 @@ func kcmp(s *striker) error {
 	return result("kcmp", errno)
 }
 
+// robustList asks for the address of the futexes that a thread's death would free.
+func robustList(s *striker) error {
+	var head, length uintptr
+	s.at("get_robust_list")
+	//nolint:gosec // what a system call takes are addresses
+	_, _, errno := unix.Syscall(unix.SYS_GET_ROBUST_LIST, uintptr(s.Victim.PID), uintptr(unsafe.Pointer(&head)), uintptr(unsafe.Pointer(&length)))
+	return result("get_robust_list", errno)
+}
+
 func result(call string, errno unix.Errno) error {
 	if errno == 0 {
 		return nil

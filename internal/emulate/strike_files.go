@@ -137,20 +137,51 @@ func (s *striker) readFile(path string) error {
 
 // reconFiles tell of a process's memory besides its content.
 var reconFiles = [...]string{
-	"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "auxv", "environ", "wchan", "syscall", "stack", "personality",
+	"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "auxv", "environ", "wchan", "syscall", "stack", "personality", "timers",
 }
 
 func (s *striker) readRecon(file string) error {
+	return s.lookInto(file, unix.O_RDONLY, func(fd int) error {
+		s.at("read")
+		_, err := unix.Read(fd, make([]byte, pageLength))
+		return named("read", err)
+	})
+}
+
+// readFDInfo reads what the kernel tells of a descriptor: of an epoll's or an io_uring's, addresses.
+func readFDInfo(s *striker) error {
+	return s.readRecon(filepath.Join("fdinfo", strconv.Itoa(s.Victim.MemFD)))
+}
+
+// listMapFiles lists the ranges that have files mapped.
+func listMapFiles(s *striker) error {
+	return s.lookInto("map_files", unix.O_RDONLY|unix.O_DIRECTORY, func(fd int) error {
+		s.at("getdents")
+		_, err := unix.Getdents(fd, make([]byte, pageLength))
+		return named("getdents", err)
+	})
+}
+
+// clearRefs has the kernel forget which pages were accessed: what pagemap and smaps
+// tell of later is what was since.
+func clearRefs(s *striker) error {
+	return s.lookInto("clear_refs", unix.O_WRONLY, func(fd int) error {
+		s.at("write")
+		_, err := unix.Write(fd, []byte("1"))
+		return named("write", err)
+	})
+}
+
+// lookInto opens a file of the victim's in procfs, and uses it.
+func (s *striker) lookInto(file string, flags int, use func(fd int) error) error {
 	path := filepath.Join(procDir(s.Victim.PID), file)
 	s.at("open " + path)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return fmt.Errorf("this kernel has no %s: %w", path, unix.ENOSYS)
 	}
 	if err != nil {
 		return named("open "+path, err)
 	}
-	s.at("read")
-	_, err = unix.Read(fd, make([]byte, pageLength))
-	return errors.Join(named("read", err), unix.Close(fd))
+	return errors.Join(use(fd), unix.Close(fd))
 }

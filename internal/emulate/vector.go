@@ -37,12 +37,18 @@ func Vectors() []Vector { return append(attacks(), recon()...) }
 // them pass unseen unless it says otherwise.
 func recon() []Vector {
 	var vectors []Vector
-	for _, file := range reconFiles {
+	add := func(name, about string, attack func(*striker) error) {
 		vectors = append(vectors, Vector{
-			Name: "recon-" + strings.ReplaceAll(file, "_", "-"), Goal: GoalReach, Access: access.VectorRecon, Operation: access.OperationInspect,
-			About: "read /proc/<pid>/" + file, attack: func(s *striker) error { return s.readRecon(file) },
+			Name: "recon-" + name, Goal: GoalReach, Access: access.VectorRecon, Operation: access.OperationInspect, About: about, attack: attack,
 		})
 	}
+	for _, file := range reconFiles {
+		add(strings.ReplaceAll(file, "_", "-"), "read /proc/<pid>/"+file, func(s *striker) error { return s.readRecon(file) })
+	}
+	add("fdinfo", "read /proc/<pid>/fdinfo/<n>", readFDInfo)
+	add("map-files", "list /proc/<pid>/map_files", listMapFiles)
+	add("clear-refs", "write /proc/<pid>/clear_refs", clearRefs)
+	add("robust-list", "get_robust_list(2)", robustList)
 	return vectors
 }
 
