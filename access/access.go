@@ -30,7 +30,7 @@ const (
 	VectorProcessMrelease               // process_mrelease(2)
 	VectorMovePages                     // move_pages(2), migrate_pages(2)
 	VectorPerfEvent                     // perf_event_open(2) on another task, or on all of them
-	VectorCoreLimit                     // prlimit(2) of another's RLIMIT_CORE: what a provoked crash leaves behind
+	VectorCoreLimit                     // prlimit(2) of another's RLIMIT_CORE, its coredump_filter: what a provoked crash leaves behind
 	VectorBPF                           // bpf(2): programs, which can read any memory, and what others loaded
 	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
 	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same

@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "2f9f3e394159"
+const kernelDigest = "6be5b995b60f"

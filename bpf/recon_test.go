@@ -318,3 +318,48 @@ func TestReconTells(t *testing.T) {
 		}
 	}
 }
+
+// What a crash of another's leaves behind is set by its coredump_filter as by its core limit.
+func TestLSMCoreFilter(t *testing.T) {
+	testenv.LSM(t)
+	node := newNode(t)
+	write, both, read := strconv.Itoa(unix.O_WRONLY), strconv.Itoa(unix.O_RDWR), strconv.Itoa(unix.O_RDONLY)
+	free := newVictim(t, nil)
+	path := func(pid string) string { return "/proc/" + pid + "/coredump_filter" }
+	outside := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
+	if said, status := start(t, outside, nil, "open", path(free.pid), write).end(); said != "opened" {
+		t.Fatalf("at an unguarded one, it ended with %v and said %q: this proves nothing", status, said)
+	}
+	for _, flags := range []string{write, both} {
+		for mode, verdict := range map[policy.Mode]access.Verdict{policy.ModeEnforce: access.VerdictRefused, policy.ModeAudit: access.VerdictObserved} {
+			c := newContainer(t, node, plan("filter", mode, allRefused()))
+			said, status := c.run("open", path(free.pid), flags).end()
+			if refused := strings.HasSuffix(said, "permission denied"); refused != (mode == policy.ModeEnforce) {
+				t.Errorf("%s: it ended with %v and said %q", mode, status, said)
+			}
+			c.expect(want{
+				vector: access.VectorCoreLimit, operation: access.OperationRead, relation: access.RelationHost,
+				verdict: verdict, sensor: access.SensorLSM, target: free.number(),
+			})
+		}
+	}
+	for _, own := range [][]string{{"open", path("self"), write}, {"open", path(free.pid), read}} {
+		c := newContainer(t, node, plan("filter", policy.ModeEnforce, allRefused()))
+		if said, status := c.run(own...).end(); said != "opened" {
+			t.Errorf("%v: it ended with %v and said %q", own, status, said)
+		}
+		c.nothing()
+	}
+	c := newContainer(t, node, plan("crashing", policy.ModeEnforce, allRefused()))
+	guarded := meet(c.run("victim"))
+	if said, status := start(t, outside, nil, "open", path(guarded.pid), write).end(); !strings.HasSuffix(said, "permission denied") {
+		t.Errorf("from another container, it ended with %v and said %q", status, said)
+	}
+	c.expect(want{
+		vector: access.VectorCoreLimit, operation: access.OperationRead, relation: access.RelationOtherContainer, verdict: access.VerdictRefused,
+		sensor: access.SensorLSM, flags: FlagInbound | FlagInboundRule, target: guarded.number(),
+	})
+	if said, status := start(t, nil, nil, "open", path(guarded.pid), write).end(); said != "opened" {
+		t.Errorf("from the node, it ended with %v and said %q", status, said)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -199,11 +200,22 @@ func syscallName(r *bpf.Record) string {
 	switch {
 	case r.Vector.Door() != access.DoorCall:
 		return ""
-	case r.Vector == access.VectorCoreLimit:
+	case r.Vector != access.VectorCoreLimit:
+		return r.Vector.String()
+	case setsLimit(r):
 		return "prlimit64"
 	default:
-		return r.Vector.String()
+		return "" // one that opens files
 	}
+}
+
+// setsLimit says that a record is of prlimit64.
+func setsLimit(r *bpf.Record) bool {
+	if r.Flags&bpf.FlagCompat == 0 {
+		const x32 = 1 << 30
+		return r.Call&^x32 == unix.SYS_PRLIMIT64
+	}
+	return r.Call == map[string]uint32{"amd64": 340, "arm64": 369}[runtime.GOARCH] // i386's and arm's
 }
 
 // requestName names a record's ptrace request.

@@ -5,9 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/bpf"
@@ -208,5 +211,30 @@ func TestEnrich(t *testing.T) {
 	}
 	if p, own := c.enrich(&bpf.Process{PID: 9, Cgroup: 1}); own || p.Container != "" {
 		t.Errorf("one of nobody's: %+v, %v", p, own)
+	}
+}
+
+// What files are opened by has no name here; a vector that is such a file and a call both has it of the call.
+func TestSyscallName(t *testing.T) {
+	compat := map[string]uint32{"amd64": 340, "arm64": 369}[runtime.GOARCH]
+	for want, records := range map[string][]bpf.Record{
+		"prlimit64": {
+			{Vector: access.VectorCoreLimit, Call: unix.SYS_PRLIMIT64},
+			{Vector: access.VectorCoreLimit, Call: unix.SYS_PRLIMIT64 | 1<<30},
+			{Vector: access.VectorCoreLimit, Call: compat, Flags: bpf.FlagCompat},
+		},
+		"": {
+			{Vector: access.VectorCoreLimit, Call: unix.SYS_OPENAT},
+			{Vector: access.VectorCoreLimit, Call: unix.SYS_PRLIMIT64, Flags: bpf.FlagCompat},
+			{Vector: access.VectorCoreLimit},
+			{Vector: access.VectorRecon, Call: unix.SYS_GET_ROBUST_LIST},
+		},
+		"kcmp": {{Vector: access.VectorKcmp, Call: unix.SYS_KCMP}},
+	} {
+		for _, r := range records {
+			if got := syscallName(&r); got != want {
+				t.Errorf("%+v is named %q, want %q", r, got, want)
+			}
+		}
 	}
 }

@@ -150,7 +150,7 @@ func door(vector access.Vector) string {
 	case access.VectorPerfEvent:
 		return "perf_event_open(2)"
 	case access.VectorCoreLimit:
-		return "prlimit(2) of RLIMIT_CORE"
+		return "what a core dump of it would have"
 	default:
 		return vector.String() + "(2)"
 	}

@@ -157,6 +157,33 @@ static __always_inline int open_recon(struct file *file)
 	return gate(&deed, -EACCES);
 }
 
+/* What of its memory a process leaves behind when it crashes is set by its core limit and its
+ * coredump_filter. Of who opens the latter the kernel asks no more than that the file is its own.
+ */
+static __always_inline bool sets_core(struct file *file)
+{
+	char name[RECON_LEN] = {};
+
+	if (!(file->f_mode & FMODE_WRITE))
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name), file->f_path.dentry->d_name.name);
+	return !__builtin_memcmp(name, "coredump_filter", sizeof("coredump_filter"));
+}
+
+static __always_inline int open_core_filter(struct file *file)
+{
+	struct deed deed = {.vector = VECTOR_CORE_LIMIT, .operation = OPERATION_READ};
+	struct task_struct *task = bpf_get_current_task_btf(), *target;
+
+	target = proc_task(file->f_inode);
+	if (!target || is_own(target, task))
+		return 0;
+	current_acts(&deed, task);
+	deed.target = (u64)target;
+	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
+	return gate(&deed, -EACCES);
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(lsm_file_open, struct file *file, int ret)
 {
@@ -169,7 +196,9 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 		vector = node_vector(file);
 		if (vector)
 			return take_node(vector, file);
-		return file->f_inode->i_sb->s_magic == PROC_SUPER_MAGIC ? open_recon(file) : 0;
+		if (file->f_inode->i_sb->s_magic != PROC_SUPER_MAGIC)
+			return 0;
+		return sets_core(file) ? open_core_filter(file) : open_recon(file);
 	}
 	lsm_called = 1;
 	target = proc_task(file->f_inode);
