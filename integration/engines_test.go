@@ -120,10 +120,10 @@ func (e *engine) run(config string, args ...string) []string {
 
 const engineImage = "shimward-test:1"
 
-// importImage imports busybox and shimward.
-func (e *engine) importImage(t *testing.T, options ...string) {
+// makeRoot makes a root file system of busybox and shimward.
+func (e *engine) makeRoot(t *testing.T) (root string) {
 	t.Helper()
-	root := filepath.Join(e.dir, "rootfs")
+	root = filepath.Join(e.dir, "rootfs")
 	if err := os.MkdirAll(filepath.Join(root, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -145,6 +145,13 @@ func (e *engine) importImage(t *testing.T, options ...string) {
 			t.Fatal(err)
 		}
 	}
+	return root
+}
+
+// importImage imports busybox and shimward.
+func (e *engine) importImage(t *testing.T, options ...string) {
+	t.Helper()
+	root := e.makeRoot(t)
 	tar := filepath.Join(e.dir, "image.tar")
 	if out, err := exec.CommandContext(testContext(t), "tar", "-C", root, "-cf", tar, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
