@@ -3,6 +3,7 @@ package bpf
 import (
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,6 +123,48 @@ func TestAccessReceived(t *testing.T) {
 			c.expect(want{vector: access.VectorProcMem, verdict: node.stopVerdict(), target: victim.number()})
 		})
 	}
+}
+
+// So is one that is taken with pidfd_getfd from a process whose descriptors one may take.
+func TestAccessTaken(t *testing.T) {
+	node := newNode(t)
+	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
+		t.Run(string(mode), func(t *testing.T) {
+			victim := newVictim(t, nil)
+			mem, err := os.Open("/proc/" + victim.pid + "/mem")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.Close()
+			rules := allRefused()
+			rules.SameContainer = policy.ActionObserve
+			c := newContainer(t, node, plan("taken", mode, rules))
+			holder := c.runWith([]*os.File{mem}, "sleep")
+			holder.expect("asleep")
+			p := c.join("take", strconv.Itoa(holder.cmd.Process.Pid), "3", victim.address)
+			if mode == policy.ModeAudit {
+				gotIt(t, p)
+				return
+			}
+			c.stopped(p)
+			c.expect(want{vector: access.VectorProcMem, verdict: node.stopVerdict(), target: victim.number()})
+		})
+	}
+}
+
+// playTake takes another process's descriptor and reads it.
+func playTake(args []string) int {
+	pid, _ := strconv.Atoi(args[0])
+	number, _ := strconv.Atoi(args[1])
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fail(err)
+	}
+	fd, err := unix.PidfdGetfd(pidfd, number, 0)
+	if err != nil {
+		return fail(err)
+	}
+	return playAttack("fd-read", []string{strconv.Itoa(fd), args[2]})
 }
 
 // receive runs an actor that is sent a file over a socket, and reads from it at address.

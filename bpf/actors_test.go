@@ -78,6 +78,8 @@ func play(args []string) int {
 		return playTraced()
 	case "receive":
 		return playReceive(args)
+	case "take": // PID FD ADDRESS
+		return playTake(args)
 	case "set": // FILE
 		return playSet(args[0])
 	case "open": // FILE FLAGS
