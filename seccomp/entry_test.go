@@ -48,6 +48,32 @@ func TestListenerInt80(t *testing.T) {
 	}
 }
 
+// TestListenerX32 goes through the x32 entry, which is x86-64's own with a bit in the number. The
+// filter comes before the kernel's look at its table: a kernel that has no such table asks as well.
+func TestListenerX32(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		testenv.Elsewhere(t, "x32 is x86's")
+	}
+	s := serve(t, ListenOptions{}, Answer{Errno: unix.EPERM})
+	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
+	inside := p.must("fork")
+	child := p.host(inside)
+	for name, line := range map[string]string{
+		"process_vm_readv":  fmt.Sprintf("n %d %d", x32Bit+539, inside),
+		"process_vm_writev": fmt.Sprintf("n %d %d", x32Bit+540, inside),
+		"kcmp":              fmt.Sprintf("n %d 1 %d", x32Bit+312, inside),
+		"ptrace":            fmt.Sprintf("n %d 16 %d", x32Bit+521, inside),
+		"move_pages":        fmt.Sprintf("n %d %d 1", x32Bit+533, inside),
+	} {
+		if _, errno := p.say("%s", line); errno != unix.EPERM {
+			t.Errorf("%s: %v, want EPERM", line, errno)
+		}
+		if call := s.only(t); call.Syscall != name || call.Target.PID != child || call.Arch != specs.ArchX32 {
+			t.Errorf("%s: %+v", line, call)
+		}
+	}
+}
+
 // takesInt80 tells whether the kernel takes 32-bit system calls: it may be built,
 // booted (ia32_emulation=off) or hosted without.
 func (p *process) takesInt80() bool {
