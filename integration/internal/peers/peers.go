@@ -109,7 +109,7 @@ func Find(name string) (Suite, error) {
 }
 
 func clientCommands(r *room, only []string) ([]command, error) {
-	// As containerd's Makefile has it, but that criu, which a kernel has to suit, is asked for by nobody.
+	// As containerd's Makefile has it, but that criu, which a kernel has to suit, is asked for by nobody: the page says so.
 	return r.one(append([]string{
 		filepath.Join(r.tools.Suites, "client.test"), "-test.v=test2json", "-test.root", "-test.parallel=4",
 		"-no-criu", "-image-list=" + r.imageList(), "-test.timeout=" + r.limit.String(),
