@@ -253,6 +253,35 @@ func TestAccessInbound(t *testing.T) {
 	}
 }
 
+// A mem file of a guarded process that one from outside was handed open: nobody is asked
+// any more, and its use is seen all the same.
+func TestAccessInboundOpened(t *testing.T) {
+	node := newNode(t)
+	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
+		t.Run(string(mode), func(t *testing.T) {
+			c := newContainer(t, node, plan("inbound-opened", mode, allRefused()))
+			victim := meet(c.run("victim"))
+			mem, err := os.Open("/proc/" + victim.pid + "/mem")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer mem.Close()
+			p := start(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}, []*os.File{mem}, "fd-read", "3", victim.address)
+			w := want{vector: access.VectorProcMem, relation: access.RelationOtherContainer, sensor: access.SensorAccess, target: victim.number()}
+			if mode == policy.ModeAudit {
+				gotIt(t, p)
+				w.verdict = access.VerdictObserved
+			} else {
+				if said, status := p.end(); status.Signal() != syscall.SIGKILL || said != "" {
+					t.Errorf("it ended with %v and said %q", status, said)
+				}
+				w.verdict = access.VerdictKilled
+			}
+			c.expect(w)
+		})
+	}
+}
+
 func TestAccessSelf(t *testing.T) {
 	node := newNode(t)
 	c := newContainer(t, node, plan("self", policy.ModeEnforce, allObserved()))

@@ -79,7 +79,9 @@ byte moved. In brackets is the sensor that acted.
 path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
 anybody's mmap lock being taken; nor is one by setting a sysctl or a probe. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
 
-No row: what the node swaps to, and the devices beside ` + "`/proc/kcore`" + `; package bpf's tests have those (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `).
+No row, and tests of their own: what the node swaps to, and the devices beside ` + "`/proc/kcore`" + ` (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `); a mem file that somebody outside opened
+(` + "`TestOpenedElsewhere`" + `), or that is taken with ` + "`pidfd_getfd`" + ` from a process whose descriptors one may take (` + "`TestAccessTaken`" + `); what a grant of ptrace's reaches (` + "`TestOwnDoor`" + `); the x32
+entry, whose table no kernel here has (` + "`TestListenerX32`" + `); file handles, which open nothing of procfs (` + "`TestProcfsHasNoHandles`" + `); and [attacks on shimward itself](threat-model.md#tampering).
 
 This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
 
@@ -119,7 +121,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	for _, inbound := range []bool{false, true} {
 		text.WriteString(map[bool]string{
 			false: "## From a guarded container\n\n",
-			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here. Without LSM there is the target's mmap lock alone: a handle, kcmp, perf_event_open, prlimit and a signal take none, and move_pages has given its answer before the SIGKILL is looked at. process_mrelease has no check in any tier, and does nothing to a process that is not being killed.\n\n",
+			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here. Without LSM there is the target's mmap lock alone: a handle, kcmp, perf_event_open, prlimit and a signal take none, and move_pages has given its answer before the SIGKILL is looked at. process_mrelease has no check in any tier, and does nothing to a process that is not being killed. `recon-*` has no rows here: a profile's `recon` is about what its own containers do, and who looks at a guarded process from outside makes no event. A mem file that was opened before is stopped at its use (`TestAccessInboundOpened`).\n\n",
 		}[inbound])
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {
