@@ -17,20 +17,21 @@ type debugger struct {
 	vector access.Vector
 	warns  []access.Vector // what is recorded above info although it is allowed
 	later  bool            // it is of the later Debian
+	child  bool            // it starts what it traces, which asks for that
 }
 
 func debuggers() []debugger {
 	return []debugger{
-		{"gdb attach", "/usr/bin/gdb", `gdb -q -batch -nx -p $pid -ex 'p/x $pc' 2>&1 | grep -q '= 0x' && echo worked`, access.VectorPtrace, nil, false},
-		{"gcore", "/usr/bin/gdb", `gcore -o /tmp/core $pid >/dev/null 2>&1; [ -s /tmp/core.$pid ] && echo worked`, access.VectorPtrace, nil, false},
+		{"gdb attach", "/usr/bin/gdb", `gdb -q -batch -nx -p $pid -ex 'p/x $pc' 2>&1 | grep -q '= 0x' && echo worked`, access.VectorPtrace, nil, false, false},
+		{"gcore", "/usr/bin/gdb", `gcore -o /tmp/core $pid >/dev/null 2>&1; [ -s /tmp/core.$pid ] && echo worked`, access.VectorPtrace, nil, false, false},
 		{"strace attach", "/usr/bin/strace", `strace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
-for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false},
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false, false},
 		{"ltrace attach", "/usr/bin/ltrace", `ltrace -o /tmp/trace -p $pid 2>/dev/null & tracer=$!
-for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false},
+for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo worked && break; kill -0 $tracer 2>/dev/null || break; sleep 0.05; done; kill -INT $tracer 2>/dev/null; wait $tracer`, access.VectorPtrace, nil, false, false},
 		{
 			"perf record", "/usr/bin/perf", `perf record -q -o /tmp/perf.data -e cpu-clock -p $pid -- sleep 0.2 >/dev/null 2>&1 && echo worked`, access.VectorPerfEvent,
 			[]access.Vector{access.VectorPerfEvent},
-			false,
+			false, false,
 		}, // it asks for the whole node's first, and does without
 		{
 			"austin", "/usr/bin/austin", `python3 -c 'def busy():
@@ -39,8 +40,10 @@ for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo wor
 busy()' & python=$!
 until [ -e /tmp/busy ]; do kill -0 $python || break; sleep 0.05; done
 austin -i 10000 -x 1 -p $python 2>/dev/null | grep -q ':busy:' && echo worked; kill -9 $python`,
-			access.VectorProcessVMReadv, nil, true,
+			access.VectorProcessVMReadv, nil, true, false,
 		},
+		{"gdb launch", "/usr/bin/gdb", `gdb -q -batch -nx -ex run --args /bin/echo run 2>&1 | grep -q '^run$' && echo worked`, access.VectorPtrace, nil, false, true},
+		{"strace launch", "/usr/bin/strace", `strace -f -o /tmp/trace /bin/sh -c 'echo run | cat' | grep -q '^run$' && echo worked`, access.VectorPtrace, nil, false, true},
 	}
 }
 
@@ -63,9 +66,12 @@ func TestDebuggers(t *testing.T) {
 			if refused.Stdout != "" {
 				t.Errorf("strict lets it through: %s", refused)
 			}
-			stopped := 0
+			stopped, relation := 0, access.RelationSameContainer
+			if d.child {
+				relation = access.RelationChild
+			}
 			for _, e := range accesses(t, n, id) {
-				if e.Access.Vector == d.vector && e.Access.Verdict == access.VerdictRefused && e.Access.Relation == access.RelationSameContainer {
+				if e.Access.Vector == d.vector && e.Access.Verdict == access.VerdictRefused && e.Access.Relation == relation {
 					stopped++
 				}
 			}
