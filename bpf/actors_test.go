@@ -29,6 +29,8 @@ func play(args []string) int {
 		return playGate("/proc/self/exe", args)
 	case "exec": // PATH PART…: as another executable
 		return fail(syscall.Exec(args[0], args, os.Environ()))
+	case "scripted": // FILE PART…: what the interpreter of a script is told
+		return play(args[1:])
 	case "as": // UID PART…: as another effective user, which is still root to the kernel's own check
 		return playAs(args)
 	case "thread-exec": // PART…: of a thread that does not lead its group

@@ -176,6 +176,32 @@ func TestAllow(t *testing.T) {
 	}
 }
 
+// What runs is a script's interpreter: its name allows nobody, and the interpreter's allows all of its scripts.
+func TestAllowScript(t *testing.T) {
+	node := newNode(t)
+	root := t.TempDir()
+	self, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	interpreter, script := filepath.Join(root, "interpreter"), filepath.Join(root, "script")
+	if err := errors.Join(os.WriteFile(interpreter, self, 0o755), os.WriteFile(script, []byte("#!"+interpreter+" scripted\n"), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	p := plan("allow-script", policy.ModeEnforce, allRefused())
+	p.Allow = []string{"/script"}
+	c := newContainer(t, node, p)
+	p.Rootfs = root
+	victim := meet(c.run("victim"))
+	c.stopped(c.join("exec", script, "vm-read", victim.pid, victim.address))
+	c.stopped(c.join("exec", interpreter, "vm-read", victim.pid, victim.address))
+	p.Allow = []string{"/interpreter"}
+	if err := node.update(p); err != nil {
+		t.Fatal(err)
+	}
+	gotIt(t, c.join("exec", script, "vm-read", victim.pid, victim.address))
+}
+
 func TestReleaseLeavesNothing(t *testing.T) {
 	node := newNode(t)
 	p := plan("gone", policy.ModeEnforce, allRefused())
