@@ -114,8 +114,13 @@ func (p procfs) program(process started) (exe os.FileInfo, ended bool, err error
 	return exe, ended, err
 }
 
-// cmdline is a process's command line as one writes it in a shell, without quotes.
+// cmdline is a process's command line as one writes it in a shell, without quotes. It
+// is empty where it cannot be told, or not soon.
 func (p procfs) cmdline(pid int) string {
+	return promptly(func() string { return p.readCmdline(pid) })
+}
+
+func (p procfs) readCmdline(pid int) string {
 	var buffer [maxCmdline]byte
 	raw, err := procfile.Head(p.path(pid, "cmdline"), buffer[:])
 	if err != nil {

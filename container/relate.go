@@ -96,8 +96,12 @@ func (c *Container) contained(pid int) bool {
 	return differs("ns/mnt") && device(c.proc.path(pid, "root")) != device(c.proc.path(self, "root"))
 }
 
-// device is the number of the file system that path is on; 0 if that cannot be told.
+// device is the number of the file system that path is on; 0 if that cannot be told, or not soon.
 func device(path string) uint64 {
+	return promptly(func() uint64 { return statDevice(path) })
+}
+
+func statDevice(path string) uint64 {
 	info, err := os.Stat(path)
 	if err != nil {
 		return 0

@@ -1,0 +1,53 @@
+package container
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A process that has whoever reads its command line wait does not have its events wait,
+// nor those of others, once that is known.
+func TestPromptly(t *testing.T) {
+	dir := t.TempDir()
+	const pid, honest = 1, 2
+	for _, one := range []int{pid, honest} {
+		if err := os.Mkdir(filepath.Join(dir, strconv.Itoa(one)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := filepath.Join(dir, strconv.Itoa(pid), "cmdline")
+	if err := unix.Mkfifo(held, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(honest), "cmdline"), []byte("sleep\x00inf\x00"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	proc := procfs(dir)
+	for range maxHeldUp + 100 { // more would take the test's time
+		if got := proc.cmdline(pid); got != "" {
+			t.Fatalf("its command line is %q", got)
+		}
+	}
+	if got := heldUp.Load(); got != maxHeldUp {
+		t.Errorf("%d reads are held up", got)
+	}
+
+	release, err := os.OpenFile(held, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release.Close()
+	for heldUp.Load() > 0 {
+		if t.Context().Err() != nil {
+			t.Fatal("they are held up for ever")
+		}
+		unix.Poll(nil, 1) //nolint:errcheck // a moment
+	}
+	if got := proc.cmdline(honest); got != "sleep inf" {
+		t.Errorf("another's command line is %q", got)
+	}
+}
