@@ -40,7 +40,7 @@ const (
 	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
 	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: who gets the memory of what crashes
 	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: it has no LSM program called any more
-	VectorTracefs                       // uprobe_events and its kind in tracefs, opened for writing: probes that copy what any process has in its memory
+	VectorTracefs                       // uprobe_events, filter and their kind in tracefs, opened for writing: they copy or compare what any process has in its memory
 	VectorSwap                          // a device or file that the node swaps to: memory of any process
 	VectorSwapon                        // swapon(2): a device of one's own, to which others' memory is moved
 	VectorIoperm                        // ioperm(2), iopl(2): the ports of the node's devices, which have all memory in reach

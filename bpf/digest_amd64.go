@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "6be5b995b60f"
+const kernelDigest = "eaebc6e4de85"

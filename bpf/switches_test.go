@@ -19,13 +19,16 @@ func TestLSMSwitches(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
 	for path, vector := range map[string]access.Vector{
-		"/proc/sys/kernel/core_pattern":      access.VectorCorePattern,
-		"/proc/sys/kernel/ftrace_enabled":    access.VectorFtraceEnabled,
-		"/sys/kernel/tracing/uprobe_events":  access.VectorTracefs,
-		"/sys/kernel/tracing/kprobe_events":  access.VectorTracefs,
-		"/sys/kernel/tracing/dynamic_events": access.VectorTracefs,
+		"/proc/sys/kernel/core_pattern":                                access.VectorCorePattern,
+		"/proc/sys/kernel/ftrace_enabled":                              access.VectorFtraceEnabled,
+		"/sys/kernel/tracing/uprobe_events":                            access.VectorTracefs,
+		"/sys/kernel/tracing/kprobe_events":                            access.VectorTracefs,
+		"/sys/kernel/tracing/dynamic_events":                           access.VectorTracefs,
+		"/sys/kernel/tracing/events/syscalls/sys_enter_openat/filter":  access.VectorTracefs,
+		"/sys/kernel/tracing/events/syscalls/filter":                   access.VectorTracefs,
+		"/sys/kernel/tracing/events/syscalls/sys_enter_openat/trigger": access.VectorTracefs,
 	} {
-		name := filepath.Base(path)
+		name := filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path)
 		w := want{
 			vector: vector, operation: access.OperationWrite, relation: access.RelationKernel,
 			verdict: access.VerdictRefused, sensor: access.SensorLSM,
@@ -101,11 +104,17 @@ func TestLSMSwitchedOff(t *testing.T) {
 	running.expect(want{vector: access.VectorProcMem, verdict: access.VerdictRefused, sensor: access.SensorLSM})
 }
 
-// playSet sets a sysctl to what it is, and probes to none where there is none.
+// playSet sets a sysctl to what it is, and nothing, or no filter, in tracefs.
 func playSet(path string) int {
 	value, err := os.ReadFile(path)
 	if err != nil {
 		return fail(err)
+	}
+	switch {
+	case filepath.Base(path) == "filter":
+		value = []byte("0") // none
+	case strings.Contains(path, "/tracing/"):
+		value = nil
 	}
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {

@@ -93,7 +93,7 @@ func (a *Access) attempt() string {
 	case access.VectorFtraceEnabled:
 		return "set " + door(a.Vector) + ", which says whether the node's LSM programs are called"
 	case access.VectorTracefs:
-		return "set a probe through " + door(a.Vector) + ", which copies what processes of the node have in their memory"
+		return "set a probe or a filter through " + door(a.Vector) + ", which copies or compares what processes of the node have in their memory"
 	default:
 		return a.reach() + " through " + door(a.Vector)
 	}
@@ -138,7 +138,7 @@ func door(vector access.Vector) string {
 	case access.VectorFtraceEnabled:
 		return "the sysctl kernel.ftrace_enabled"
 	case access.VectorTracefs:
-		return "uprobe_events or a file of its kind in tracefs"
+		return "uprobe_events, an event's filter or a file of their kind in tracefs"
 	case access.VectorSwap:
 		return "what the node swaps to"
 	case access.VectorRecon:

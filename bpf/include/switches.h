@@ -34,15 +34,18 @@ static __always_inline u8 sysctl_of(struct dentry *dentry)
 	return 0;
 }
 
-/* Tells whether probes are set by the file: a uprobe, or a kprobe with a user's address,
- * fetches from the memory of whoever runs into it.
+/* Tells whether the file sets what fetches from the memory of whoever runs into it: a
+ * uprobe, a kprobe with a user's address, or an event's filter (a trigger has one, too),
+ * which compares what a system call's argument points to since Linux 5.18 (.ustring).
  */
 static __always_inline bool sets_probes(struct dentry *dentry)
 {
 	char name[SWITCH_LEN] = {};
 
 	bpf_probe_read_kernel_str(name, sizeof(name), dentry->d_name.name);
-	return !__builtin_memcmp(name, "uprobe_events", sizeof("uprobe_events")) ||
+	return !__builtin_memcmp(name, "filter", sizeof("filter")) ||
+	       !__builtin_memcmp(name, "trigger", sizeof("trigger")) ||
+	       !__builtin_memcmp(name, "uprobe_events", sizeof("uprobe_events")) ||
 	       !__builtin_memcmp(name, "kprobe_events", sizeof("kprobe_events")) ||
 	       !__builtin_memcmp(name, "dynamic_events", sizeof("dynamic_events"));
 }
