@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "e439aaf230cf"
+const kernelDigest = "3911d2fb0c3e"

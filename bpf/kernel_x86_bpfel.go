@@ -91,6 +91,8 @@ type kernelGuard struct {
 	LastPeer    uint64
 	LastTime    uint64
 	OriginStart uint64
+	ExeInode    uint64
+	ExeDevice   uint64
 	LastWhat    uint32
 	Origin      uint32
 	Enforce     uint16

@@ -70,13 +70,8 @@ func (n *Node) HasLease(key string, pid int, pod bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	found, err := n.executable(pid)
 	if err != nil {
-		return false, fmt.Errorf("open the executable of process %d: %w", pid, err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	found := kernelLearnedFile{Fd: uint32(fd)} //nolint:gosec // a descriptor is no more than an int32
-	if err := n.run(programLearnFile, &found); err != nil {
 		return false, err
 	}
 	grants, err := n.pinned(mapGrants)

@@ -26,6 +26,7 @@ type fakeKernel struct {
 	unheld, uncalled []error // by the time it is asked; nil after that
 	guards           map[int]uint64
 	leased, foreign  int // a pid
+	poses            int // a pid
 
 	mu     sync.Mutex
 	counts map[access.Verdict]int // guarded by mu
@@ -36,6 +37,7 @@ func (k *fakeKernel) Armed() (bool, error)                   { return k.armed, n
 func (k *fakeKernel) Flows() ([]event.Flow, error)           { return nil, nil }
 func (k *fakeKernel) Dropped() (uint64, error)               { return 0, nil }
 func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased == pid, nil }
+func (k *fakeKernel) Poses(pid int) (bool, error)            { return pid != 0 && k.poses == pid, nil }
 
 func (k *fakeKernel) GuardOf(pid int) (bpf.Guard, error) {
 	return bpf.Guard{Cgroup: k.guards[pid], Foreign: pid != 0 && k.foreign == pid}, nil
@@ -216,6 +218,15 @@ func TestExcepted(t *testing.T) {
 		if c.excepted(100, access.RelationSamePod) || c.excepted(101, access.RelationChild) {
 			t.Errorf("%s: excepted what was not named", name)
 		}
+	}
+	refused := policy.Decision{Verdict: access.VerdictRefused}
+	c.plan.Allow = []string{"/gdb"}
+	if c.except(100, access.RelationChild, refused).Verdict == access.VerdictRefused {
+		t.Error("not excepted")
+	}
+	c.kernel.(*fakeKernel).poses = 100
+	if c.except(100, access.RelationChild, refused).Verdict != access.VerdictRefused {
+		t.Error("excepted what says that it runs another executable than it execed")
 	}
 	if found := findAllowed(root, []string{"/nothing", "/"}); len(found) != 0 {
 		t.Errorf("granted %v", found)

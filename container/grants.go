@@ -129,6 +129,9 @@ func (c *Container) parties(call seccomp.Call, actor, target side) policy.Partie
 
 // ruledAs is what a process's executable is to the plan's own rules.
 func (c *Container) ruledAs(pid int) (policy.Fits, error) {
+	if poses, err := c.kernel.Poses(pid); err != nil || poses {
+		return policy.Fits{}, err
+	}
 	info, err := c.proc.exeID(pid)
 	if err != nil {
 		return policy.Fits{}, err
@@ -161,17 +164,24 @@ func (c *Container) excepted(pid int, relation access.Relation) bool {
 // except is the decision on an access that a rule refuses, with the plan's
 // exceptions and those that somebody made since for a time.
 func (c *Container) except(actor int, relation access.Relation, refused policy.Decision) policy.Decision {
+	leases := guarded.HasLeases(c.plan.Paths, c.plan.Identity.Key)
+	if !leases && len(c.allow) == 0 && len(c.allowPod) == 0 {
+		return refused
+	}
+	if poses, err := c.kernel.Poses(actor); err != nil || poses {
+		return refused // what cannot be told is not allowed
+	}
 	if c.excepted(actor, relation) {
 		if decision, ok := c.plan.Except(relation); ok {
 			return decision
 		}
 	}
-	if !guarded.HasLeases(c.plan.Paths, c.plan.Identity.Key) {
+	if !leases {
 		return refused
 	}
 	leased, err := c.kernel.HasLease(actor, relation == access.RelationSamePod)
 	if err != nil || !leased {
-		return refused // what cannot be told is not allowed
+		return refused
 	}
 	decision, ok := c.plan.Lease(relation, c.whyLeased(c.proc.exe(actor)))
 	if !ok {

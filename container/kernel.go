@@ -22,6 +22,8 @@ type kernel interface {
 	Count(access.Vector, access.Verdict)
 	// GuardOf is what a process is guarded with.
 	GuardOf(pid int) (bpf.Guard, error)
+	// Poses tells whether a process says that it runs another executable than it execed.
+	Poses(pid int) (bool, error)
 	// HasLease tells whether a process runs an executable that is allowed for a time.
 	HasLease(pid int, pod bool) (bool, error)
 	// Hold keeps the guard in the kernel until Close, whatever becomes of its pins.
@@ -103,6 +105,12 @@ func (e *enrolled) GuardOf(pid int) (bpf.Guard, error) {
 	e.using.RLock()
 	defer e.using.RUnlock()
 	return e.node.GuardOf(pid)
+}
+
+func (e *enrolled) Poses(pid int) (bool, error) {
+	e.using.RLock()
+	defer e.using.RUnlock()
+	return e.node.Poses(pid)
 }
 
 func (e *enrolled) HasLease(pid int, pod bool) (bool, error) {

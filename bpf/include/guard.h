@@ -58,7 +58,10 @@ static __always_inline void note_exec(struct guard *guard, struct task_struct *t
 {
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
 	u64 len = BPF_CORE_READ(task, mm, arg_end) - start;
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 
+	guard->exe_inode = BPF_CORE_READ(inode, i_ino);
+	guard->exe_device = BPF_CORE_READ(inode, i_sb, s_dev);
 	if (!name_exe(guard, address_of(task)))
 		guard->exe[0] = 0;
 	if (len > ARGS_LEN)

@@ -61,9 +61,11 @@ static __noinline bool granted(struct deed *deed)
 		scope = SCOPE_POD;
 	else if (deed->relation > RELATION_SAME_POD)
 		return false;
-	if (holds(grant_of(deed->actor, deed->actor_cgroup, PURPOSE_PLAN), scope))
+	if (holds(grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_PLAN),
+		  scope))
 		return true;
-	if (!holds(grant_of(deed->actor, deed->actor_cgroup, PURPOSE_LEASE), scope))
+	if (!holds(grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_LEASE),
+		   scope))
 		return false;
 	deed->lease = 1;
 	return true;

@@ -151,6 +151,8 @@ struct guard {
 	u64 last_peer; /* of the last record: the other side's name */
 	u64 last_time;
 	u64 origin_start;
+	u64 exe_inode; /* of what it execed */
+	u64 exe_device;
 	u32 last_what;
 	u32 origin;
 	u16 enforce; /* outlives the container's entry in the map */

@@ -32,18 +32,25 @@ static __always_inline struct container *container_of_id(u64 id)
 	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
 }
 
-/* Returns what is known of the executable that a task runs, as the file is now; NULL: nothing. */
-static __always_inline struct grant *grant_of(u64 address, u64 cgroup, u64 purpose)
+/* Returns what is known of the executable that a task runs, as the file is now; NULL:
+ * nothing. A process can say that it runs another (PR_SET_MM_MAP), in a user namespace
+ * of its own without any capability: that is none that it execed.
+ */
+static __always_inline struct grant *grant_of(u64 address, u64 guarded, u64 cgroup, u64 purpose)
 {
 	struct task_struct *task = (struct task_struct *)address;
 	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 	struct executable key = {.cgroup = cgroup, .purpose = purpose};
+	struct guard *guard = (struct guard *)guarded;
 	struct grant *grant;
 	u32 nsec = 0;
 	s64 sec = 0;
 
 	key.inode = BPF_CORE_READ(inode, i_ino);
 	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	if (guard && (BPF_PROBE_READ(guard, exe_inode) != key.inode ||
+		      BPF_PROBE_READ(guard, exe_device) != key.device))
+		return NULL;
 	grant = bpf_map_lookup_elem(&grants, &key);
 	if (!grant)
 		return NULL;
@@ -102,11 +109,12 @@ __noinline int first_rule(struct deed *deed)
 		return 0;
 	rules = mine->rules;
 	if (mine->asks & RULE_ASKS_ACTOR) {
-		grant = grant_of(deed->actor, deed->actor_cgroup, PURPOSE_RULES);
+		grant = grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_RULES);
 		parties.actors = grant ? grant->actors : 0;
 	}
 	if (mine->asks & RULE_ASKS_TARGET) {
-		grant = grant_of(deed->target, deed->actor_cgroup, PURPOSE_RULES);
+		grant = grant_of(deed->target, deed->target_guard, deed->actor_cgroup,
+				 PURPOSE_RULES);
 		parties.targets = grant ? grant->targets : 0;
 	}
 	actor = (struct task_struct *)deed->actor;
