@@ -82,6 +82,10 @@ func play(args []string) int {
 		return playReceive(args)
 	case "take": // PID FD ADDRESS
 		return playTake(args)
+	case "trace-early": // PID
+		return playTraceEarly(args[0])
+	case "sample-early": // PID
+		return playSampleEarly(args[0])
 	case "set": // FILE
 		return playSet(args[0])
 	case "open": // FILE FLAGS

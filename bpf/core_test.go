@@ -19,7 +19,8 @@ import (
 
 // Every field that the programs read is found on every kernel that there is a
 // description of: the running one, and those that scripts/fetch-kernel got.
-// An inode's change time has had three names; each kernel must have one of them.
+// An inode's change time has had three names, and a task's perf events two types; each
+// kernel must have one of them.
 func TestRelocations(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		testenv.Elsewhere(t, "scripts/extract-btf reads images that hold an ELF file: arm64's do not")
@@ -47,6 +48,7 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var events bool
 	times := make(map[string]bool)
 	var checked int
 	for name, program := range spec.Programs {
@@ -63,11 +65,14 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 			}
 			checked++
 			found := !strings.HasSuffix(fixups[0].String(), "=poison")
-			if what := relocation.String(); strings.Contains(what, `Struct:"inode___before`) {
+			switch what := relocation.String(); {
+			case strings.Contains(what, `Struct:"inode___before`):
 				times[what] = times[what] || found
-			} else if strings.Contains(what, `Struct:"inode"`) {
+			case strings.Contains(what, `Struct:"inode"`):
 				times["now"] = times["now"] || found
-			} else if !found {
+			case strings.Contains(what, `Struct:"task_struct___`):
+				events = events || found
+			case !found:
 				t.Errorf("%s: %v is not on this kernel", name, relocation)
 			}
 		}
@@ -77,6 +82,9 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 	}
 	if !slices.Contains(slices.Collect(maps.Values(times)), true) {
 		t.Errorf("an inode has no change time that the programs know: %v", times)
+	}
+	if !events {
+		t.Error("a task has no perf events that the programs know")
 	}
 }
 

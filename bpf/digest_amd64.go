@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "8f7c6230b1c7"
+const kernelDigest = "98a974eb5af1"

@@ -3,7 +3,7 @@
 #ifndef SHIMWARD_GUARD_H
 #define SHIMWARD_GUARD_H
 
-#include "task.h"
+#include "early.h"
 
 #define PATH_DEPTH 16 /* components, from the file up; a power of two */
 #define NAME_LEN   64 /* what of a component is kept */
@@ -140,6 +140,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 	guard->enforce = container->enforce;
 	guard->foreign = is_foreign(task, state);
 	note_exec(guard, task);
+	meet_early(task, guard);
 	return 0;
 }
 

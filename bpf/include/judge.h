@@ -97,8 +97,10 @@ __noinline int judge(struct deed *deed)
 		deed->relation = relate(deed, mine, theirs);
 	if (!deed->actor_cgroup) {
 		deed->flags |= FLAG_INBOUND;
-		/* What counts of who reaches in is where it comes from. */
-		if (!in_container(deed->actor)) {
+		/* What counts of who reaches in is where it comes from. Who has ended is
+		 * not known to be the host's.
+		 */
+		if (deed->actor && !in_container(deed->actor)) {
 			deed->flags |= FLAG_HOST_ACTOR;
 			deed->relation = RELATION_HOST;
 		}

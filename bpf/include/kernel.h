@@ -87,6 +87,10 @@ struct upid {
 	struct pid_namespace *ns;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct hlist_node {
 	struct hlist_node *next;
 };
@@ -290,13 +294,29 @@ struct task_struct {
 	struct bpf_local_storage *bpf_storage;
 };
 
+/* A task's perf events, which were in two lists before 6.2. */
+struct task_struct___since_6_2 {
+	struct perf_event_context *perf_event_ctxp;
+};
+
+struct task_struct___before_6_2 {
+	struct perf_event_context *perf_event_ctxp[2];
+};
+
 struct hw_perf_event {
 	struct task_struct *target;
 };
 
 struct perf_event {
+	struct list_head event_entry;
 	struct perf_event *parent; /* of an event that a child inherits */
 	struct hw_perf_event hw;
+	struct task_struct
+		*owner; /* who opened it, not of an inherited one; NULL: that has ended */
+};
+
+struct perf_event_context {
+	struct list_head event_list;
 };
 
 #pragma clang attribute pop
