@@ -375,6 +375,7 @@ const (
 	kernelProgLsmPerfEventAlloc    = "lsm_perf_event_alloc"
 	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
 	kernelProgLsmPtraceTraceme     = "lsm_ptrace_traceme"
+	kernelProgLsmTaskAlloc         = "lsm_task_alloc"
 	kernelProgLsmTaskKill          = "lsm_task_kill"
 	kernelProgLsmTaskSetrlimit     = "lsm_task_setrlimit"
 	kernelProgTouch                = "touch"
@@ -461,6 +462,7 @@ type kernelProgramSpecs struct {
 	LsmPerfEventAlloc    *ebpf.ProgramSpec `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.ProgramSpec `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskAlloc         *ebpf.ProgramSpec `ebpf:"lsm_task_alloc"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.ProgramSpec `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
@@ -596,6 +598,7 @@ type kernelPrograms struct {
 	LsmPerfEventAlloc    *ebpf.Program `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
 	LsmPtraceTraceme     *ebpf.Program `ebpf:"lsm_ptrace_traceme"`
+	LsmTaskAlloc         *ebpf.Program `ebpf:"lsm_task_alloc"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.Program `ebpf:"lsm_task_setrlimit"`
 	Touch                *ebpf.Program `ebpf:"touch"`
@@ -621,6 +624,7 @@ func (p *kernelPrograms) Close() error {
 		p.LsmPerfEventAlloc,
 		p.LsmPtraceAccessCheck,
 		p.LsmPtraceTraceme,
+		p.LsmTaskAlloc,
 		p.LsmTaskKill,
 		p.LsmTaskSetrlimit,
 		p.Touch,

@@ -271,6 +271,25 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 	return refusal;
 }
 
+/* A child that could not have its parent's guard is not made: the kernel has no memory for
+ * it, or another task's look-up is under way on this CPU (before 6.2). guard_fork comes too
+ * late for that.
+ */
+SEC("lsm/task_alloc")
+int BPF_PROG(lsm_task_alloc, struct task_struct *child, unsigned long flags, int ret)
+{
+	struct guard *guard;
+
+	if (ret)
+		return ret;
+	guard = bpf_task_storage_get(&guards, bpf_get_current_task_btf(), NULL, 0);
+	if (!guard)
+		return find_guard(bpf_get_current_task()) ? -EAGAIN : 0;
+	if (!bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		return -EAGAIN;
+	return 0;
+}
+
 /* Somebody will sample a task's registers and stack. The kernel asks ptrace's check of
  * those alone who have no CAP_PERFMON. Of events that samplers open, this is what
  * perf_event_open does itself: others are the kernel's, a debugger's watchpoints and

@@ -24,6 +24,7 @@ typedef __s64 s64;
 
 #define SIGKILL 9
 #define EPERM	1
+#define EAGAIN	11
 #define EACCES	13
 
 /* include/linux/sched.h, include/linux/fs.h, include/linux/ptrace.h */

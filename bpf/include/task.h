@@ -133,12 +133,18 @@ u32 guards_lost;
 __noinline u64 stray_cgroup(u64 task)
 {
 	u64 id = enrolled_cgroup(task);
+	u32 mnt_ns = mnt_ns_of((struct task_struct *)task);
+	struct container *container;
 	struct state *state;
 
-	if (!id)
+	if (!id || !mnt_ns)
 		return 0;
+	container = bpf_map_lookup_elem(&containers, &id);
 	state = bpf_map_lookup_elem(&states, &id);
-	if (!state || !state->started || mnt_ns_of((struct task_struct *)task) != state->mnt_ns)
+	if (!container || !state || !state->started)
+		return 0;
+	/* As arms has it: it may have made a mount namespace of its own. */
+	if (mnt_ns != state->mnt_ns && mnt_ns == container->runtime_mnt_ns)
 		return 0;
 	return id;
 }
