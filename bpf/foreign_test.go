@@ -22,11 +22,15 @@ import (
 func TestForeign(t *testing.T) {
 	node := newNode(t)
 	rules := allRefused()
-	rules.SameContainer = policy.ActionObserve
+	rules.SameContainer, rules.Child = policy.ActionObserve, policy.ActionObserve
 	c := newContainer(t, node, plan("moves", policy.ModeEnforce, rules))
 	neighbour := meet(c.run("victim"))
 	moved := meet(start(t, nil, nil, "moved", c.cgroup, "victim"))
 	outside := meet(c.join("escape", testenv.Cgroup2(t), "victim"))
+	another := start(t, nil, nil, "moved", c.cgroup, "vm-read", moved.pid, moved.address)
+	c.stopped(another) // they did not come together
+	c.expect(want{target: moved.number(), verdict: node.stopVerdict(), relation: access.RelationOtherContainer})
+	gotIt(t, start(t, nil, nil, "moved", c.cgroup, "child"))
 	for name, test := range map[string]struct {
 		victim  *victim
 		foreign bool

@@ -13,13 +13,19 @@ import (
 type Guard struct {
 	Cgroup  uint64 // the id of its container's cgroup; 0: the process has no guard
 	Foreign bool   // it came by the cgroup alone: somebody privileged moved it in there
+	// Of a foreign one, what came so, it or an ancestor: its pid, and when it began, in ns since boot.
+	Origin      int
+	OriginStart uint64
 }
 
 // GuardOf returns the guard of a process, as this process's pid namespace numbers
 // it. Unlike the cgroup that it is in, nobody in a container can change that.
 func (n *Node) GuardOf(pid int) (Guard, error) {
 	guard, err := n.guardOf(pid)
-	return Guard{Cgroup: guard.Cgroup, Foreign: guard.Foreign != 0}, err
+	if guard.Foreign == 0 {
+		return Guard{Cgroup: guard.Cgroup}, err
+	}
+	return Guard{Cgroup: guard.Cgroup, Foreign: true, Origin: int(guard.Origin), OriginStart: guard.OriginStart}, err
 }
 
 // guardOf is zero where the process has none.

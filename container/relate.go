@@ -6,15 +6,15 @@ import (
 	"syscall"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 )
 
 // side is a process as one side of an access: whose it is.
 type side struct {
 	pid   int
-	owner *member // its guarded container; nil if it is in none
-	own   bool    // that container is this one
-	// It came into its container by the cgroup alone: see bpf.Guard.
-	foreign bool
+	owner *member   // its guarded container; nil if it is in none
+	own   bool      // that container is this one
+	guard bpf.Guard // zero: it has none
 }
 
 // sideOf finds whose a process is. Its guard tells, and not the cgroup that it is
@@ -31,7 +31,7 @@ func (c *Container) sideOf(pid int) side {
 		s.own = c.origins.above(c.proc.lineage(pid)).pid != 0
 		return s
 	}
-	s.foreign = guard.Foreign
+	s.guard = guard
 	if one, ok := c.members.byID(guard.Cgroup); ok {
 		s.owner, s.own = &one, one.plan.Identity.Key == c.plan.Identity.Key
 	}
@@ -47,7 +47,7 @@ func (c *Container) relate(actor, target side) access.Relation {
 		return access.RelationHost // nobody that can be told: the strictest
 	case actor.pid == target.pid:
 		return access.RelationSelf
-	case actor.own && target.own && actor.foreign != target.foreign:
+	case actor.own && target.own && strangers(actor.guard, target.guard):
 		return access.RelationOtherContainer
 	case actor.own && target.own:
 		if slices.Contains(c.proc.ancestors(target.pid), actor.pid) {
@@ -69,6 +69,15 @@ func (c *Container) relate(actor, target side) access.Relation {
 	default:
 		return access.RelationOtherContainer
 	}
+}
+
+// strangers tells whether two processes of one cgroup are none of one container all
+// the same. Of two that are foreign there, those who came together are.
+func strangers(one, other bpf.Guard) bool {
+	if !one.Foreign || !other.Foreign {
+		return one.Foreign != other.Foreign
+	}
+	return one != other
 }
 
 // samePod tells whether a container is of this one's pod.

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/bpf"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -65,6 +66,14 @@ func TestRelateForeign(t *testing.T) {
 		if got := c.relate(c.sideOf(pair[0]), c.sideOf(pair[1])); got != access.RelationOtherContainer {
 			t.Errorf("%d at %d: %v", pair[0], pair[1], got)
 		}
+	}
+	one := bpf.Guard{Cgroup: 1, Foreign: true, Origin: 101, OriginStart: 1}
+	other := one
+	if strangers(one, other) {
+		t.Error("those who came together are strangers")
+	}
+	if other.Origin = 102; !strangers(one, other) {
+		t.Error("two that were moved here are one container's")
 	}
 }
 

@@ -22,11 +22,26 @@ static __always_inline bool watches_recon(struct deed *deed)
 	return mine && mine->recon;
 }
 
+/* Tells whether two tasks of one cgroup are none of one container all the same. Of
+ * two that came under other roots than the container's, those who came together are.
+ */
+static __always_inline bool strangers(u64 a, u64 b)
+{
+	bool one = foreign(a), other = foreign(b);
+
+	if (!one || !other)
+		return one != other;
+	return BPF_PROBE_READ((struct guard *)a, origin) !=
+		       BPF_PROBE_READ((struct guard *)b, origin) ||
+	       BPF_PROBE_READ((struct guard *)a, origin_start) !=
+		       BPF_PROBE_READ((struct guard *)b, origin_start);
+}
+
 static __always_inline u8 relate(struct deed *deed, struct container *mine,
 				 struct container *theirs)
 {
 	if (deed->actor_cgroup && deed->actor_cgroup == deed->target_cgroup) {
-		if (foreign(deed->actor_guard) != foreign(deed->target_guard))
+		if (strangers(deed->actor_guard, deed->target_guard))
 			return RELATION_OTHER_CONTAINER;
 		return descends(deed->actor, deed->target) ? RELATION_CHILD
 							   : RELATION_SAME_CONTAINER;
