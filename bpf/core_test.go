@@ -19,8 +19,8 @@ import (
 
 // Every field that the programs read is found on every kernel that there is a
 // description of: the running one, and those that scripts/fetch-kernel got.
-// An inode's change time has had three names, and a task's perf events two types; each
-// kernel must have one of them.
+// An inode's change time has had three names, a task's perf events two types, and a file's
+// owner two places; each kernel must have one of them.
 func TestRelocations(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		testenv.Elsewhere(t, "scripts/extract-btf reads images that hold an ELF file: arm64's do not")
@@ -49,7 +49,7 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 		t.Fatal(err)
 	}
 	var events bool
-	times := make(map[string]bool)
+	times, owners := make(map[string]bool), make(map[string]bool)
 	var checked int
 	for name, program := range spec.Programs {
 		for i := range program.Instructions {
@@ -72,6 +72,9 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 				times["now"] = times["now"] || found
 			case strings.Contains(what, `Struct:"task_struct___`):
 				events = events || found
+			case strings.Contains(what, `Struct:"fown_struct"`), strings.Contains(what, `Struct:"file___before`):
+				// That a field is asked for finds nothing.
+				owners[what] = owners[what] || found && strings.Contains(what, "byte_off")
 			case !found:
 				t.Errorf("%s: %v is not on this kernel", name, relocation)
 			}
@@ -85,6 +88,9 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 	}
 	if !events {
 		t.Error("a task has no perf events that the programs know")
+	}
+	if !slices.Contains(slices.Collect(maps.Values(owners)), true) {
+		t.Errorf("a file has no owner that the programs know: %v", owners)
 	}
 }
 

@@ -127,7 +127,7 @@ func TestLSMCoreDump(t *testing.T) {
 		waitComm(t, pid, "sleep")
 		return c, pid, func(door string) []string { return []string{"exec", doors, door, strconv.Itoa(pid), "0", "1"} }
 	}
-	for _, door := range []string{"plain-kill", "int80-kill", "thread-tgkill", "plain-pidfd", "plain-cpu"} {
+	for _, door := range []string{"plain-kill", "int80-kill", "thread-tgkill", "plain-pidfd", "plain-cpu", "plain-fsize", "plain-stack", "plain-rttime"} {
 		t.Run(door, func(t *testing.T) {
 			needEntry(t, door)
 			c, pid, part := target(t)
@@ -189,10 +189,16 @@ func needEntry(t *testing.T, door string) {
 
 func buildDoors(t *testing.T) string {
 	t.Helper()
-	doors := filepath.Join(t.TempDir(), "doors")
-	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-pthread", "-o", doors, "testdata/doors.c")
+	return buildC(t, "doors")
+}
+
+// buildC builds a program of testdata, and returns its path.
+func buildC(t *testing.T, name string) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), name)
+	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-pthread", "-o", program, "testdata/"+name+".c")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	return doors
+	return program
 }

@@ -26,6 +26,24 @@ type kernelAncestor struct {
 	Comm [16]int8
 }
 
+type kernelAsker struct {
+	_         structs.HostLayout
+	Cgroup    uint64
+	Call      uint32
+	Flags     uint8
+	Contained uint8
+	Pad       uint16
+	Image     struct {
+		_         structs.HostLayout
+		Key       kernelExecutable
+		CtimeSec  int64
+		CtimeNsec uint32
+		Pad       uint32
+	}
+	Guard   kernelGuard
+	Process kernelProcess
+}
+
 type kernelBond uint32
 
 const (
@@ -351,6 +369,8 @@ const (
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
+	kernelMapAskers                = "askers"
+	kernelMapAsking                = "asking"
 	kernelMapContainers            = "containers"
 	kernelMapGrants                = "grants"
 	kernelMapGuards                = "guards"
@@ -369,8 +389,11 @@ const (
 	kernelProgGuardFork            = "guard_fork"
 	kernelProgLearnFile            = "learn_file"
 	kernelProgLearnNode            = "learn_node"
+	kernelProgLsmFileFcntl         = "lsm_file_fcntl"
+	kernelProgLsmFileFreeSecurity  = "lsm_file_free_security"
 	kernelProgLsmFileOpen          = "lsm_file_open"
 	kernelProgLsmFileReceive       = "lsm_file_receive"
+	kernelProgLsmFileSendSigiotask = "lsm_file_send_sigiotask"
 	kernelProgLsmInodeFollowLink   = "lsm_inode_follow_link"
 	kernelProgLsmPerfEventAlloc    = "lsm_perf_event_alloc"
 	kernelProgLsmPtraceAccessCheck = "lsm_ptrace_access_check"
@@ -381,6 +404,7 @@ const (
 	kernelProgTouch                = "touch"
 	kernelProgTryGuard             = "try_guard"
 	kernelVarActionType            = "action_type"
+	kernelVarAsked                 = "asked"
 	kernelVarBondType              = "bond_type"
 	kernelVarDirectionType         = "direction_type"
 	kernelVarGuardsLost            = "guards_lost"
@@ -456,8 +480,11 @@ type kernelProgramSpecs struct {
 	GuardFork            *ebpf.ProgramSpec `ebpf:"guard_fork"`
 	LearnFile            *ebpf.ProgramSpec `ebpf:"learn_file"`
 	LearnNode            *ebpf.ProgramSpec `ebpf:"learn_node"`
+	LsmFileFcntl         *ebpf.ProgramSpec `ebpf:"lsm_file_fcntl"`
+	LsmFileFreeSecurity  *ebpf.ProgramSpec `ebpf:"lsm_file_free_security"`
 	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.ProgramSpec `ebpf:"lsm_file_receive"`
+	LsmFileSendSigiotask *ebpf.ProgramSpec `ebpf:"lsm_file_send_sigiotask"`
 	LsmInodeFollowLink   *ebpf.ProgramSpec `ebpf:"lsm_inode_follow_link"`
 	LsmPerfEventAlloc    *ebpf.ProgramSpec `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.ProgramSpec `ebpf:"lsm_ptrace_access_check"`
@@ -473,6 +500,8 @@ type kernelProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelMapSpecs struct {
+	Askers     *ebpf.MapSpec `ebpf:"askers"`
+	Asking     *ebpf.MapSpec `ebpf:"asking"`
 	Containers *ebpf.MapSpec `ebpf:"containers"`
 	Grants     *ebpf.MapSpec `ebpf:"grants"`
 	Guards     *ebpf.MapSpec `ebpf:"guards"`
@@ -487,6 +516,7 @@ type kernelMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
 	ActionType      *ebpf.VariableSpec `ebpf:"action_type"`
+	Asked           *ebpf.VariableSpec `ebpf:"asked"`
 	BondType        *ebpf.VariableSpec `ebpf:"bond_type"`
 	DirectionType   *ebpf.VariableSpec `ebpf:"direction_type"`
 	GuardsLost      *ebpf.VariableSpec `ebpf:"guards_lost"`
@@ -529,6 +559,8 @@ func (o *kernelObjects) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelMaps struct {
+	Askers     *ebpf.Map `ebpf:"askers"`
+	Asking     *ebpf.Map `ebpf:"asking"`
 	Containers *ebpf.Map `ebpf:"containers"`
 	Grants     *ebpf.Map `ebpf:"grants"`
 	Guards     *ebpf.Map `ebpf:"guards"`
@@ -540,6 +572,8 @@ type kernelMaps struct {
 
 func (m *kernelMaps) Close() error {
 	return _KernelClose(
+		m.Askers,
+		m.Asking,
 		m.Containers,
 		m.Grants,
 		m.Guards,
@@ -555,6 +589,7 @@ func (m *kernelMaps) Close() error {
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
 	ActionType      *ebpf.Variable `ebpf:"action_type"`
+	Asked           *ebpf.Variable `ebpf:"asked"`
 	BondType        *ebpf.Variable `ebpf:"bond_type"`
 	DirectionType   *ebpf.Variable `ebpf:"direction_type"`
 	GuardsLost      *ebpf.Variable `ebpf:"guards_lost"`
@@ -592,8 +627,11 @@ type kernelPrograms struct {
 	GuardFork            *ebpf.Program `ebpf:"guard_fork"`
 	LearnFile            *ebpf.Program `ebpf:"learn_file"`
 	LearnNode            *ebpf.Program `ebpf:"learn_node"`
+	LsmFileFcntl         *ebpf.Program `ebpf:"lsm_file_fcntl"`
+	LsmFileFreeSecurity  *ebpf.Program `ebpf:"lsm_file_free_security"`
 	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
 	LsmFileReceive       *ebpf.Program `ebpf:"lsm_file_receive"`
+	LsmFileSendSigiotask *ebpf.Program `ebpf:"lsm_file_send_sigiotask"`
 	LsmInodeFollowLink   *ebpf.Program `ebpf:"lsm_inode_follow_link"`
 	LsmPerfEventAlloc    *ebpf.Program `ebpf:"lsm_perf_event_alloc"`
 	LsmPtraceAccessCheck *ebpf.Program `ebpf:"lsm_ptrace_access_check"`
@@ -618,8 +656,11 @@ func (p *kernelPrograms) Close() error {
 		p.GuardFork,
 		p.LearnFile,
 		p.LearnNode,
+		p.LsmFileFcntl,
+		p.LsmFileFreeSecurity,
 		p.LsmFileOpen,
 		p.LsmFileReceive,
+		p.LsmFileSendSigiotask,
 		p.LsmInodeFollowLink,
 		p.LsmPerfEventAlloc,
 		p.LsmPtraceAccessCheck,

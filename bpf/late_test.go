@@ -1,25 +1,18 @@
 package bpf
 
 import (
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"testing"
 
 	"github.com/shimward/shimward/access"
-	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
 // What io_uring finishes in the course of another system call: see testdata/late.c.
 func TestAccessLate(t *testing.T) {
 	node := newNode(t)
-	late := filepath.Join(t.TempDir(), "late")
-	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-o", late, "testdata/late.c")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	late := buildC(t, "late")
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
 	for _, call := range []string{"getppid", "clone", "exec", "ptrace", "vm"} {
 		victim := newVictim(t, nil)

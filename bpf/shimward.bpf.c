@@ -9,6 +9,7 @@
 #include "include/touch.h"
 #include "include/gates.h"
 #include "include/crash.h"
+#include "include/sigio.h"
 #include "include/windows.h"
 #include "include/links.h"
 #include "include/flows.h"

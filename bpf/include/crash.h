@@ -15,6 +15,11 @@
 	(1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 | 1u << 11 | 1u << 24 |         \
 	 1u << 25 | 1u << 31)
 
+static __always_inline bool is_core_signal(u32 sig)
+{
+	return sig >= 1 && sig <= 31 && CORE_SIGNALS & 1u << sig;
+}
+
 /* Tells whether a task would end in a core dump by a signal: it has no handler for it. */
 static __always_inline bool dumps_core(struct task_struct *target, int sig)
 {
@@ -30,22 +35,25 @@ static __always_inline bool dumps_core(struct task_struct *target, int sig)
 /* Somebody makes another's memory be written to a file. Within a container that is its own
  * affair, and the runtime sends whatever signal an image names.
  */
-static __always_inline int provoke(struct task_struct *target, struct task_struct *task)
+static __always_inline int provoke(struct deed *deed)
 {
-	struct deed deed = {
-		.target = address_of(target),
-		.vector = VECTOR_CORE_DUMP,
-		.operation = OPERATION_READ,
-	};
+	deed->vector = VECTOR_CORE_DUMP;
+	deed->operation = OPERATION_READ;
+	if (deed->actor_cgroup == deed->target_cgroup &&
+	    !strangers(deed->actor_guard, deed->target_guard))
+		return 0;
+	if (!deed->actor_cgroup && !comes_from_container(deed))
+		return 0;
+	return gate(deed, -EPERM);
+}
+
+static __always_inline int provoke_now(struct task_struct *target, struct task_struct *task)
+{
+	struct deed deed = {.target = address_of(target)};
 
 	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(target, deed.target, &deed.target_guard);
-	if (deed.actor_cgroup == deed.target_cgroup &&
-	    foreign(deed.actor_guard) == foreign(deed.target_guard))
-		return 0;
-	if (!deed.actor_cgroup && !in_container(deed.actor))
-		return 0;
-	return gate(&deed, -EPERM);
+	return provoke(&deed);
 }
 
 SEC("lsm/task_kill")
@@ -58,11 +66,11 @@ int BPF_PROG(lsm_task_kill, struct task_struct *target, void *info, int sig, str
 	 * none, but later verifiers take a hook's argument for a pointer that is never NULL,
 	 * and leave out what comes after a test of it.
 	 */
-	if (ret || sig < 1 || sig > 31 || !(CORE_SIGNALS & 1u << sig) || address_of(sender))
+	if (ret || !is_core_signal(sig) || address_of(sender))
 		return ret;
 	if (target->group_leader == task->group_leader || !dumps_core(target, sig))
 		return 0;
-	return provoke(target, task);
+	return provoke_now(target, task);
 }
 
 /* Somebody sets how much of another's memory a crash leaves behind, or when it crashes. */
@@ -75,8 +83,13 @@ int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resour
 
 	if (ret || target->group_leader == task->group_leader)
 		return ret;
-	if (resource == RLIMIT_CPU || resource == RLIMIT_FSIZE)
-		return provoke(target, task);
+	switch (resource) {
+	case RLIMIT_CPU:
+	case RLIMIT_FSIZE:
+	case RLIMIT_STACK:
+	case RLIMIT_RTTIME:
+		return provoke_now(target, task);
+	}
 	if (resource != RLIMIT_CORE)
 		return 0;
 	deed.target = address_of(target);

@@ -57,6 +57,16 @@ static __always_inline u8 relate(struct deed *deed, struct container *mine,
 	return RELATION_HOST;
 }
 
+/* Tells whether who acts is in a container, guarded or not. Of whom nothing is known that
+ * is what is taken for certain.
+ */
+static __always_inline bool comes_from_container(struct deed *deed)
+{
+	if (deed->asker)
+		return BPF_PROBE_READ((struct asker *)deed->asker, contained);
+	return !deed->actor || in_container(deed->actor);
+}
+
 /* Tells whether a grant reaches as far, and still holds. */
 static __always_inline bool holds(struct grant *grant, u32 scope)
 {
@@ -71,16 +81,16 @@ static __always_inline bool holds(struct grant *grant, u32 scope)
 static __noinline bool granted(struct deed *deed)
 {
 	u32 scope = SCOPE_CONTAINER;
+	struct image image = {};
 
 	if (deed->relation == RELATION_SAME_POD)
 		scope = SCOPE_POD;
 	else if (deed->relation > RELATION_SAME_POD)
 		return false;
-	if (holds(grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_PLAN),
-		  scope))
+	take_actors_image(deed, &image);
+	if (holds(grant_of(&image, deed->actor_cgroup, PURPOSE_PLAN), scope))
 		return true;
-	if (!holds(grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_LEASE),
-		   scope))
+	if (!holds(grant_of(&image, deed->actor_cgroup, PURPOSE_LEASE), scope))
 		return false;
 	deed->lease = 1;
 	return true;
@@ -112,10 +122,8 @@ __noinline int judge(struct deed *deed)
 		deed->relation = relate(deed, mine, theirs);
 	if (!deed->actor_cgroup) {
 		deed->flags |= FLAG_INBOUND;
-		/* What counts of who reaches in is where it comes from. Who has ended is
-		 * not known to be the host's.
-		 */
-		if (deed->actor && !in_container(deed->actor)) {
+		/* What counts of who reaches in is where it comes from. */
+		if (!comes_from_container(deed)) {
 			deed->flags |= FLAG_HOST_ACTOR;
 			deed->relation = RELATION_HOST;
 		}
@@ -293,7 +301,11 @@ __noinline int report(struct deed *deed, bool repeated)
 	record->lease = deed->lease;
 	record->bond = bond_of(deed);
 	record->rule = deed->rule;
-	describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
+	if (deed->asker)
+		bpf_probe_read_kernel(&record->actor, sizeof(record->actor),
+				      &((struct asker *)deed->asker)->process);
+	else
+		describe(&record->actor, deed->actor, deed->actor_cgroup, deed->actor_guard);
 	describe(&record->target, deed->target, deed->target_cgroup, deed->target_guard);
 	bpf_ringbuf_submit(record, 0);
 	return 0;

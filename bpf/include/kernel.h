@@ -25,6 +25,7 @@ typedef __s64 s64;
 #define SIGKILL 9
 #define EPERM	1
 #define EAGAIN	11
+#define ENOMEM	12
 #define EACCES	13
 
 /* include/linux/sched.h, include/linux/fs.h, include/linux/ptrace.h */
@@ -38,7 +39,8 @@ typedef __s64 s64;
 #define PTRACE_MODE_REALCREDS 0x10
 #define PIDTYPE_TGID	      1
 
-/* include/uapi/linux/magic.h, stat.h, linux/kdev_t.h, include/uapi/asm-generic/resource.h */
+/* include/uapi/linux/magic.h, stat.h, linux/kdev_t.h, include/uapi/asm-generic/resource.h, fcntl.h
+ */
 #define PROC_SUPER_MAGIC    0x9fa0
 #define TMPFS_MAGIC	    0x01021994
 #define HUGETLBFS_MAGIC	    0x958458f6
@@ -47,7 +49,10 @@ typedef __s64 s64;
 #define TRACEFS_MAGIC	    0x74726163
 #define RLIMIT_CPU	    0
 #define RLIMIT_FSIZE	    1
+#define RLIMIT_STACK	    3
 #define RLIMIT_CORE	    4
+#define RLIMIT_RTTIME	    15
+#define F_SETSIG	    10
 #define S_IFMT		    0170000
 #define S_IFREG		    0100000
 #define S_IFCHR		    0020000
@@ -222,12 +227,21 @@ struct file_operations {
 	void *write;
 };
 
+/* Whom a file's events are told by a signal, and by which. */
+struct fown_struct {
+	struct file *file; /* 6.12 and later */
+};
+
 struct file {
 	unsigned int f_mode;
 	const struct file_operations *f_op;
 	struct path f_path;
 	void *private_data;
 	struct inode *f_inode;
+};
+
+struct file___before_6_12 {
+	struct fown_struct f_owner;
 };
 
 struct fdtable {

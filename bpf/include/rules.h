@@ -15,6 +15,7 @@ struct deed {
 	u64 target_cgroup;
 	u64 actor_guard;
 	u64 target_guard;
+	u64 asker; /* instead of the actor: who asked for what the kernel now does */
 	u32 call;
 	u32 request;
 	u8 vector;
@@ -32,30 +33,56 @@ static __always_inline struct container *container_of_id(u64 id)
 	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
 }
 
-/* Returns what is known of the executable that a task runs, as the file is now; NULL:
- * nothing. A process can say that it runs another (PR_SET_MM_MAP), in a user namespace
- * of its own without any capability: that is none that it execed.
+/* Notes what a task runs, as the file is now. A process can say that it runs another
+ * (PR_SET_MM_MAP), in a user namespace of its own without any capability: that is none that
+ * it execed, and is noted as none.
  */
-static __always_inline struct grant *grant_of(u64 address, u64 guarded, u64 cgroup, u64 purpose)
+static __always_inline void take_image(u64 address, u64 guarded, struct image *image)
 {
 	struct task_struct *task = (struct task_struct *)address;
-	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
-	struct executable key = {.cgroup = cgroup, .purpose = purpose};
 	struct guard *guard = (struct guard *)guarded;
-	struct grant *grant;
-	u32 nsec = 0;
-	s64 sec = 0;
+	struct inode *inode = BPF_CORE_READ(task, mm, exe_file, f_inode);
 
-	key.inode = BPF_CORE_READ(inode, i_ino);
-	key.device = BPF_CORE_READ(inode, i_sb, s_dev);
-	if (guard && (BPF_PROBE_READ(guard, exe_inode) != key.inode ||
-		      BPF_PROBE_READ(guard, exe_device) != key.device))
+	image->key.inode = BPF_CORE_READ(inode, i_ino);
+	image->key.device = BPF_CORE_READ(inode, i_sb, s_dev);
+	if (guard && (BPF_PROBE_READ(guard, exe_inode) != image->key.inode ||
+		      BPF_PROBE_READ(guard, exe_device) != image->key.device))
+		image->key.inode = image->key.device = 0;
+	change_time(inode, &image->ctime_sec, &image->ctime_nsec);
+}
+
+/* The same of an actor: as the file was when it asked, if it did so earlier. */
+static __always_inline void take_actors_image(struct deed *deed, struct image *image)
+{
+	struct asker *asker = (struct asker *)deed->asker;
+
+	if (asker)
+		bpf_probe_read_kernel(image, sizeof(*image), &asker->image);
+	else
+		take_image(deed->actor, deed->actor_guard, image);
+}
+
+/* Returns what is known of an executable; NULL: nothing. */
+static __always_inline struct grant *grant_of(struct image *image, u64 cgroup, u64 purpose)
+{
+	struct grant *grant;
+
+	image->key.cgroup = cgroup;
+	image->key.purpose = purpose;
+	grant = bpf_map_lookup_elem(&grants, &image->key);
+	if (!grant || image->ctime_sec != grant->ctime_sec ||
+	    image->ctime_nsec != grant->ctime_nsec)
 		return NULL;
-	grant = bpf_map_lookup_elem(&grants, &key);
-	if (!grant)
-		return NULL;
-	change_time(inode, &sec, &nsec);
-	return sec == grant->ctime_sec && nsec == grant->ctime_nsec ? grant : NULL;
+	return grant;
+}
+
+static __always_inline u32 actors_uid(struct deed *deed)
+{
+	struct task_struct *actor = (struct task_struct *)deed->actor;
+
+	if (deed->asker)
+		return BPF_PROBE_READ((struct asker *)deed->asker, process.uid);
+	return BPF_CORE_READ(actor, cred, euid.val);
 }
 
 /* The parties' executables by the rules that name them, and the actor's user. */
@@ -97,8 +124,8 @@ __noinline int rule_fits(struct deed *deed, struct parties *parties, u32 index)
 __noinline int first_rule(struct deed *deed)
 {
 	struct parties parties = {};
-	struct task_struct *actor;
 	struct container *mine;
+	struct image image = {};
 	struct grant *grant;
 	u32 rules;
 
@@ -109,16 +136,16 @@ __noinline int first_rule(struct deed *deed)
 		return 0;
 	rules = mine->rules;
 	if (mine->asks & RULE_ASKS_ACTOR) {
-		grant = grant_of(deed->actor, deed->actor_guard, deed->actor_cgroup, PURPOSE_RULES);
+		take_actors_image(deed, &image);
+		grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
 		parties.actors = grant ? grant->actors : 0;
 	}
 	if (mine->asks & RULE_ASKS_TARGET) {
-		grant = grant_of(deed->target, deed->target_guard, deed->actor_cgroup,
-				 PURPOSE_RULES);
+		take_image(deed->target, deed->target_guard, &image);
+		grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
 		parties.targets = grant ? grant->targets : 0;
 	}
-	actor = (struct task_struct *)deed->actor;
-	parties.uid = BPF_CORE_READ(actor, cred, euid.val);
+	parties.uid = actors_uid(deed);
 	for (u32 i = 0; i < RULES && i < rules; i++) {
 		int action = rule_fits(deed, &parties, i);
 

@@ -224,6 +224,18 @@ static void *enter(void *arg)
 	return NULL;
 }
 
+/* Returns the limit of that name, of those that end in a core dump; -1: it is none. */
+static int ends_in_core(const char *name)
+{
+	if (!strcmp(name, "cpu"))
+		return RLIMIT_CPU;
+	if (!strcmp(name, "fsize"))
+		return RLIMIT_FSIZE;
+	if (!strcmp(name, "stack"))
+		return RLIMIT_STACK;
+	return strcmp(name, "rttime") ? -1 : RLIMIT_RTTIME;
+}
+
 /* ENTRY-CALL: asks of another process what moves no memory, by one entry or another. */
 static int door_inspect(const char *door, const char *target, uint64_t address)
 {
@@ -275,10 +287,10 @@ static int door_inspect(const char *door, const char *target, uint64_t address)
 	else if (!strcmp(call, "pidfd"))
 		in = (struct inspection){
 			in.entry, 424, 424, {syscall(SYS_pidfd_open, pid, 0), SIGQUIT}};
-	else if (!strcmp(call, "cpu")) {
+	else if (ends_in_core(call) >= 0) {
 		low->limit = (struct rlimit){1, 1};
 		in = (struct inspection){
-			in.entry, SYS_prlimit64, 340, {pid, RLIMIT_CPU, (long)&low->limit}};
+			in.entry, SYS_prlimit64, 340, {pid, ends_in_core(call), (long)&low->limit}};
 	} else
 		in = (struct inspection){
 			in.entry, SYS_prlimit64, 340, {pid, RLIMIT_CORE, (long)&low->limit}};
