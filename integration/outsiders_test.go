@@ -54,7 +54,7 @@ func TestNodeIsObserved(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startStrictVictim(t, n, "observed")
 	bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
-	vectors := []string{"kcmp", "move-pages", "process-madvise", "perf-event", "core-limit", "proc-mem-read", "userfaultfd-received", "core-dump"}
+	vectors := []string{"kcmp", "move-pages", "process-madvise", "perf-event", "core-limit", "proc-mem-read", "userfaultfd-received", "core-dump", "core-dump-io"}
 	out, err := exec.CommandContext(testContext(t), filepath.Join(bin, "shimward"),
 		append([]string{"emulate", "--json", fmt.Sprintf("--victim=%d", victim.PID)}, vectors...)...).Output()
 	if len(out) == 0 {

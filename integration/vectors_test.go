@@ -137,7 +137,7 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 		relation, target = access.RelationKernel, 0
 	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID
-	case r.Name == "core-dump":
+	case r.Access == access.VectorCoreDump:
 		target = a.Target.PID // the victim's double
 	case r.Name == "ptrace-userns":
 		relation, target = access.RelationChild, a.Target.PID

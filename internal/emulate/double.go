@@ -138,9 +138,14 @@ func doubleOf(victim int) (int, error) {
 		}
 		for child := range strings.FieldsSeq(string(children)) {
 			comm, err := os.ReadFile(filepath.Join("/proc", child, "comm")) //nolint:gosec // likewise
-			if err == nil && strings.TrimSpace(string(comm)) == doubleName {
-				return strconv.Atoi(child)
+			if err != nil || strings.TrimSpace(string(comm)) != doubleName {
+				continue
 			}
+			// One that was made to crash is still there until it has been waited for.
+			if _, err := os.Readlink(filepath.Join("/proc", child, "cwd")); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			return strconv.Atoi(child)
 		}
 	}
 	return 0, nil

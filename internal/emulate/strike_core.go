@@ -16,6 +16,95 @@ import (
 // coreDump makes the victim's double crash, and reads its memory from the file that
 // the kernel leaves.
 func coreDump(s *striker) error {
+	return s.crash(func(double, _ int) error {
+		s.at("kill(SIGABRT)")
+		return named("kill", unix.Kill(double, unix.SIGABRT))
+	})
+}
+
+// coreDumpIO has a pipe send the signal.
+func coreDumpIO(s *striker) error {
+	return s.crash(func(double, pidfd int) error {
+		ends := make([]int, 2)
+		if err := unix.Pipe2(ends, unix.O_CLOEXEC); err != nil {
+			return named("pipe2", err)
+		}
+		// Last, for closing it makes the other end send the signal again.
+		defer unix.Close(ends[1]) //nolint:errcheck // all has been said by then
+		defer unix.Close(ends[0]) //nolint:errcheck // likewise
+		for _, call := range []struct {
+			name          string
+			command, with int
+		}{
+			{"fcntl(F_SETSIG, SIGABRT)", unix.F_SETSIG, int(unix.SIGABRT)},
+			{"fcntl(F_SETOWN)", unix.F_SETOWN, double},
+			{"fcntl(F_SETFL, O_ASYNC)", unix.F_SETFL, unix.O_ASYNC},
+		} {
+			s.at(call.name)
+			if _, err := unix.FcntlInt(uintptr(ends[0]), call.command, call.with); err != nil {
+				return named("fcntl", err)
+			}
+		}
+		s.at("write to the pipe")
+		if _, err := unix.Write(ends[1], []byte{0}); err != nil {
+			return named("write", err)
+		}
+		return s.arrived(double, pidfd)
+	})
+}
+
+// arrives is how long a signal that was sent may leave no trace.
+const arrives = time.Second
+
+// arrived tells whether a SIGABRT was sent to a process, which no call says. By the time
+// that the pipe is written to, it was, or it will not be.
+func (s *striker) arrived(pid, pidfd int) error {
+	s.at("wait for the signal")
+	look := time.NewTicker(pollEvery)
+	defer look.Stop()
+	for deadline := time.Now().Add(arrives); time.Now().Before(deadline); <-look.C {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0) //nolint:gosec // a descriptor is an int in the kernel
+		if n > 0 {
+			return nil
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return named("poll", err)
+		}
+		if pending, err := abortPending(pid); pending || errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("the kernel sent no signal: %w", unix.EPERM)
+}
+
+// abortPending tells whether a process has a SIGABRT before it, or writes its core already.
+func abortPending(pid int) (bool, error) {
+	status, err := os.ReadFile(filepath.Join(procDir(pid), "status"))
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(status)) {
+		field, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
+		switch field {
+		case "CoreDumping":
+			if value == "1" {
+				return true, nil
+			}
+		case "ShdPnd":
+			mask, err := strconv.ParseUint(value, 16, 64)
+			if err != nil {
+				return false, err
+			}
+			return mask&(1<<(unix.SIGABRT-1)) != 0, nil
+		}
+	}
+	return false, nil
+}
+
+// crash has the victim's double end by what is done to it, and reads the core.
+func (s *striker) crash(provoke func(double, pidfd int) error) error {
 	double, err := s.double()
 	if err != nil {
 		return err
@@ -35,9 +124,8 @@ func coreDump(s *striker) error {
 		return named("pidfd_open", err)
 	}
 	defer unix.Close(pidfd) //nolint:errcheck // nothing was written
-	s.at("kill(SIGABRT)")
-	if err := unix.Kill(double, unix.SIGABRT); err != nil {
-		return named("kill", err)
+	if err := provoke(double, pidfd); err != nil {
+		return err
 	}
 	s.at("wait for the core")
 	for {

@@ -202,6 +202,10 @@ func attacks() []Vector {
 			About: "kill(2) a process that has the secret with SIGABRT, and read the core that the kernel leaves", attack: coreDump,
 		},
 		{
+			Name: "core-dump-io", Goal: GoalSecret, Access: access.VectorCoreDump, Operation: access.OperationRead,
+			About: "have a pipe send that SIGABRT (F_SETSIG, F_SETOWN and O_ASYNC) by writing to it, and read the core that the kernel leaves", attack: coreDumpIO,
+		},
+		{
 			Name: "bpf-load", Goal: GoalReach, Access: access.VectorBPF, Operation: access.OperationAttach,
 			About: "bpf(2): load a program of a kind that may read any memory (needs CAP_BPF and CAP_PERFMON)", node: true, attack: bpfLoad,
 		},
