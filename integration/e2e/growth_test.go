@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -203,21 +204,32 @@ func (s *stage) measure(t *testing.T) map[string]measured {
 		"network interfaces":                   {count: count(t, "/sys/class/net"), each: 1, slack: 2},
 		"containerd's state":                   {count: count(t, filepath.Join(s.Node.Dir, "state")), each: 1, slack: 40},
 		"shims":                                {count: s.countShims(t), each: 1, slack: 1},
-		"maps in the kernel, anybody's":        {count: objects(t, node.Maps), each: 1, slack: 150},
-		"programs in the kernel, anybody's":    {count: objects(t, node.Programs), each: 1, slack: 150},
-		"links in the kernel, anybody's":       {count: objects(t, node.Links), each: 1, slack: 150},
+		"maps in the kernel":                   {count: objects(t, node.CountMaps), each: 1},
+		"programs in the kernel":               {count: objects(t, node.CountPrograms), each: 1},
+		"links in the kernel":                  {count: objects(t, node.CountLinks), each: 1},
 		"unreclaimable slab, KiB, the machine": {count: meminfo(t, "SUnreclaim:")},
 		"per-CPU memory, KiB, the machine":     {count: meminfo(t, "Percpu:")},
 	}
 }
 
-func objects(t *testing.T, kind node.ObjectKind) int {
+// objects counts what the kernel has of shimward's, by the names in the object that is loaded.
+func objects(t *testing.T, count func(func(string) bool) (int, error)) int {
 	t.Helper()
-	count, err := node.CountObjects(kind)
+	spec, err := ebpf.LoadCollectionSpec("../../bpf/kernel_x86_bpfel.o")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return count
+	names := []string{"ring"} // of each container, which is in no object
+	names = slices.AppendSeq(names, maps.Keys(spec.Maps))
+	names = slices.AppendSeq(names, maps.Keys(spec.Programs))
+	n, err := count(func(name string) bool {
+		const kept = 15 // BPF_OBJ_NAME_LEN (include/uapi/linux/bpf.h), without its end
+		return slices.ContainsFunc(names, func(one string) bool { return one[:min(kept, len(one))] == name })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func (s *stage) countShims(t *testing.T) int {

@@ -3,39 +3,91 @@ package node
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
 	"strings"
 	"unsafe"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
-// ObjectKind is a kind of BPF object, by the command of bpf(2) that gives the next one's ID.
-type ObjectKind uintptr
+// CountMaps counts the kernel's BPF maps by their names, as the kernel cuts them off.
+func CountMaps(named func(string) bool) (int, error) {
+	return count(ebpf.MapGetNextID, mapName, named)
+}
 
-// The kinds.
-const (
-	Programs ObjectKind = unix.BPF_PROG_GET_NEXT_ID
-	Maps     ObjectKind = unix.BPF_MAP_GET_NEXT_ID
-	Links    ObjectKind = unix.BPF_LINK_GET_NEXT_ID
-)
+// CountPrograms counts the kernel's BPF programs by their names, as the kernel cuts them off.
+func CountPrograms(named func(string) bool) (int, error) {
+	return count(ebpf.ProgramGetNextID, programName, named)
+}
 
-// CountObjects counts what the kernel has of a kind, whoever it is of.
-func CountObjects(kind ObjectKind) (int, error) {
-	// union bpf_attr's member for these commands (include/uapi/linux/bpf.h).
-	var attr struct{ start, next, flags uint32 }
-	for count := 0; ; count++ {
-		_, _, errno := unix.Syscall(unix.SYS_BPF, uintptr(kind), uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr)) //nolint:gosec // bpf(2) takes a pointer
-		switch {
-		case errors.Is(errno, unix.ENOENT):
-			return count, nil
-		case errno != 0:
-			return 0, fmt.Errorf("list BPF objects: %w", errno)
+// CountLinks counts the kernel's BPF links by the names of their programs.
+func CountLinks(named func(string) bool) (n int, err error) {
+	var links link.Iterator
+	defer links.Close()
+	for links.Next() {
+		info, err := links.Link.Info()
+		if err != nil {
+			return 0, fmt.Errorf("ask for the program of a BPF link: %w", err)
 		}
-		attr.start = attr.next
+		name, err := programName(info.Program)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return 0, fmt.Errorf("ask for the name of a BPF program: %w", err)
+		}
+		if err == nil && named(name) {
+			n++
+		}
 	}
+	return n, links.Err()
+}
+
+func count[ID ebpf.MapID | ebpf.ProgramID](next func(ID) (ID, error), name func(ID) (string, error), named func(string) bool) (n int, err error) {
+	for id := ID(0); ; {
+		if id, err = next(id); errors.Is(err, fs.ErrNotExist) {
+			return n, nil
+		}
+		if err != nil {
+			return 0, fmt.Errorf("list BPF objects: %w", err)
+		}
+		is, err := name(id)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // gone since
+		case err != nil:
+			return 0, fmt.Errorf("ask for the name of a BPF object: %w", err)
+		case named(is):
+			n++
+		}
+	}
+}
+
+func mapName(id ebpf.MapID) (string, error) {
+	m, err := ebpf.NewMapFromID(id)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close() //nolint:errcheck // only asked
+	info, err := m.Info()
+	if err != nil {
+		return "", err
+	}
+	return info.Name, nil
+}
+
+func programName(id ebpf.ProgramID) (string, error) {
+	p, err := ebpf.NewProgramFromID(id)
+	if err != nil {
+		return "", err
+	}
+	defer p.Close() //nolint:errcheck // only asked
+	info, err := p.Info()
+	if err != nil {
+		return "", err
+	}
+	return info.Name, nil
 }
 
 // PinnedMemory is what a pinned object takes of the kernel, in bytes, as its fdinfo
