@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "d885a4734227"
+const kernelDigest = "85aa1ebe2d72"

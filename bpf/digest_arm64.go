@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "f7b7c23c6637"
+const kernelDigest = "2d0f6e80a23a"

@@ -120,13 +120,34 @@ __noinline int rule_fits(struct deed *deed, struct parties *parties, u32 index)
 	return 0;
 }
 
+/* Returns the rules that name the executable of an actor. It and the next one have a frame
+ * of their own: older verifiers add up those of all callers.
+ */
+static __noinline u32 naming_actor(struct deed *deed)
+{
+	struct image image = {};
+	struct grant *grant;
+
+	take_actors_image(deed, &image);
+	grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
+	return grant ? grant->actors : 0;
+}
+
+static __noinline u32 naming_target(struct deed *deed)
+{
+	struct image image = {};
+	struct grant *grant;
+
+	take_image(deed->target, deed->target_guard, &image);
+	grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
+	return grant ? grant->targets : 0;
+}
+
 /* Returns the action of the first rule that fits, and notes which it is; 0: none. */
 __noinline int first_rule(struct deed *deed)
 {
 	struct parties parties = {};
 	struct container *mine;
-	struct image image = {};
-	struct grant *grant;
 	u32 rules;
 
 	if (!deed)
@@ -135,16 +156,10 @@ __noinline int first_rule(struct deed *deed)
 	if (!mine)
 		return 0;
 	rules = mine->rules;
-	if (mine->asks & RULE_ASKS_ACTOR) {
-		take_actors_image(deed, &image);
-		grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
-		parties.actors = grant ? grant->actors : 0;
-	}
-	if (mine->asks & RULE_ASKS_TARGET) {
-		take_image(deed->target, deed->target_guard, &image);
-		grant = grant_of(&image, deed->actor_cgroup, PURPOSE_RULES);
-		parties.targets = grant ? grant->targets : 0;
-	}
+	if (mine->asks & RULE_ASKS_ACTOR)
+		parties.actors = naming_actor(deed);
+	if (mine->asks & RULE_ASKS_TARGET)
+		parties.targets = naming_target(deed);
 	parties.uid = actors_uid(deed);
 	for (u32 i = 0; i < RULES && i < rules; i++) {
 		int action = rule_fits(deed, &parties, i);
