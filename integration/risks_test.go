@@ -17,18 +17,39 @@ func TestRisks(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: `
 [profiles.closed]
 extends = "strict"
-refuse_risks = ["host_pid", "host_procfs", "privileged"]
+refuse_risks = [
+	"host_pid", "host_procfs", "host_cgroupfs", "host_bpffs", "host_root", "runtime_socket", "shimward_state", "privileged",
+	"cap_sys_ptrace", "cap_sys_admin", "cap_bpf", "cap_perfmon", "shared_pid",
+]
 `})
-	procfs := oci.WithMounts([]specs.Mount{{Source: "/proc", Destination: "/host/proc", Type: "bind", Options: []string{"rbind", "ro"}}})
+	mounted := func(source string) node.Spec {
+		return node.Spec{DefaultSeccomp: true, Options: []oci.SpecOpts{
+			oci.WithMounts([]specs.Mount{{Source: source, Destination: "/host", Type: "bind", Options: []string{"rbind", "ro"}}}),
+		}}
+	}
+	capable := func(capability string) node.Spec {
+		return node.Spec{DefaultSeccomp: true, Options: []oci.SpecOpts{oci.WithAddedCapabilities([]string{capability})}}
+	}
+	neighbour := mustStart(t, n, node.Spec{Runtime: node.Runc})
 	for _, test := range []struct {
 		name string
 		spec node.Spec
-		want []string // beside what the others have
+		want []string // sorted, as the refusal names the first of them
 	}{
 		{"plain", node.Spec{DefaultSeccomp: true}, nil},
 		{"host-pid", node.Spec{DefaultSeccomp: true, HostPID: true}, []string{"host_pid"}},
-		{"procfs", node.Spec{DefaultSeccomp: true, Options: []oci.SpecOpts{procfs}}, []string{"host_procfs"}},
-		{"privileged", node.Spec{Privileged: true}, []string{"privileged", "seccomp_unconfined"}},
+		{"shared-pid", node.Spec{DefaultSeccomp: true, PIDOf: neighbour}, []string{"shared_pid"}},
+		{"procfs", mounted("/proc"), []string{"host_procfs"}},
+		{"cgroupfs", mounted("/sys/fs/cgroup"), []string{"host_cgroupfs"}},
+		{"bpffs", mounted("/sys/fs/bpf"), []string{"host_bpffs"}},
+		{"root", mounted("/"), []string{"host_bpffs", "host_cgroupfs", "host_procfs", "host_root", "runtime_socket", "shimward_state"}},
+		{"engine", mounted("/run"), []string{"runtime_socket"}},
+		{"state", mounted(n.Paths.Run), []string{"shimward_state"}},
+		{"ptrace", capable("CAP_SYS_PTRACE"), []string{"cap_sys_ptrace"}},
+		{"admin", capable("CAP_SYS_ADMIN"), []string{"cap_sys_admin"}},
+		{"bpf", capable("CAP_BPF"), []string{"cap_bpf"}},
+		{"perfmon", capable("CAP_PERFMON"), []string{"cap_perfmon"}},
+		{"privileged", node.Spec{Privileged: true}, []string{"cap_bpf", "cap_perfmon", "cap_sys_admin", "cap_sys_ptrace", "privileged", "seccomp_unconfined"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			refusable := slices.ContainsFunc(test.want, func(risk string) bool { return risk != "seccomp_unconfined" })
