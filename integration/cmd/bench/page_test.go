@@ -22,7 +22,7 @@ func TestWritePage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"run: Linux 6.1.", "over 3 rounds (create to exit: 6, pods: 1)", "\n## A title\n\n| ms | stock | ours |\n|---|---:|---:|\n| one | 10 | 11, **1.100x** (1.050–1.200), budget 1.10 |\n",
+		"run: Linux 6.1.", "over 3 rounds (create to exit: 30, pods: 1)", "\n## A title\n\n| ms | stock | ours |\n|---|---:|---:|\n| one | 10 | 11, **1.100x** (1.050–1.200), budget 1.10 |\n",
 		"| two | 10 | 12, **1.200x** (1.100–1.250), above its budget of 1.05 |\n\n| ms | alone |\n|---|---:|\n| three | 7 |\n",
 	} {
 		if !strings.Contains(string(text), want) {
