@@ -90,17 +90,16 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 	return joined(found)
 }
 
-// joined makes one event of those that are one access. Where CPUs are emulated, what two
-// sensors say may reach the shim further apart than what it folds into one event, at
-// whatever times they said it; but none sees an access twice. That they are folded is
-// seen where CPUs are real.
+// joined makes one event of those that are one access. Where CPUs are emulated, two
+// sensors may be further apart than what is folded into one event, but none sees an
+// access twice.
 func joined(events []event.Event) []event.Event {
 	if !node.Emulated() {
 		return events
 	}
 	var all []event.Event
 	for _, e := range events {
-		if len(all) > 0 && all[len(all)-1].Severity == e.Severity && sameAccess(all[len(all)-1].Access, e.Access) {
+		if len(all) > 0 && apart(all[len(all)-1], e) && sameAccess(all[len(all)-1].Access, e.Access) {
 			last := *all[len(all)-1].Access
 			last.Sensors = append(slices.Clone(last.Sensors), e.Access.Sensors...)
 			slices.Sort(last.Sensors)
@@ -111,6 +110,11 @@ func joined(events []event.Event) []event.Event {
 		all = append(all, e)
 	}
 	return all
+}
+
+// apart says that two events are too far from each other to have been folded into one.
+func apart(a, b event.Event) bool {
+	return b.Time.Sub(a.Time) >= event.FoldQuiet && a.Severity == b.Severity
 }
 
 // sameAccess says that two events are what different sensors saw of one access.
