@@ -77,17 +77,24 @@ func TestAccess(t *testing.T) {
 	}
 }
 
+// openMem is the victim's mem file, open until the test ends.
+func (v *victim) openMem(t *testing.T) *os.File {
+	t.Helper()
+	mem, err := os.Open("/proc/" + v.pid + "/mem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mem.Close() })
+	return mem
+}
+
 // What was opened before there was a guard is stopped when it is used.
 func TestAccessOpenedBefore(t *testing.T) {
 	node := newNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
-			mem, err := os.Open("/proc/" + victim.pid + "/mem")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mem.Close()
+			mem := victim.openMem(t)
 			c := newContainer(t, node, plan("inherited", mode, allRefused()))
 			p := c.runWith([]*os.File{mem}, "fd-read", "3", victim.address)
 			if mode == policy.ModeAudit {
@@ -108,11 +115,7 @@ func TestAccessReceived(t *testing.T) {
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
-			mem, err := os.Open("/proc/" + victim.pid + "/mem")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mem.Close()
+			mem := victim.openMem(t)
 			c := newContainer(t, node, plan("received", mode, allRefused()))
 			p := c.receive(mem, victim.address)
 			if mode == policy.ModeAudit {
@@ -131,11 +134,7 @@ func TestAccessTaken(t *testing.T) {
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
-			mem, err := os.Open("/proc/" + victim.pid + "/mem")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mem.Close()
+			mem := victim.openMem(t)
 			rules := allRefused()
 			rules.SameContainer = policy.ActionObserve
 			c := newContainer(t, node, plan("taken", mode, rules))
@@ -261,11 +260,7 @@ func TestAccessInboundOpened(t *testing.T) {
 		t.Run(string(mode), func(t *testing.T) {
 			c := newContainer(t, node, plan("inbound-opened", mode, allRefused()))
 			victim := meet(c.run("victim"))
-			mem, err := os.Open("/proc/" + victim.pid + "/mem")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer mem.Close()
+			mem := victim.openMem(t)
 			p := start(t, &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}, []*os.File{mem}, "fd-read", "3", victim.address)
 			w := want{vector: access.VectorProcMem, relation: access.RelationOtherContainer, sensor: access.SensorAccess, target: victim.number()}
 			if mode == policy.ModeAudit {
