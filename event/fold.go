@@ -13,6 +13,7 @@ import (
 const (
 	FoldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node sensors are that far apart
 	foldLongest = 2 * time.Second        // after the first
+	foldLate    = 100 * time.Millisecond // a timer that fires later than this tells of a starved process, which is given as long again
 	foldPending = 256                    // accesses
 )
 
@@ -55,6 +56,8 @@ type Folder struct {
 	order   []*folded           // guarded by mu; of pending, oldest first
 	done    []*folded           // guarded by mu; no more pending, not emitted yet. Who adds to it flushes it, which bounds it
 	timer   *time.Timer         // guarded by mu; nil while nothing is pending
+	wake    time.Time           // guarded by mu; when the timer is to fire
+	late    bool                // guarded by mu; the timer fired late, and was set anew
 	closed  bool                // guarded by mu
 }
 
@@ -113,7 +116,7 @@ func (f *Folder) take(o Observation) bool {
 		f.finish(into)
 	} else if f.timer == nil {
 		// Nothing that comes later is due earlier, so the one timer is enough.
-		f.timer = time.AfterFunc(FoldQuiet, f.expire)
+		f.wakeAt(now.Add(FoldQuiet))
 	}
 	return len(f.done) > before
 }
@@ -174,6 +177,9 @@ func (f *Folder) begin(key foldKey, o *Observation, now time.Time) *folded {
 // expire emits what is due, and comes back for what is not. It runs on the timer, which is
 // set anew only then: what becomes due while Emit takes its time stays pending, and More counts it.
 func (f *Folder) expire() {
+	if f.postpone(time.Now()) {
+		return
+	}
 	f.finishDue()
 	f.flush()
 	f.mu.Lock()
@@ -189,8 +195,26 @@ func (f *Folder) expire() {
 		}
 	}
 	if !next.IsZero() {
-		f.timer = time.AfterFunc(time.Until(next), f.expire)
+		f.wakeAt(next)
 	}
+}
+
+// postpone sets a timer that fired late once more: a process that had no CPU for its timer had none for its
+// sensors either, and what they have to say of one access would become two events. Never twice in a row.
+func (f *Folder) postpone(now time.Time) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late = !f.late && !f.closed && now.Sub(f.wake) > foldLate
+	if f.late {
+		f.wakeAt(now.Add(foldLate))
+	}
+	return f.late
+}
+
+// wakeAt sets the timer. f.mu is held.
+func (f *Folder) wakeAt(when time.Time) {
+	f.wake = when
+	f.timer = time.AfterFunc(time.Until(when), f.expire)
 }
 
 func (f *Folder) finishDue() {

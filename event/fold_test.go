@@ -226,6 +226,32 @@ func TestFoldTimerServesTheNextDue(t *testing.T) {
 	})
 }
 
+// A timer that fires late is one of a process without a CPU, whose other sensors are late too.
+func TestFoldWaitsForTheStarved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []string
+		folder := NewFolder(FolderOptions{Emit: func(e Event) { got = append(got, summary(e)) }})
+		defer folder.Close()
+		folder.Add(observe(1, 2, access.SensorSeccomp, access.VerdictObserved))
+		late := time.Now().Add(FoldQuiet + 2*foldLate)
+		if folder.postpone(time.Now().Add(FoldQuiet + foldLate/2)) {
+			t.Error("a timer that fired in time was set anew")
+		}
+		if !folder.postpone(late) {
+			t.Error("a timer that fired late was not set anew")
+		}
+		if folder.postpone(late.Add(2 * foldLate)) {
+			t.Error("a timer was set anew twice")
+		}
+		folder.Add(observe(1, 2, access.SensorLSM, access.VerdictRefused))
+		pass(foldLongest)
+		synctest.Wait()
+		if want := []string{"1>2 refused [lsm seccomp] x1"}; !slices.Equal(got, want) {
+			t.Errorf("emitted %v, want %v", got, want)
+		}
+	})
+}
+
 func TestFoldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []int
