@@ -13,10 +13,10 @@ app.kubernetes.io/name: shimward
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end -}}
 
-{{- /* What a pod of the installer's is, whatever its container runs. */ -}}
+{{- /* The parts that all pods of the installer share, whatever their container runs. */ -}}
 {{- define "shimward.pod" -}}
 serviceAccountName: shimward-installer
-automountServiceAccountToken: false # only what works on the node has one
+automountServiceAccountToken: false # only the container that works on the node has one
 volumes:
   - name: account
     projected:
@@ -29,7 +29,7 @@ terminationGracePeriodSeconds: 10
 {{ include "shimward.placed" . }}
 {{- end -}}
 
-{{- /* A pod that asks the apiserver, and ends. */ -}}
+{{- /* A pod that queries the apiserver, and ends. */ -}}
 {{- define "shimward.job" -}}
 restartPolicy: Never
 {{ include "shimward.placed" . }}
@@ -102,7 +102,7 @@ resources:
 {{- end -}}
 {{- end -}}
 
-{{- /* A container that has nothing and may do nothing. */ -}}
+{{- /* A container without any privilege. */ -}}
 {{- define "shimward.confined" -}}
 securityContext:
   allowPrivilegeEscalation: false
@@ -115,10 +115,10 @@ resources:
   {{- toYaml .Values.installer.resources | nindent 2 }}
 {{- end -}}
 
-{{- /* What an account of the installer's, in a namespace, may do to nodes. Of a hook, with its annotations. */ -}}
+{{- /* What the installer's service account in a namespace may do to nodes. For a hook, pass its annotations. */ -}}
 {{- define "shimward.ownNode" -}}
-# RBAC knows no "its own node" and no "this label". A token that was taken from one
-# node's installer is to be of no use against another node.
+# RBAC cannot express "its own node" or "this label". A token that was taken from one node's installer
+# must be of no use against another node.
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicy
 metadata:
