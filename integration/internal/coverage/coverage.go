@@ -69,21 +69,51 @@ type row struct {
 
 const page = `# What is seen, and what is stopped
 
-Each cell is what a test saw happen: the attack of the row (` + "`shimward emulate`" + `) was made from a container at a secret in
-another process's memory, under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `, profile ` + "`strict`" + `, which for ` + "`recon-*`" + ` says
-` + "`recon = \"refuse\"`" + `, too. *Got through* means that the secret was read, the memory changed or, of what moves no memory, the call done; *seen*, that there was exactly one event (in a VM, whose CPUs are slow: or one of each sensor), with the right actor, target,
-relation, container, origin and technique. *Refused* is an errno that the attacker lives to see, *killed* a SIGKILL before a
-byte moved. In brackets is the sensor that acted.
+Each cell is what a test saw happen. The attack of the row (` + "`shimward emulate`" + `) was made from a container
+on a secret in another process's memory: under stock runc, under ` + "`mode=audit`" + ` and under ` + "`mode=enforce`" + `.
+The profile is ` + "`strict`" + `, which for ` + "`recon-*`" + ` also says ` + "`recon = \"refuse\"`" + `.
 
-*Not seen*: in the ` + "`tracepoint`" + ` tier there is nothing that could. A file that is opened by path is told by an LSM hook alone (the
-path is a pointer, which seccomp cannot follow), and memory that is also a file, or the whole node's, is used without
-anybody's mmap lock being taken; nor is one by setting a sysctl or a probe. What a signal does to its receiver, and whose pages a descriptor that is received fills, is told by LSM hooks too.
+- *Got through*: the secret was read, the memory was changed or, for an attack that moves no memory, the
+  call was done.
+- *Seen*: there was exactly one event, with the right actor, target, relation, container, origin and
+  technique. (In a VM, whose CPUs are slow, there may instead be one event of each sensor.)
+- *Refused*: the attacker got an errno, and lived to see it.
+- *Killed*: the attacker got a SIGKILL before a byte moved.
+- In brackets: the sensor that acted.
 
-No row, and tests of their own: what the node swaps to, and the devices beside ` + "`/proc/kcore`" + ` (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `); a mem file that somebody outside opened
-(` + "`TestOpenedElsewhere`" + `), or that is taken with ` + "`pidfd_getfd`" + ` from a process whose descriptors one may take (` + "`TestAccessTaken`" + `); what a grant of ptrace's reaches (` + "`TestOwnDoor`" + `); the x32
-entry, whose table no kernel here has (` + "`TestListenerX32`" + `); file handles, which open nothing of procfs (` + "`TestProcfsHasNoHandles`" + `); and [attacks on shimward itself](threat-model.md#tampering).
+*Not seen*: in the ` + "`tracepoint`" + ` tier, nothing can see the attack:
 
-This page is written by ` + "`make coverage`" + ` from the results of ` + "`make test`" + `, which fails where the two differ.
+- Only an LSM hook sees a file that is opened by path: the path is a pointer, which seccomp cannot follow.
+- Memory that is also a file, or that is the whole node's, is used without anybody's mmap lock being
+  taken. Setting a sysctl or a probe takes no such lock either.
+- Only LSM hooks see what a signal does to its receiver, and whose pages a received descriptor fills.
+
+These have no row here, but tests of their own:
+
+- what the node swaps to, and the devices beside ` + "`/proc/kcore`" + ` (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `)
+- a mem file that somebody outside opened (` + "`TestOpenedElsewhere`" + `), or that is taken with ` + "`pidfd_getfd`" + `
+  from a process whose descriptors one may take (` + "`TestAccessTaken`" + `)
+- how far a granted ptrace access reaches (` + "`TestOwnDoor`" + `)
+- the x32 entry, whose table no kernel here has (` + "`TestListenerX32`" + `)
+- file handles, which open nothing of procfs (` + "`TestProcfsHasNoHandles`" + `)
+- [attacks on shimward itself](threat-model.md#tampering)
+
+` + "`make coverage`" + ` writes this page from the results of ` + "`make test`" + `. ` + "`make test`" + ` fails if the two differ.
+
+`
+
+// inboundIntro comes before the second table.
+const inboundIntro = `
+## At a guarded container, from one that is not
+
+A seccomp filter is the actor's, and the actor here has none of shimward's. Without LSM, only the target's
+mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal do not take that lock, and
+move_pages has given its answer before the kernel looks at the SIGKILL. process_mrelease has no check in any
+tier, and does nothing to a process that is not being killed.
+
+` + "`recon-*`" + ` has no rows here: a profile's ` + "`recon`" + ` is about what its own containers do, and looking at a
+guarded process from outside makes no event. A mem file that was opened before is stopped at its use
+(` + "`TestAccessInboundOpened`" + `).
 
 `
 
@@ -121,7 +151,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	for _, inbound := range []bool{false, true} {
 		text.WriteString(map[bool]string{
 			false: "## From a guarded container\n\n",
-			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here. Without LSM there is the target's mmap lock alone: a handle, kcmp, perf_event_open, prlimit and a signal take none, and move_pages has given its answer before the SIGKILL is looked at. process_mrelease has no check in any tier, and does nothing to a process that is not being killed. `recon-*` has no rows here: a profile's `recon` is about what its own containers do, and who looks at a guarded process from outside makes no event. A mem file that was opened before is stopped at its use (`TestAccessInboundOpened`).\n\n",
+			true:  inboundIntro,
 		}[inbound])
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {
