@@ -16,10 +16,16 @@ import (
 
 const pageIntro = `# What shimward costs
 
-Written by ` + "`make benchmarks`" + `, which measures every arrangement once in each round, in an order that rotates, on one machine and in one
-run: %s. A ratio is of two measurements of one round; it stands here as its median over %d rounds (create to exit: %d, pods: %d), with its
-quartiles; that of a time to an event is of two quantiles, once. Where there is a budget, a median above it says so. ` + "`make bench`" + ` prints the same for your machine; what a figure is without
-shimward differs by far more between machines than the ratio does.
+` + "`make benchmarks`" + ` writes this page. It measures every arrangement once in each round, in an order that
+rotates, on one machine and in one run: %s.
+
+- A ratio compares two measurements of the same round. This page gives its median
+  over %d rounds (create to exit: %d, pods: %d), with its quartiles in brackets.
+- The ratio of a time to an event compares two quantiles, once.
+- Where there is a budget, the cell says whether the median is above it.
+
+` + "`make bench`" + ` prints the same for your machine. Figures without shimward differ between machines by far
+more than the ratios do.
 `
 
 // writePage writes the results of a whole run as a page.
