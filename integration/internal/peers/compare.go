@@ -29,8 +29,8 @@ var knownDifferences = map[string]string{
 	"[k8s.io] Security Context SeccompProfilePath should support nil profile, which is unconfined":    unconfined,
 }
 
-const unconfined = "it wants `Seccomp: 0` in `/proc/self/status`, and a guarded container has a filter, which is shimward's own where " +
-	"it asks for none: it refuses nothing but what the profile of shimward's does; `shimward.dev/mode: off` leaves it out"
+const unconfined = "the test wants `Seccomp: 0` in `/proc/self/status`, but a guarded container always has a filter; if the container asks " +
+	"for none, the filter is shimward's own, and refuses only what shimward's profile refuses; with `shimward.dev/mode: off` there is none"
 
 // Add adds what a run of the suite came to, or of the tests of it that are named:
 // ginkgo reports all others as skipped then.

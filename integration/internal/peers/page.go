@@ -17,19 +17,23 @@ type Facts struct {
 
 const intro = `# The peers' own tests
 
-containerd, Kubernetes and the OCI have test suites for what they expect of a runtime. Here they are run twice on the same
-machine, under stock runc and under shimward as it is without a config (` + "`mode=audit`" + `, profile ` + "`baseline`" + `): what runc passes,
-shimward has to pass. The page is written by ` + "`make peers`" + `, which fails where that is not so, unless the row says why it cannot be.
+containerd, Kubernetes and the OCI have test suites for what they expect of a runtime. Here these suites
+run twice on the same machine: under stock runc, and under shimward as it is without a config
+(` + "`mode=audit`" + `, profile ` + "`baseline`" + `). shimward has to pass what runc passes. ` + "`make peers`" + ` writes this page.
+It fails if shimward does not pass such a test, unless the row says why it cannot.
 
-The suites are built as their authors publish them and are not changed. They run in mount and network namespaces and a cgroup of
-their own. The images that they pull come from a registry in there: they have the names, users and files that the tests look for,
-and are made of Debian's busybox, so a test that needs what is only in the real image fails in both columns. *Skipped* is by the
-suite itself, on this machine. What does not pass, or differs, is tried a second time by itself; where the two tries differ, the
-cell says so.
+The suites are built as their authors publish them, and are not changed. They run in mount and network
+namespaces and a cgroup of their own. The images that they pull come from a registry in there. These
+images have the names, users and files that the tests look for, and are made of Debian's busybox. A test
+that needs something from the real image therefore fails in both columns.
 
-The client suite's checkpoint tests are skipped because it is told so (` + "`-no-criu`" + `): Debian's CRIU does not start on the machine that these were
-run on (` + "`vdso: Unexpected rt vDSO area bounds`" + `). Where it does, those that restore a container fail under shimward, which refuses that
-unless the mode is ` + "`off`" + ` ([threat model](threat-model.md#where-it-ends)).
+*Skipped* means that the suite itself skips the test on this machine. A test that does not pass, or whose
+results differ, is tried a second time by itself. If the two tries differ, the cell says so.
+
+The client suite skips the checkpoint tests because it is run with ` + "`-no-criu`" + `: Debian's CRIU does not
+start on the machine that these results are from (` + "`vdso: Unexpected rt vDSO area bounds`" + `). Where CRIU does
+start, the tests that restore a container fail under shimward, because it refuses that unless the mode is
+` + "`off`" + ` ([threat model](threat-model.md#where-it-ends)).
 
 `
 
@@ -55,7 +59,7 @@ func Page(out io.Writer, facts Facts, comparisons []Comparison) error {
 		}
 		fmt.Fprintf(text, "| %s | %d | %d | %s | %s |\n", suite.Title, len(c.Rows), c.count(Runc), shimward, missing)
 	}
-	text.WriteString("\nA subtest is a test of its own in these numbers. Below, those that both runtimes pass, or the suite skips, are counted in the row of the test that they are of.\n")
+	text.WriteString("\nThese numbers count a subtest as a test of its own. Below, subtests that both runtimes pass, or that the\nsuite skips, are counted in the row of the test that they belong to.\n")
 	for _, c := range comparisons {
 		c.write(text)
 	}

@@ -75,7 +75,7 @@ func Suites() []Suite {
 		{
 			Name: "cri", Title: "containerd's CRI integration suite",
 			About: "`integration` of containerd, with the column's runtime as the default one. " +
-				"Those with a failing part planted (`runc-fp`) bring a shim of their own in both columns.",
+				"The tests that plant a failing part (`runc-fp`) bring a shim of their own in both columns.",
 			Limit: 40 * time.Minute, containerd: true, commands: criCommands, results: goResults,
 		},
 		{
@@ -85,9 +85,9 @@ func Suites() []Suite {
 		},
 		{
 			Name: "validators", Title: "The validators of runtime-tools",
-			About: "opencontainers/runtime-tools' `validation`, of the command line of an OCI runtime: `runc` and `shimward runc`. A validator " +
-				"is a test, and what it asserts are its subtests. Their specs have a seccomp profile of 2018, under which no runc of today starts " +
-				"anything: in both columns it is told of the system calls since.",
+			About: "opencontainers/runtime-tools' `validation`, which tests the command line of an OCI runtime: `runc` and `shimward runc`. " +
+				"A validator is a test, and its assertions are its subtests. The validators' specs have a seccomp profile of 2018, under which " +
+				"no runc of today starts anything. In both columns, that profile also allows system calls that came later.",
 			Limit: 30 * time.Minute, commands: validatorCommands, results: tapResults,
 		},
 	}
