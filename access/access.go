@@ -1,9 +1,9 @@
-// Package access is shimward's vocabulary: which door to another process's
-// memory was used, what for, at whom, which sensor saw it, and what became of
-// it. Every other package speaks it; it imports none of them.
+// Package access defines shimward's vocabulary: through which door another process's memory was
+// reached, what for, what the target is to the actor, which sensor saw it, and the outcome. Every
+// other package uses it; it imports none of them.
 //
-// The numbers are part of the kernel interface: bpf/include/access.h has the
-// same ones, and a test in package bpf holds the two equal.
+// The numeric values are part of the kernel interface: bpf/include/access.h has the same ones, and
+// a test in package bpf checks that the two agree.
 package access
 
 import (
@@ -13,14 +13,14 @@ import (
 	"strings"
 )
 
-// Vector is a way into memory.
+// Vector is a way to reach memory.
 type Vector uint8
 
-// The vectors. Each names the system call or the file that is the door.
+// The vectors. Each is named after the system call or file that is used.
 const (
 	VectorUnknown         Vector = iota // memory was touched through a door that has no name here
-	VectorProcMem                       // /proc/<pid>/mem and /proc/<pid>/task/<tid>/mem, by whatever path
-	VectorSelfMem                       // one's own /proc/self/mem, opened or used for writing
+	VectorProcMem                       // /proc/<pid>/mem and /proc/<pid>/task/<tid>/mem, by any path
+	VectorSelfMem                       // the process's own /proc/self/mem, opened or used for writing
 	VectorProcessVMReadv                // process_vm_readv(2)
 	VectorProcessVMWritev               // process_vm_writev(2)
 	VectorPtrace                        // ptrace(2)
@@ -29,36 +29,36 @@ const (
 	VectorKcmp                          // kcmp(2)
 	VectorProcessMrelease               // process_mrelease(2)
 	VectorMovePages                     // move_pages(2), migrate_pages(2)
-	VectorPerfEvent                     // perf_event_open(2) on another task, or on all of them
-	VectorCoreLimit                     // prlimit(2) of another's RLIMIT_CORE, its coredump_filter: what a provoked crash leaves behind
-	VectorBPF                           // bpf(2): programs, which can read any memory, and what others loaded
-	VectorProcFD                        // /proc/<pid>/fd/<n> of memory that is a file: a memfd, shared memory
-	VectorMapFiles                      // /proc/<pid>/map_files/<range> of the same
+	VectorPerfEvent                     // perf_event_open(2) on another task, or on all tasks
+	VectorCoreLimit                     // prlimit(2) of another process's RLIMIT_CORE, or its coredump_filter: they decide what a provoked crash dumps
+	VectorBPF                           // bpf(2): loading programs, which can read any memory, and access to what others loaded
+	VectorProcFD                        // /proc/<pid>/fd/<n> of a file that holds memory: a memfd, shared memory
+	VectorMapFiles                      // /proc/<pid>/map_files/<range> of such a file
 	VectorKernelMem                     // /proc/kcore, /dev/mem, /dev/kmem, /dev/port, /dev/snapshot
-	VectorRecon                         // what procfs and get_robust_list(2) tell of a process's memory besides its content: see bpf/include/windows.h
-	VectorUserfaultfd                   // another's userfaultfd, got over a socket: it fills that one's absent pages
+	VectorRecon                         // what procfs and get_robust_list(2) reveal about a process's memory other than its content: see bpf/include/windows.h
+	VectorUserfaultfd                   // another process's userfaultfd, received over a socket: its holder can fill that process's absent pages
 	VectorCoreDump                      // a signal, or a limit, that makes a process of another container dump core
-	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: who gets the memory of what crashes
-	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: it has no LSM program called any more
-	VectorTracefs                       // uprobe_events, filter and their kind in tracefs, opened for writing: they copy or compare what any process has in its memory
-	VectorSwap                          // a device or file that the node swaps to: memory of any process
-	VectorSwapon                        // swapon(2): a device of one's own, to which others' memory is moved
-	VectorIoperm                        // ioperm(2), iopl(2): the ports of the node's devices, which have all memory in reach
+	VectorCorePattern                   // the node's sysctl kernel.core_pattern, opened for writing: it decides who receives the memory of crashed processes
+	VectorFtraceEnabled                 // the node's sysctl kernel.ftrace_enabled, opened for writing: turning it off stops LSM programs from being called
+	VectorTracefs                       // uprobe_events, filter and similar files in tracefs, opened for writing: they copy or compare the memory of any process
+	VectorSwap                          // a device or file that the node swaps to: it holds memory of any process
+	VectorSwapon                        // swapon(2): others' memory is moved to a device of the caller's choice
+	VectorIoperm                        // ioperm(2), iopl(2): I/O ports of the node's devices, which can reach all memory
 	vectorEnd
 )
 
-// Vectors is how many vectors there are, VectorUnknown included.
+// Vectors is the number of vectors, including VectorUnknown.
 const Vectors = int(vectorEnd)
 
 // Operation is what an access does to the memory.
 type Operation uint8
 
-// The operations, weakest first: where several were folded into one event, the
-// event has the strongest.
+// The operations, weakest first. An event that several accesses were folded into has the strongest
+// of their operations.
 const (
-	OperationInspect Operation = iota + 1 // learns something of it, or influences its paging
+	OperationInspect Operation = iota + 1 // learns something about the memory, or influences its paging
 	OperationRead
-	OperationAttach // takes control of the process, or a handle to it
+	OperationAttach // takes control of the process, or obtains a handle to it
 	OperationWrite
 )
 
@@ -73,28 +73,28 @@ const (
 	RelationSamePod                            // a process of another container of the pod
 	RelationOtherContainer                     // a process of a container of another pod
 	RelationHost                               // a process in no container
-	RelationKernel                             // no process: a window to the memory of the whole node
+	RelationKernel                             // no process: a window onto the memory of the whole node
 	relationEnd
 )
 
-// Relations is one more than the highest Relation: the size of a table indexed by it.
+// Relations is one more than the highest Relation, for sizing tables indexed by Relation.
 const Relations = int(relationEnd)
 
-// Verdict is what became of an access.
+// Verdict is the outcome of an access.
 type Verdict uint8
 
 // The verdicts.
 const (
-	VerdictObserved Verdict = iota + 1 // it was let through, and recorded
+	VerdictObserved Verdict = iota + 1 // it was allowed, and recorded
 	VerdictRefused                     // the system call failed with an errno
-	VerdictKilled                      // the actor got a SIGKILL before a byte moved
+	VerdictKilled                      // the actor was sent SIGKILL before a byte was transferred
 	verdictEnd
 )
 
 // Verdicts is one more than the highest Verdict.
 const Verdicts = int(verdictEnd)
 
-// Sensor is what saw an access.
+// Sensor is the mechanism that saw an access.
 type Sensor uint8
 
 // The sensors.
@@ -108,13 +108,13 @@ const (
 // Sensors is one more than the highest Sensor.
 const Sensors = int(sensorEnd)
 
-// Tier is what a node's kernel lets shimward do.
+// Tier is what a node's kernel allows shimward to do.
 type Tier uint8
 
 // The tiers.
 const (
-	TierTracepoint Tier = iota + 1 // LSM programs do not load: refuse by seccomp, kill by the access sensor
-	TierLSM                        // LSM programs load: refuse with an errno
+	TierTracepoint Tier = iota + 1 // LSM programs do not load: seccomp refuses, and the access sensor kills
+	TierLSM                        // LSM programs load: accesses are refused with an errno
 )
 
 var (
@@ -131,7 +131,7 @@ var (
 	tierNames      = [...]string{"", "tracepoint", "lsm"}
 )
 
-// Technique is the MITRE ATT&CK technique that an access through v belongs to.
+// Technique returns the ID of the MITRE ATT&CK technique that an access through v belongs to.
 func (v Vector) Technique() string {
 	switch v {
 	case VectorPtrace, VectorPidfdGetfd, VectorKcmp, VectorPerfEvent:
@@ -147,7 +147,7 @@ func (v Vector) Technique() string {
 	}
 }
 
-// OfNode says that v is at no process: what it opens or sets is the node's.
+// OfNode reports whether v targets the node itself rather than a process.
 func (v Vector) OfNode() bool {
 	switch v {
 	case VectorBPF, VectorKernelMem, VectorCorePattern, VectorFtraceEnabled, VectorTracefs, VectorSwap, VectorSwapon, VectorIoperm:
@@ -157,18 +157,18 @@ func (v Vector) OfNode() bool {
 	}
 }
 
-// Door is what a vector goes through, and so which sensors can see it.
+// Door is the kind of interface that a vector goes through; it determines which sensors can see it.
 type Door uint8
 
 // The doors.
 const (
-	DoorMemory Door = iota + 1 // a file that is somebody's memory: its use takes that memory's lock
-	DoorCall                   // a system call that says in registers whom it is about
-	DoorFile                   // a file that is opened by path or received, and whose use takes nobody's lock
-	DoorSignal                 // a signal: no call says in registers what its receiver does with it
+	DoorMemory Door = iota + 1 // a file that is a process's memory: using it takes that memory's lock
+	DoorCall                   // a system call whose registers identify its target
+	DoorFile                   // a file that is opened by path or received, and whose use takes no process's memory lock
+	DoorSignal                 // a signal: no register says what its receiver will do with it
 )
 
-// Door is the kind of door that v is.
+// Door returns the kind of door that v goes through.
 func (v Vector) Door() Door {
 	switch v {
 	case VectorUnknown, VectorProcMem, VectorSelfMem:
@@ -182,8 +182,8 @@ func (v Vector) Door() Door {
 	}
 }
 
-// SeenIn says whether any sensor of that tier sees v: without LSM programs, nothing
-// tells that a file is opened, or what a signal does.
+// SeenIn reports whether any sensor of that tier sees v. Without LSM programs, nothing reports that
+// a file is opened or what a signal does.
 func (v Vector) SeenIn(tier Tier) bool {
 	return tier != TierTracepoint || v.Door() == DoorMemory || v.Door() == DoorCall
 }
@@ -195,22 +195,22 @@ func (v Verdict) String() string   { return name(verdictNames[:], uint8(v)) }
 func (s Sensor) String() string    { return name(sensorNames[:], uint8(s)) }
 func (t Tier) String() string      { return name(tierNames[:], uint8(t)) }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes v as its name, for JSON and TOML.
 func (v Vector) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes o as its name, for JSON and TOML.
 func (o Operation) MarshalText() ([]byte, error) { return []byte(o.String()), nil }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes r as its name, for JSON and TOML.
 func (r Relation) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes v as its name, for JSON and TOML.
 func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes s as its name, for JSON and TOML.
 func (s Sensor) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// MarshalText makes it its name in JSON and TOML.
+// MarshalText encodes t as its name, for JSON and TOML.
 func (t Tier) MarshalText() ([]byte, error) { return []byte(t.String()), nil }
 
 // UnmarshalText is the inverse of MarshalText; an unknown name is an error.

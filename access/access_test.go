@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-// named is what each type of this package can do.
+// named is the interface that every enumeration in this package implements.
 type named interface {
 	fmt.Stringer
 	encoding.TextMarshaler
 }
 
-// inverse checks that each value has a name of its own, and comes back from it.
+// inverse checks that each value has a name of its own, and that the name parses back to the value.
 func inverse[T interface {
 	~uint8
 	named
@@ -59,7 +59,7 @@ func TestNames(t *testing.T) {
 	inverse[Tier](t, 1, int(TierLSM)+1)
 }
 
-// A slice of small integers would be base64 in JSON, were they not their names.
+// Without its MarshalText, a slice of small integers would be encoded as base64 in JSON.
 func TestSensorsInJSON(t *testing.T) {
 	text, err := json.Marshal([]Sensor{SensorAccess, SensorLSM})
 	if err != nil || string(text) != `["access","lsm"]` {
