@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// AnnotationPrefix is what every annotation of shimward begins with.
+// AnnotationPrefix is the prefix of every shimward annotation.
 const AnnotationPrefix = "shimward.dev/"
 
-// The annotations, without their prefix. One with a dot and a container's name
-// behind it is for that container of the pod alone.
+// The annotations, without their prefix. A key followed by a dot and a container's name applies
+// only to that container of the pod.
 const (
 	KeyMode     = "mode"
 	KeyProfile  = "profile"
@@ -24,22 +24,22 @@ const (
 	maxAnnotationValue = 16 << 10
 )
 
-// setting is an annotation that is in force for a container. The zero setting is one that nobody wrote.
+// setting is an annotation in force for a container. The zero setting means that nobody wrote one.
 type setting struct {
-	key   string // the whole key, for errors
+	key   string // the whole key, for error messages
 	value string
-	paths []string // of allow and allow-pod
+	paths []string // for allow and allow-pod
 }
 
-// request is what a container's annotations ask for, by key without prefix and container.
+// request holds what a container's annotations ask for, by key without prefix and container name.
 type request map[string]setting
 
-// parseAnnotations reads the shimward annotations among all. Those for other
-// containers of the pod are checked as well: a mistake shows at the first container.
+// parseAnnotations extracts the shimward annotations from all. Those for other containers of the
+// pod are checked too, so that a mistake shows at the pod's first container.
 func parseAnnotations(all map[string]string, container string) (request, error) {
 	keys := make([]string, 0, len(all))
 	for key := range all {
-		// The prefix in other letters is a slip, which must not end in the defaults.
+		// A prefix in the wrong letter case is a typo, which must not silently select the defaults.
 		if len(key) >= len(AnnotationPrefix)-1 && strings.EqualFold((key + "/")[:len(AnnotationPrefix)], AnnotationPrefix) {
 			keys = append(keys, key)
 		}
@@ -66,7 +66,7 @@ func parseAnnotations(all map[string]string, container string) (request, error) 
 	return asked, nil
 }
 
-// splitKey is the name in a key, and the container that it is for, "" for all.
+// splitKey splits a key into its name and the container that it applies to, "" for all.
 func splitKey(key string) (name, container string, err error) {
 	rest, ok := strings.CutPrefix(key, AnnotationPrefix)
 	if !ok {
@@ -108,7 +108,7 @@ func readAnnotation(key, name, value string) (setting, error) {
 	}
 }
 
-// splitPaths reads a list of executables, separated by commas and optional white space.
+// splitPaths parses a list of executables separated by commas and optional white space.
 func splitPaths(value string) ([]string, error) {
 	parts := strings.Split(value, ",")
 	if len(parts) > maxExceptions {

@@ -11,15 +11,15 @@ import (
 	"unicode/utf8"
 )
 
-// The bounds of what comes from outside.
+// The limits on external input.
 const (
 	maxProfiles        = 64
 	maxFloors          = 64
 	maxFloorNamespaces = 64
 	maxExtends         = 8
-	maxExceptions      = 32   // of one container, of each kind; the kernel's table is sized for it
-	maxPath            = 4095 // PATH_MAX, less its NUL
-	maxNameLength      = 63   // of a profile, and of a container in Kubernetes (RFC 1123)
+	maxExceptions      = 32   // per container and list; the kernel's table is sized for it
+	maxPath            = 4095 // PATH_MAX without its NUL
+	maxNameLength      = 63   // of a profile's name, and of a Kubernetes container's name (RFC 1123)
 	maxStoreMiB        = 1 << 20
 	maxEnded           = 10_000
 )
@@ -103,7 +103,7 @@ func (e entry) check() error {
 	return fmt.Errorf(`%s: write %s`, quote(string(*e.action)), either(words))
 }
 
-// either lists words of which one is to be written.
+// either lists words for an error message that says to write one of them.
 func either(words []string) string {
 	last := len(words) - 1
 	text := quote(words[last])
@@ -113,7 +113,7 @@ func either(words []string) string {
 	return text
 }
 
-// CheckException is an error unless path can name an executable in a container's root.
+// CheckException returns an error unless path can name an executable in a container's root.
 func CheckException(path string) error {
 	if err := checkPath(path); err != nil {
 		return err
@@ -145,7 +145,7 @@ func checkPath(path string) error {
 	return nil
 }
 
-// printable is true of text that can be shown, and that nobody can mistake for other text.
+// printable reports whether text can be displayed and cannot be mistaken for other text.
 func printable(text string) bool {
 	if !utf8.ValidString(text) {
 		return false
@@ -153,7 +153,8 @@ func printable(text string) bool {
 	return strings.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-// label is true of an RFC 1123 label, which profiles and Kubernetes' containers have for a name.
+// label reports whether text is an RFC 1123 label, as the names of profiles and of Kubernetes
+// containers are.
 func label(text string) bool {
 	if text == "" || len(text) > maxNameLength || text[0] == '-' || text[len(text)-1] == '-' {
 		return false
@@ -161,7 +162,8 @@ func label(text string) bool {
 	return strings.Trim(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }
 
-// quote shows a value in an error: in one line, with no control characters, and not much of it.
+// quote formats a value for an error message: on one line, without control characters, and
+// truncated if long.
 func quote(text string) string {
 	const most = 80
 	if len(text) <= most {

@@ -10,16 +10,16 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// ConfigFile is where a node's config is unless the shim's environment says otherwise.
+// ConfigFile is the path of a node's config, unless the shim's environment names another.
 const ConfigFile = "/etc/shimward/config.toml"
 
-// ConfigVersion is the version of the config's format that this package reads.
+// ConfigVersion is the version of the config format that this package reads.
 const ConfigVersion = 1
 
-// MaxConfigBytes bounds a config file; whoever reads one need not read further.
+// MaxConfigBytes is the maximum size of a config file; a reader need not read beyond it.
 const MaxConfigBytes = 1 << 20
 
-// Config is a node's config: what its administrator decided.
+// Config is a node's config: the decisions of its administrator.
 type Config struct {
 	Version        int                `toml:"version"`
 	DefaultMode    Mode               `toml:"default_mode"`
@@ -34,25 +34,24 @@ type Config struct {
 
 // StoreLimits bounds the event store of a node.
 type StoreLimits struct {
-	ContainerMiB    int `toml:"container_mib"`    // the most that one container's events take
-	NodeMiB         int `toml:"node_mib"`         // beyond it, ended containers' events are deleted, oldest first
-	EndedContainers int `toml:"ended_containers"` // beyond it, likewise
+	ContainerMiB    int `toml:"container_mib"`    // maximum size of one container's events
+	NodeMiB         int `toml:"node_mib"`         // above it, the events of ended containers are deleted, oldest first
+	EndedContainers int `toml:"ended_containers"` // maximum number of ended containers; above it, likewise
 }
 
-// Runc is the runtime that `shimward runc` stands in front of.
+// Runc configures the runtime that `shimward runc` wraps.
 type Runc struct {
-	Path string `toml:"path"` // absolute; empty: where runc usually is
+	Path string `toml:"path"` // absolute path; if empty, the usual places are searched
 }
 
-// ContainerBytes is ContainerMiB in bytes.
+// ContainerBytes returns ContainerMiB in bytes.
 func (l StoreLimits) ContainerBytes() int64 { return int64(l.ContainerMiB) << 20 }
 
-// NodeBytes is NodeMiB in bytes.
+// NodeBytes returns NodeMiB in bytes.
 func (l StoreLimits) NodeBytes() int64 { return int64(l.NodeMiB) << 20 }
 
-// DefaultConfig is the config of a node that has no config file. A container
-// that merely selects the runtime is watched, not restrained: refusing is what
-// somebody has to have asked for.
+// DefaultConfig returns the config of a node that has no config file. A container that merely
+// selects the runtime is observed, not restricted: refusing has to be asked for.
 func DefaultConfig() *Config {
 	return &Config{
 		Version:        ConfigVersion,
@@ -64,8 +63,8 @@ func DefaultConfig() *Config {
 	}
 }
 
-// ParseConfig reads a config file's content. What it leaves out is as in
-// DefaultConfig; what it says and this version does not know is an error.
+// ParseConfig parses the content of a config file. Keys that are left out have the values of
+// DefaultConfig; keys that this version does not know are an error.
 func ParseConfig(content []byte) (*Config, error) {
 	if len(content) > MaxConfigBytes {
 		return nil, fmt.Errorf("config has %d bytes: keep it under %d", len(content), MaxConfigBytes)
@@ -83,7 +82,8 @@ func ParseConfig(content []byte) (*Config, error) {
 	return config, nil
 }
 
-// explainTOML names the line and the key, which the library keeps beside its errors rather than in them.
+// explainTOML adds the line and the key to a TOML error: the library exposes them as methods and
+// does not put them into the error's text.
 func explainTOML(err error) error {
 	var unknown *toml.StrictMissingError
 	if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
@@ -104,7 +104,7 @@ func explainTOML(err error) error {
 	return fmt.Errorf("config: %w", err)
 }
 
-// knownKeys says what may stand beside an unknown key.
+// knownKeys lists the keys that are valid in the table of an unknown key.
 func knownKeys(key []string) string {
 	const rules = "self_mem_write, child, same_container, same_pod, other_container, host, kernel, recon, inbound"
 	if len(key) > 1 {

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// wantError checks that err has every part, and that it is a sentence that can be shown.
+// wantError checks that err contains every part, and that it is a sentence that can be displayed.
 func wantError(t *testing.T, err error, parts ...string) {
 	t.Helper()
 	if err == nil {
@@ -49,7 +49,7 @@ func TestParseConfigDefaults(t *testing.T) {
 	}
 }
 
-// The example says of itself that it changes nothing.
+// The example claims that it changes nothing.
 func TestExampleIsTheDefault(t *testing.T) {
 	example := readExample(t)
 	config, err := ParseConfig(example)
@@ -61,7 +61,7 @@ func TestExampleIsTheDefault(t *testing.T) {
 	}
 }
 
-// The lines that it gives for examples have to work, and it has to show every key.
+// The commented-out examples must work, and must show every key.
 func TestExampleWithItsExamples(t *testing.T) {
 	text := regexp.MustCompile(`(?m)^#([^ \n])`).ReplaceAllString(string(readExample(t)), "$1")
 	config, err := ParseConfig([]byte(text))

@@ -6,18 +6,18 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// The severities of a Decision; package event has the same names.
+// The severities of a Decision; package event uses the same names.
 const (
 	SeverityInfo     = "info"
 	SeverityWarning  = "warning"
 	SeverityCritical = "critical"
 )
 
-// ErrTier is what CheckTier's error wraps.
+// ErrTier is wrapped by the error of CheckTier.
 var ErrTier = errors.New("this node's kernel takes no BPF LSM programs")
 
-// CheckTier says whether the plan can be kept on a node of that tier. The
-// container must not be created where it cannot.
+// CheckTier returns an error if the plan cannot be kept on a node of that tier; the container must
+// then not be created.
 func (p *Plan) CheckTier(tier access.Tier) error {
 	if p.Mode == ModeEnforce && p.WithoutLSM == WithoutLSMRefuse && tier != access.TierLSM {
 		return tierError{}
@@ -35,11 +35,12 @@ func (tierError) Error() string {
 
 func (tierError) Unwrap() error { return ErrTier }
 
-// Enforces says whether what the rules refuse is really refused on a node of
-// that tier, or let through and recorded.
+// Enforces reports whether accesses that the rules refuse are really refused on a node of that
+// tier, rather than allowed and recorded.
 func (p *Plan) Enforces(tier access.Tier) bool { return p.unenforced(tier) == "" }
 
-// unenforced is why not. A tier that is not known weakens nothing.
+// unenforced returns why refusals are not enforced, or "" if they are. An unknown tier weakens
+// nothing.
 func (p *Plan) unenforced(tier access.Tier) string {
 	switch {
 	case p.Mode != ModeEnforce:
@@ -51,9 +52,9 @@ func (p *Plan) unenforced(tier access.Tier) string {
 	}
 }
 
-// Table is the outbound rules by relation, as the kernel side has them. The
-// entry of RelationSelf is about /proc/self/mem for writing and nothing else.
-// Its entry 0, of no relation, is as strict as the host's.
+// Table returns the outbound rules by relation, as the kernel side stores them. The entry for
+// RelationSelf covers only writing through /proc/self/mem. Entry 0, which is no relation, is as
+// strict as the host's.
 func (p *Plan) Table() [access.Relations]Action {
 	return [access.Relations]Action{
 		0:                             p.Rules.Host,
@@ -67,9 +68,9 @@ func (p *Plan) Table() [access.Relations]Action {
 	}
 }
 
-// InboundTable is the inbound rules, by what the target is to the actor. Only
-// other containers are ever refused: the host's processes, and those that the runtime
-// sends into this container, have to reach it for it to run at all.
+// InboundTable returns the inbound rules, indexed by the target's relation to the actor. Only other
+// containers are ever refused: the host's processes, and those that the runtime sends into this
+// container, must be able to reach it for it to run at all.
 func (p *Plan) InboundTable() [access.Relations]Action {
 	return [access.Relations]Action{
 		0:                             ActionObserve,
@@ -83,16 +84,16 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 	}
 }
 
-// Deed is an access, as a plan judges it.
+// Deed is an access as a plan judges it.
 type Deed struct {
 	Vector    access.Vector
 	Operation access.Operation
 	Relation  access.Relation
 	Inbound   bool // the plan is the target's; otherwise it is the actor's
-	Rule      int  // which of the plan's own rules fits first: see First
+	Rule      int  // the first of the plan's own rules that fits: see First
 }
 
-// Decide is what becomes of an access on a node of that tier.
+// Decide returns the decision on an access on a node of that tier.
 func (p *Plan) Decide(deed Deed, tier access.Tier) Decision {
 	if p.Mode == ModeOff || p.nobodys(deed) {
 		return Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved, Quiet: true}
@@ -120,21 +121,22 @@ func (p *Plan) Decide(deed Deed, tier access.Tier) Decision {
 	return decision
 }
 
-// nobodys says that an access is no business of anybody's, and makes no event.
+// nobodys reports whether an access is outside shimward's concern and makes no event.
 func (p *Plan) nobodys(deed Deed) bool {
 	if deed.Vector == access.VectorRecon {
 		return deed.Inbound || p.Rules.Recon == ReconOff
 	}
-	// Supervisors send their own what signals they like.
+	// Supervisors may send any signal to processes of their own.
 	if deed.Vector == access.VectorCoreDump && (!deed.Inbound && deed.Relation <= access.RelationSameContainer || deed.Inbound && deed.Relation == access.RelationHost) {
 		return true
 	}
-	// A process and its own memory: libunwind reads it with process_vm_readv all day long.
+	// A process may use its own memory: libunwind constantly reads it with process_vm_readv.
 	return !deed.Inbound && deed.Relation == access.RelationSelf && deed.Vector != access.VectorSelfMem
 }
 
-// rule is what the plan says of an access, and the name of the rule that says it:
-// its own that fits, or the one about the target, but for what gets nothing of a memory's content.
+// rule returns the plan's action for an access and the name of the rule that says it: the plan's
+// own rule that fits, or else the one for the target's relation. Accesses that reveal no memory
+// content (recon) have a rule of their own.
 func (p *Plan) rule(deed Deed) (Action, string) {
 	switch {
 	case !deed.Inbound && deed.Rule > 0 && deed.Rule <= len(p.Rule):
@@ -149,8 +151,8 @@ func (p *Plan) rule(deed Deed) (Action, string) {
 	}
 }
 
-// Traceme is the decision on a tracer whose target asked for it with
-// PTRACE_TRACEME: under an observing rule, that is what debuggers do.
+// Traceme adjusts the decision for a tracer whose target asked to be traced with PTRACE_TRACEME:
+// that is what debuggers do, so under an observing rule the severity is info.
 func (d Decision) Traceme() Decision {
 	if d.Action == ActionObserve {
 		d.Severity = SeverityInfo
@@ -158,10 +160,10 @@ func (d Decision) Traceme() Decision {
 	return d
 }
 
-// Except is the decision on an access by an executable that is allowed by name:
-// Allow is for anything in the container (self, child, same container), AllowPod for
-// other containers of the pod. It is false where no exception reaches.
-// Whether the actor is such an executable is the kernel's business: it is bound to an inode.
+// Except returns the decision on an access by an executable that is allowed by name: Allow covers
+// everything in the container (self, child, same container), AllowPod covers other containers of
+// the pod. It returns false for relations that no exception covers. Whether the actor runs such an
+// executable is for the kernel side to say, which binds exceptions to inodes.
 func (p *Plan) Except(relation access.Relation) (Decision, bool) {
 	decision := Decision{Action: ActionObserve, Severity: SeverityInfo, Verdict: access.VerdictObserved}
 	switch relation {
@@ -176,8 +178,8 @@ func (p *Plan) Except(relation access.Relation) (Decision, bool) {
 	}
 }
 
-// Lease is the decision on an access by an executable that somebody allowed for a
-// time, while the container runs. It reaches as far as an exception does.
+// Lease returns the decision on an access by an executable that was allowed for a limited time
+// while the container runs. It covers the same relations as exceptions do.
 func (p *Plan) Lease(relation access.Relation, why string) (Decision, bool) {
 	switch relation {
 	case access.RelationSelf, access.RelationChild, access.RelationSameContainer, access.RelationSamePod:
@@ -191,8 +193,8 @@ func (p *Plan) Lease(relation access.Relation, why string) (Decision, bool) {
 	}
 }
 
-// Orphan is the decision on a process that outlived its container, whose rules are
-// gone: under enforce, it gets nothing of anybody's.
+// Orphan returns the decision on a process that outlived its container and so has no rules left:
+// under enforce, it may access no other process's memory.
 func Orphan(verdict access.Verdict) Decision {
 	return Decision{Action: ActionRefuse, Severity: SeverityCritical, Verdict: verdict, Rule: "orphan"}
 }

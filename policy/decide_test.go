@@ -150,7 +150,7 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// What the kernel has as tables and what Go decides must be one policy.
+// The tables that the kernel side gets and the decisions in Go must be the same policy.
 func TestDecideAgreesWithTables(t *testing.T) {
 	for _, profile := range []string{ProfileBaseline, ProfileStrict} {
 		plan := planOf(t, profile, ModeEnforce, WithoutLSMKill)

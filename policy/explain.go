@@ -9,34 +9,35 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Question is an access that somebody asks about before, or after, it happens.
+// Question is an access to be explained, before or after it happens.
 type Question struct {
 	Vector    access.Vector    `json:"vector"`
-	Operation access.Operation `json:"operation"` // 0: the one that the vector is for
+	Operation access.Operation `json:"operation"` // 0 means the vector's main operation: see Purpose
 	Relation  access.Relation  `json:"relation"`
-	Inbound   bool             `json:"inbound"`   // the plan is the target's, and the actor is not guarded by it
+	Inbound   bool             `json:"inbound"`   // the plan is the target's, and does not cover the actor
 	Traceme   bool             `json:"traceme"`   // the target asked for it with PTRACE_TRACEME
 	Exception bool             `json:"exception"` // the actor runs an executable that the plan allows
-	// What the plan's own rules ask about: executables by their paths in the container's root, unchanged; "" is another.
+	// The inputs to the plan's own rules. Executables are given by their paths in the container's
+	// root and taken to be unchanged; "" stands for any other executable.
 	Executable       string      `json:"executable,omitempty"`
 	UID              uint32      `json:"uid"`
 	TargetExecutable string      `json:"target_executable,omitempty"`
 	Tier             access.Tier `json:"tier"`
 }
 
-// Explanation is a Question with the Plan's answer.
+// Explanation is a Question and the Plan's answer to it.
 type Explanation struct {
 	Question
 	Verdict  access.Verdict `json:"verdict"`
 	Action   Action         `json:"action"`
-	Rule     string         `json:"rule,omitempty"` // none of a process's use of its own memory
+	Rule     string         `json:"rule,omitempty"` // empty for a process's use of its own memory
 	Mode     Mode           `json:"mode"`
 	Severity string         `json:"severity"`
 	Policy   string         `json:"policy"` // the Plan's digest, as events cite it
 	Why      []string       `json:"why"`    // sentences
 }
 
-// Explain answers with the functions that decide: Decide, Except and Traceme.
+// Explain answers a Question with the functions that decide accesses: Decide, Except and Traceme.
 // The verdict is that of the sensor that acts in the Question's tier.
 func (p *Plan) Explain(q Question) (Explanation, error) {
 	if q.Operation == 0 {
@@ -103,7 +104,7 @@ func (p *Plan) quiet(vector access.Vector) string {
 	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
 }
 
-// deed is the access that is asked about, with the plan's own rule that fits it.
+// deed returns the access that is asked about, with the plan's own rule that fits it.
 func (p *Plan) deed(q Question) Deed {
 	files := p.RuleFiles()
 	deed := Deed{Vector: q.Vector, Operation: q.Operation, Relation: q.Relation, Inbound: q.Inbound}
@@ -126,7 +127,7 @@ func (p *Plan) ruleSentence(deed Deed, d Decision) string {
 	return fmt.Sprintf("%s: the rule %s counts, which says %q.", who, d.Rule, d.Action)
 }
 
-// exceptions are the executables that the plan allows at a process of that relation.
+// exceptions returns the executables that the plan allows for targets of that relation.
 func (p *Plan) exceptions(relation access.Relation) []string {
 	switch except, ok := p.Except(relation); {
 	case !ok:
@@ -138,7 +139,7 @@ func (p *Plan) exceptions(relation access.Relation) []string {
 	}
 }
 
-// Purpose is the operation that a vector is for.
+// Purpose returns a vector's main operation.
 func Purpose(vector access.Vector) access.Operation {
 	switch vector {
 	case access.VectorSelfMem, access.VectorProcessVMWritev, access.VectorUserfaultfd,
@@ -177,7 +178,7 @@ func (q *Question) check() error {
 	}
 }
 
-// means says how a refusal is carried out.
+// means describes how a refusal is carried out.
 func means(q Question) string {
 	door := q.Vector.Door()
 	switch {

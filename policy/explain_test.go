@@ -53,7 +53,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// What is explained is what is decided, for every question that has an answer.
+// For every question that has an answer, the explanation must agree with the decision.
 func TestExplainIsDecide(t *testing.T) {
 	plan := explained(t, map[string]string{AnnotationPrefix + KeyMode: "enforce"})
 	asked := 0
@@ -100,7 +100,7 @@ func TestExplainRefusesNonsense(t *testing.T) {
 	}
 }
 
-// What explain takes a door of the node's to be for is what the emulation does there.
+// What Purpose says of a door of the node must be what the emulation does there.
 func TestPurposeOfNode(t *testing.T) {
 	asked := 0
 	for _, v := range emulate.Vectors() {

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The annotations that containerd's CRI plugin writes into a spec.
+// The annotations that containerd's CRI plugin adds to a spec.
 const (
 	criContainerType = "io.kubernetes.cri.container-type"
 	criContainerName = "io.kubernetes.cri.container-name"
@@ -20,36 +20,36 @@ const (
 	criTypeSandbox = "sandbox"
 )
 
-// The annotations that CRI-O writes into a spec in their place, and Podman of a
-// container in a pod the type and the sandbox (CRI-O, pkg/annotations; the last of
-// them is the kubelet's).
+// The corresponding annotations of CRI-O (its pkg/annotations); the last four are the kubelet's
+// labels. Podman adds the type and the sandbox ID to a container in a pod.
 const (
 	crioContainerType = "io.kubernetes.cri-o.ContainerType"
 	crioImageName     = "io.kubernetes.cri-o.ImageName"
 	crioSandboxID     = "io.kubernetes.cri-o.SandboxID"
-	crioSandboxName   = "io.kubernetes.pod.name"      // the kubelet's labels, which CRI-O writes last:
-	crioSandboxNS     = "io.kubernetes.pod.namespace" // its own KubeName and Namespace a pod can choose
+	crioSandboxName   = "io.kubernetes.pod.name"      // the kubelet's labels, which CRI-O writes last;
+	crioSandboxNS     = "io.kubernetes.pod.namespace" // a pod can choose the values of CRI-O's own KubeName and Namespace
 	kubeletName       = "io.kubernetes.container.name"
 	kubeletUID        = "io.kubernetes.pod.uid"
 )
 
 const (
-	maxNamespace = 253 // of a DNS subdomain; Kubernetes' own bound for a namespace is lower
+	maxNamespace = 253 // of a DNS subdomain; Kubernetes' own limit for a namespace is lower
 	maxFact      = 1024
 )
 
-// Facts is what is known of a container before it is created.
+// Facts is what is known about a container before it is created.
 type Facts struct {
 	ID          string            // the engine's container ID
-	Namespace   string            // containerd's namespace; of other engines, the last element of the path of runc's state
+	Namespace   string            // containerd's namespace; for other engines, the last element of the path of runc's state
 	Bundle      string            // absolute path of the OCI bundle
-	Annotations map[string]string // of its spec
+	Annotations map[string]string // the spec's annotations
 }
 
-// sandbox is true of a pod's pause container.
+// sandbox reports whether the container is a pod's pause container.
 func (f *Facts) sandbox() bool { return f.say(criContainerType, crioContainerType) == criTypeSandbox }
 
-// say is what the engine says by one of two annotations: CRI-O's counts where there is none of containerd's.
+// say returns the engine's value for one of two annotations: CRI-O's counts only if there is no
+// annotation of containerd's.
 func (f *Facts) say(containerd, crio string) string {
 	for name := range f.Annotations {
 		if strings.HasPrefix(name, "io.kubernetes.cri.") {
@@ -76,13 +76,13 @@ func (f *Facts) identity() (Identity, error) {
 		return identity, err
 	}
 	if f.sandbox() {
-		identity.Sandbox = f.ID // whatever is said: under CRI-O its pod's author has the last word
+		identity.Sandbox = f.ID // regardless of the annotation: under CRI-O the pod's author can override it
 	}
 	return identity, identity.check()
 }
 
-// checkEngine refuses a spec with annotations of two engines: one of them says
-// whose the container is, and the other was written by a pod's author.
+// checkEngine rejects a spec with annotations of two engines: one of the two decides whose the
+// container is, and the other was written by the pod's author.
 func (f *Facts) checkEngine() error {
 	var containerd, crio string
 	for name := range f.Annotations {
@@ -124,14 +124,14 @@ func (i *Identity) check() error {
 	if !filepath.IsAbs(i.Bundle) {
 		return fmt.Errorf("the bundle's path is %s: it must be absolute", quote(i.Bundle))
 	}
-	// A pattern's * does not match a slash, so a namespace with one could slip under every floor.
+	// In a pattern, * does not match a slash, so a namespace with a slash could escape every floor.
 	if strings.Contains(i.floorNamespace(), "/") {
 		return fmt.Errorf("the namespace is %s: no namespace has a slash in its name", quote(i.floorNamespace()))
 	}
 	return nil
 }
 
-// floorNamespace is the namespace that floors are matched with.
+// floorNamespace returns the namespace that floors are matched against.
 func (i *Identity) floorNamespace() string {
 	if i.PodNamespace != "" {
 		return i.PodNamespace

@@ -13,7 +13,7 @@ func TestIdentityOfOtherEngines(t *testing.T) {
 	}{
 		"of CRI-O":           {crio, Identity{Name: "app", Image: "nginx:1", Pod: "web-0", PodNamespace: "vault", PodUID: "0-1-2", Sandbox: "5a"}},
 		"a sandbox of CRI-O": {map[string]string{crioContainerType: criTypeSandbox, crioSandboxNS: "vault", crioSandboxID: "abc"}, Identity{PodNamespace: "vault", Sandbox: "abc"}},
-		// What CRI-O leaves to a pod's author.
+		// Under CRI-O, the pod's author can write these.
 		"a sandbox in another's": {map[string]string{crioContainerType: criTypeSandbox, crioSandboxID: "of another pod"}, Identity{Sandbox: "abc"}},
 		"a namespace of one's own": {
 			map[string]string{crioContainerType: "container", crioSandboxID: "5a", crioSandboxNS: "vault", "io.kubernetes.cri-o.Namespace": "lax"},
@@ -47,7 +47,7 @@ func TestIdentityOfOtherEngines(t *testing.T) {
 			t.Errorf("%s: took it for %+v", name, got)
 		}
 	}
-	// A floor of the pod's namespace holds.
+	// A floor on the pod's namespace applies.
 	config := mustParse(t, testConfig)
 	plan, err := config.Plan(Facts{ID: "abc", Namespace: "runc", Bundle: "/b", Annotations: crio})
 	if err != nil || plan.Mode != ModeEnforce || plan.Profile != ProfileStrict {

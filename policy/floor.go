@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// Floor is the least that containers of some namespaces have to accept.
-// Who asks for nothing is lifted to it; who asks for less is refused.
+// Floor is the minimum that containers of some namespaces must accept. A container that asks for
+// nothing is raised to it; one that asks for less is rejected.
 type Floor struct {
 	// Namespaces are patterns (path.Match) of Kubernetes namespaces or, for
 	// containers outside Kubernetes, of containerd's.
 	Namespaces []string `toml:"namespaces"`
 	Mode       Mode     `toml:"mode"`
-	// Profile, where given, is what a container's rules must be at least as strict as.
+	// Profile, if set, is the profile that a container's rules must be at least as strict as.
 	Profile string `toml:"profile"`
-	// Exceptions lets pods name executables (shimward.dev/allow) for what Profile refuses.
+	// Exceptions lets pods allow executables (shimward.dev/allow) to do what Profile refuses.
 	Exceptions bool `toml:"exceptions"`
 }
 
 func (f *Floor) matches(namespace string) bool {
 	return slices.ContainsFunc(f.Namespaces, func(pattern string) bool {
 		ok, err := path.Match(pattern, namespace)
-		return err != nil || ok // a pattern that cannot be read was refused by check; were it not, the floor holds
+		return err != nil || ok // check rejects malformed patterns; if one got through, the floor would apply
 	})
 }
 
 func (f *Floor) String() string { return "floor " + quote(strings.Join(f.Namespaces, ", ")) }
 
-// strength orders modes.
+// strength ranks modes, from weakest to strongest.
 func (m Mode) strength() int {
 	return slices.Index([]Mode{ModeOff, ModeAudit, ModeEnforce}, m)
 }
@@ -83,8 +83,8 @@ func (c *Config) floorsOf(namespace string) []*Floor {
 	return floors
 }
 
-// below says which rule of profile, with more exceptions than its own, is weaker than what
-// the floor asks for; "" for none.
+// below returns the name of a rule of profile, including its added exceptions, that is weaker than
+// the floor requires, or "" if there is none.
 func (c *Config) below(floor *Floor, profile Profile) (string, error) {
 	if floor.Profile == "" {
 		return "", nil

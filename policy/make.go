@@ -4,9 +4,8 @@ import (
 	"fmt"
 )
 
-// Plan decides everything about a container before it is created. An error is
-// meant for the author of the pod: it names the annotation and says what to
-// write instead.
+// Plan decides everything about a container before it is created. An error is meant for the pod's
+// author: it names the annotation and says what to write instead.
 func (c *Config) Plan(facts Facts) (*Plan, error) {
 	identity, err := facts.identity()
 	if err != nil {
@@ -39,9 +38,9 @@ func (c *Config) Plan(facts Facts) (*Plan, error) {
 		Paths:       c.Paths,
 	}
 	if facts.sandbox() {
-		// The pause container runs one program of its own, and has the pod's
-		// namespaces as its containers have; a pod's
-		// executables are not in its root, and could not be found there.
+		// The pause container runs one program of its own and has the same namespaces as the pod's
+		// containers. The executables that the pod names are not in its root, and could not be
+		// found there.
 		plan.Allow, plan.AllowPod, plan.RefuseRisks = nil, nil, nil
 	}
 	plan.Digest = plan.digest()
@@ -77,8 +76,8 @@ func strongest(floors []*Floor) Mode {
 	return mode
 }
 
-// chooseProfile is the profile that was asked for. Where none was, it is the default
-// or, if that is below a floor, the first of the floors' profiles that is below none.
+// chooseProfile returns the profile that was asked for. If none was, it returns the default or, if
+// that is below a floor, the first of the floors' profiles that is below none.
 func (c *Config) chooseProfile(asked request, floors []*Floor, namespace string) (string, Profile, error) {
 	written, explicit := asked[KeyProfile]
 	candidates := []string{c.DefaultProfile}
@@ -128,7 +127,7 @@ func (c *Config) checkAgainst(floors []*Floor, name string, profile Profile, wri
 	return nil
 }
 
-// except adds the executables that the annotations name.
+// except adds the executables that the annotations allow.
 func (c *Config) except(profile Profile, asked request, floors []*Floor, namespace string) (Profile, error) {
 	for _, list := range []struct {
 		key  string
@@ -156,7 +155,7 @@ func (c *Config) except(profile Profile, asked request, floors []*Floor, namespa
 	return profile, nil
 }
 
-// annotate says whose fault err is: that of an annotation, where one was written, or the config's.
+// annotate attributes err to the annotation if one was written, and to the config otherwise.
 func annotate(written setting, key string, err error) error {
 	if written.key == "" {
 		return fmt.Errorf("config: default_%s = %w", key, err)

@@ -8,22 +8,22 @@ import (
 	"strings"
 )
 
-// Paths is where shimward keeps what it owns on a node.
+// Paths are the places of what shimward keeps on a node.
 type Paths struct {
-	Run string `json:"run" toml:"run"` // state that ends with the boot; default /run/shimward
+	Run string `json:"run" toml:"run"` // state that does not outlive the boot; default /run/shimward
 	BPF string `json:"bpf" toml:"bpf"` // a directory on bpffs; default /sys/fs/bpf/shimward
 	Log string `json:"log" toml:"log"` // the event store; default /var/log/shimward
 }
 
-// DefaultPaths is where a node keeps them unless its config says otherwise.
+// DefaultPaths returns the paths of a node whose config sets none.
 func DefaultPaths() Paths {
 	return Paths{Run: "/run/shimward", BPF: "/sys/fs/bpf/shimward", Log: "/var/log/shimward"}
 }
 
-// maxRun leaves room in a socket's path (unix(7): 108 bytes with the NUL) for what Notify adds.
+// maxRun leaves room for what Notify appends in a socket's path (unix(7): 108 bytes with the NUL).
 const maxRun = 107 - len("/containers/") - (maxKeyName + 1 + 2*keySum) - len("/notify.sock")
 
-// check says whether these can be used, not whether they are there.
+// check reports whether the paths can be used, not whether they exist.
 func (p Paths) check() error {
 	named := []struct{ key, value string }{{"run", p.Run}, {"bpf", p.BPF}, {"log", p.Log}}
 	for i, path := range named {
@@ -48,25 +48,26 @@ func within(path, folder string) bool {
 	return path == folder || strings.HasPrefix(path, strings.TrimSuffix(folder, "/")+"/")
 }
 
-// Lock is the file that is locked around loading, enrolling and reconciling.
+// Lock returns the file that is locked while loading, enrolling and reconciling.
 func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }
 
-// Container is the folder of a container's state: its Plan and its notify socket.
+// Container returns the folder of a container's state: its Plan and its notify socket.
 func (p Paths) Container(key string) string { return filepath.Join(p.Run, "containers", key) }
 
-// Plan is the file that a container's Plan is kept in, as JSON.
+// Plan returns the file that stores a container's Plan, as JSON.
 func (p Paths) Plan(key string) string { return filepath.Join(p.Container(key), "plan.json") }
 
-// Notify is the socket that the runtime sends the container's seccomp listener to.
+// Notify returns the socket that the runtime sends the container's seccomp listener to.
 func (p Paths) Notify(key string) string { return filepath.Join(p.Container(key), "notify.sock") }
 
-// Monitor is the socket of the container's monitor, where one hosts it. Its name is no longer than Notify's.
+// Monitor returns the socket of the container's monitor, if it has one. Its name is no longer than
+// Notify's, so it fits a socket's path too.
 func (p Paths) Monitor(key string) string { return filepath.Join(p.Container(key), "monitor") }
 
-// Pins is the folder on bpffs with what a container owns in the kernel.
+// Pins returns the folder on bpffs that holds the container's kernel objects.
 func (p Paths) Pins(key string) string { return filepath.Join(p.BPF, "containers", key) }
 
-// Events is the folder with a container's part of the event store.
+// Events returns the folder of a container's part of the event store.
 func (p Paths) Events(key string) string { return filepath.Join(p.Log, key) }
 
 const (
@@ -74,10 +75,10 @@ const (
 	keySum     = 8  // bytes of the hash
 )
 
-// Key names a container's state. It is the start of the container's ID, for
-// people, and a hash of its bundle's path, which no two containers of a node
-// share even under two containerds. It has no dot (bpffs refuses those) and is
-// short enough for a socket's path (unix(7): 108 bytes).
+// Key returns the name of a container's state: the start of the container's ID, for people to
+// recognise, and a hash of its bundle's path, which no two containers of a node share, even under
+// two containerds. It has no dot (bpffs refuses those) and is short enough for a socket's path
+// (unix(7): 108 bytes).
 func Key(id, bundle string) string {
 	short := strings.Map(func(r rune) rune {
 		switch {

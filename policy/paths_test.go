@@ -33,7 +33,7 @@ func TestKey(t *testing.T) {
 	}
 }
 
-// A socket's path has 108 bytes (unix(7)), the last a NUL.
+// A socket's path has at most 108 bytes including the NUL (unix(7)).
 func TestNotifyFitsASocket(t *testing.T) {
 	paths := DefaultPaths()
 	paths.Run = "/" + strings.Repeat("r", maxRun-1)

@@ -192,7 +192,7 @@ func TestPlanRefusesFacts(t *testing.T) {
 	wantError(t, err, "257 annotations", "at most 256")
 }
 
-// Floors that no one profile meets are the administrator's affair, and the message says so.
+// Floors that no single profile meets are for the administrator to fix, and the message says so.
 func TestFloorsThatContradict(t *testing.T) {
 	config := mustParse(t, `version = 1
 [profiles.a]
@@ -222,7 +222,7 @@ profile = "b"
 	}
 }
 
-// Outside Kubernetes, floors go by containerd's namespace.
+// Outside Kubernetes, floors are matched against containerd's namespace.
 func TestFloorOutsideKubernetes(t *testing.T) {
 	config := mustParse(t, testConfig)
 	plan, err := config.Plan(Facts{ID: "c", Namespace: "prod-x", Bundle: "/b"})
@@ -287,7 +287,7 @@ func TestStoredPlan(t *testing.T) {
 	}
 }
 
-// The digest names a policy, not a container: it changes with what decides and with nothing else.
+// The digest identifies a policy, not a container: it changes only with what decides accesses.
 func TestDigest(t *testing.T) {
 	config := mustParse(t, testConfig)
 	digest := func(id string, annotations map[string]string) string {

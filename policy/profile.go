@@ -8,28 +8,29 @@ import (
 	"strings"
 )
 
-// The built-in profiles. Their names are promises to pod authors, so a config cannot give them another meaning.
+// The built-in profiles. Their names are promises to pod authors, so a config cannot redefine them.
 const (
-	// ProfileBaseline takes the container for the boundary. Memory of anybody
-	// outside it is refused. Inside it, debuggers, profilers and crash handlers
-	// are honest users, so a process of the same container is observed; so is
-	// writing one's own memory through /proc/self/mem, which few honest programs
-	// do (gdb opens it so), and which code injection likes.
+	// ProfileBaseline takes the container as the boundary: it refuses access to memory outside it.
+	// Inside, debuggers, profilers and crash handlers are legitimate users, so access to a process
+	// of the same container is observed. So is a process's writing to its own memory through
+	// /proc/self/mem, which few legitimate programs do (gdb opens it that way) and which is common
+	// in code injection.
 	ProfileBaseline = "baseline"
-	// ProfileStrict refuses everything but a process's ordinary use of its own
-	// memory, also from other containers inward. It breaks debuggers and LeakSanitizer-like
-	// tools that are not allowed by name.
+	// ProfileStrict refuses every access to memory except a process's ordinary use of its own,
+	// including access to this container from others. It breaks debuggers and tools such as
+	// LeakSanitizer unless they are allowed by name.
 	ProfileStrict = "strict"
 )
 
 // Profile is a named set of rules and exceptions in a node's config.
 type Profile struct {
-	Extends string `toml:"extends"` // the profile that rules left out come from; its exceptions are kept
+	Extends string `toml:"extends"` // the profile that supplies omitted rules; its exceptions are kept
 	Rules
-	Rule     []Rule   `toml:"rule"`      // what comes before Rules, in this order, and before those of the profile that it extends
-	Allow    []string `toml:"allow"`     // as the annotation shimward.dev/allow
-	AllowPod []string `toml:"allow_pod"` // as the annotation shimward.dev/allow-pod
-	// RefuseRisks are the risks of a spec with which a container is not created under enforce.
+	Rule     []Rule   `toml:"rule"`      // tried before Rules, in this order, and before those of the profile that it extends
+	Allow    []string `toml:"allow"`     // like the annotation shimward.dev/allow
+	AllowPod []string `toml:"allow_pod"` // like the annotation shimward.dev/allow-pod
+	// RefuseRisks are the risks that, if found in a spec, prevent the container's creation under
+	// enforce.
 	RefuseRisks []Risk `toml:"refuse_risks"`
 }
 
@@ -64,14 +65,14 @@ func builtin(name string) (Profile, bool) {
 	}
 }
 
-// entry is one field of Rules, by the name that it has in a config.
+// entry is one field of Rules, with its name in a config.
 type entry struct {
 	name    string
 	action  *Action
-	actions []Action // that it may have, weakest first
+	actions []Action // the possible values, weakest first
 }
 
-// weaker says that e's action is less than another's of the same name.
+// weaker reports whether e's action is weaker than that of another entry of the same name.
 func (e entry) weaker(than entry) bool {
 	return slices.Index(e.actions, *e.action) < slices.Index(e.actions, *than.action)
 }
@@ -91,7 +92,7 @@ func (r *Rules) each() []entry {
 	}
 }
 
-// ProfileNames are the profiles that a pod of this node can ask for, sorted.
+// ProfileNames returns the profiles that a pod of this node can ask for, sorted.
 func (c *Config) ProfileNames() []string {
 	names := slices.Sorted(maps.Keys(c.Profiles))
 	names = append(names, ProfileBaseline, ProfileStrict)
@@ -99,7 +100,7 @@ func (c *Config) ProfileNames() []string {
 	return slices.Compact(names)
 }
 
-// Profile is the profile of that name with all that it extends worked in.
+// Profile returns the profile of that name, merged with all that it extends.
 func (c *Config) Profile(name string) (Profile, error) { return c.resolve(name, 0) }
 
 func (c *Config) resolve(name string, depth int) (Profile, error) {
@@ -199,7 +200,8 @@ func checkExceptionCount(allow, allowPod []string) error {
 	return nil
 }
 
-// union is both lists, sorted, without repetitions: two configs that mean the same have the same digest.
+// union returns the elements of both lists, sorted and without duplicates, so that two configs with
+// the same meaning have the same digest.
 func union[T ~string](a, b []T) []T {
 	if len(a)+len(b) == 0 {
 		return nil
@@ -223,7 +225,7 @@ func listNames(names []string) string {
 	return strings.Join(quoted, ", ") + more
 }
 
-// printName shows a name as part of a key: bare where that is unmistakable.
+// printName formats a name as part of a key: unquoted if it is unambiguous.
 func printName(name string) string {
 	if label(name) {
 		return name

@@ -10,54 +10,54 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// Risk is something that a container's spec gives it and that weakens, or leads
-// around, what shimward holds. Its name is what a config and an event say.
+// Risk is something in a container's spec that weakens or bypasses what shimward enforces. Its
+// value is the name that configs and events use.
 type Risk string
 
-// Finding is a Risk of one spec.
+// Finding is a Risk found in a spec.
 type Finding struct {
 	Risk  Risk
-	Where string // the field of the runtime-spec that it comes from, and its value
+	Where string // the runtime-spec field that it comes from, and its value
 }
 
-// The risks that are no capability of their own.
+// The risks other than single capabilities.
 const (
 	RiskPrivileged        Risk = "privileged"         // CAP_SYS_ADMIN, and every device of the node
-	RiskHostPID           Risk = "host_pid"           // the node's pid namespace: every process of it can be named
-	RiskSharedPID         Risk = "shared_pid"         // another container's pid namespace, and whoever is in there
+	RiskHostPID           Risk = "host_pid"           // the node's pid namespace: every process on it can be named
+	RiskSharedPID         Risk = "shared_pid"         // another container's pid namespace, with the processes in it
 	RiskSeccompUnconfined Risk = "seccomp_unconfined" // no seccomp profile but shimward's rules
 	RiskMemoryDevice      Risk = "memory_device"      // /dev/mem, /dev/kmem, /dev/port, /dev/snapshot or a CPU's registers
 	RiskHostRoot          Risk = "host_root"          // the node's root file system
 	RiskHostProcfs        Risk = "host_procfs"        // the node's /proc
 	RiskHostCgroupfs      Risk = "host_cgroupfs"      // the node's /sys/fs/cgroup
 	RiskHostBPFFS         Risk = "host_bpffs"         // the node's BPF file system, with shimward's pins
-	RiskHostTracefs       Risk = "host_tracefs"       // the node's tracefs, or the debugfs that has it too: probes at any process
-	RiskRuntimeSocket     Risk = "runtime_socket"     // the socket of a container engine: it starts other containers
+	RiskHostTracefs       Risk = "host_tracefs"       // the node's tracefs, or debugfs, which includes it: probes on any process
+	RiskRuntimeSocket     Risk = "runtime_socket"     // the socket of a container engine, which can start other containers
 	RiskShimwardState     Risk = "shimward_state"     // shimward's own folders: sockets, plans, events
 )
 
-// riskyCapabilities are those that a process can reach memory with in spite of, or
-// besides, the checks that shimward stands behind.
+// riskyCapabilities are the capabilities that let a process reach memory despite, or around, the
+// checks that shimward relies on.
 var riskyCapabilities = [...]string{
 	"CAP_SYS_PTRACE",         // another user's processes (kernel/ptrace.c, __ptrace_may_access)
-	"CAP_SYS_ADMIN",          // mounts, bpf(2) by id, map_files
+	"CAP_SYS_ADMIN",          // mounts, bpf(2) by ID, map_files
 	"CAP_SYS_RAWIO",          // /proc/kcore, /dev/mem
 	"CAP_SYS_MODULE",         // code in the kernel
 	"CAP_BPF",                // programs in the kernel
-	"CAP_PERFMON",            // programs that read memory, others' perf events
-	"CAP_CHECKPOINT_RESTORE", // map_files, a chosen pid
+	"CAP_PERFMON",            // programs that read memory, perf events on other processes
+	"CAP_CHECKPOINT_RESTORE", // map_files, choosing a pid
 }
 
-// The sockets of container engines, as Kubernetes' distributions and Docker have them.
+// The sockets of container engines, where Kubernetes distributions and Docker put them.
 var engineSockets = [...]string{
 	"/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/docker.sock", "/run/crio/crio.sock",
 	"/run/podman/podman.sock", "/run/cri-dockerd.sock",
 }
 
-// riskOf is the risk of having a capability: cap_sys_ptrace of CAP_SYS_PTRACE.
+// riskOf returns the risk of having a capability: cap_sys_ptrace for CAP_SYS_PTRACE.
 func riskOf(capability string) Risk { return Risk(strings.ToLower(capability)) }
 
-// KnownRisks are all risks, sorted by name.
+// KnownRisks returns all risks, sorted by name.
 func KnownRisks() []Risk {
 	risks := []Risk{
 		RiskPrivileged, RiskHostPID, RiskSharedPID, RiskSeccompUnconfined, RiskMemoryDevice, RiskHostRoot, RiskHostProcfs,
@@ -70,9 +70,8 @@ func KnownRisks() []Risk {
 	return risks
 }
 
-// Risks finds what is risky in a spec, sorted by name, each risk once. Mount
-// sources are judged as they are written: a link on the node that leads to one of
-// the places above is not followed.
+// Risks returns the risks of a spec, sorted by name, each once. Mount sources are judged as
+// written: a symbolic link on the node that leads to one of the places above is not followed.
 func (p Paths) Risks(spec *Spec) []Finding {
 	var found []Finding
 	add := func(risk Risk, where string, values ...any) {
@@ -109,10 +108,11 @@ func (p Paths) Risks(spec *Spec) []Finding {
 	return found
 }
 
-// capabilities are all that a process of the container can have, by exec of a file with some at most.
+// capabilities returns every capability that a process of the container can have, at most by
+// executing a file that has some.
 func (s *Spec) capabilities() []string {
 	if s.Process == nil || s.Process.Capabilities == nil {
-		return nil // runc takes this for none
+		return nil // runc treats this as none
 	}
 	c := s.Process.Capabilities
 	return slices.Concat(c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient)
@@ -146,9 +146,10 @@ func (l *SpecLinux) namespaceRisks(nodePID []string, add func(Risk, string, ...a
 	}
 }
 
-// memoryDevice tells /dev/mem, /dev/kmem and /dev/port by their numbers (drivers/char/mem.c),
-// /dev/snapshot, which a hibernation is written and read with (kernel/power/user.c), and
-// /dev/cpu/<n>/msr, through which the kernel's own code is exchanged (MSR_MAJOR).
+// memoryDevice reports whether device is /dev/mem, /dev/kmem or /dev/port, by their numbers
+// (drivers/char/mem.c), /dev/snapshot, through which a hibernation image is written and read
+// (kernel/power/user.c), or /dev/cpu/<n>/msr, through which the kernel's own code can be replaced
+// (MSR_MAJOR).
 func memoryDevice(device specs.LinuxDevice) bool {
 	if device.Type != "c" && device.Type != "u" {
 		return false
@@ -200,7 +201,7 @@ func (p Paths) mountRisks(mount specs.Mount, add func(Risk, string, ...any)) {
 	}
 }
 
-// canonical is a path without its ups and downs; /var/run is /run on every node that Kubernetes runs on.
+// canonical returns a cleaned path. /var/run is /run on every node that Kubernetes runs on.
 func canonical(file string) string {
 	file = filepath.Clean("/" + file)
 	if rest, ok := strings.CutPrefix(file, "/var/run"); ok && (rest == "" || rest[0] == '/') {
@@ -209,8 +210,8 @@ func canonical(file string) string {
 	return file
 }
 
-// CheckRisks is an error where the profile refuses a risk that was found, and the
-// plan enforces. It is a sentence for the pod's author.
+// CheckRisks returns an error, worded for the pod's author, if the plan enforces and its profile
+// refuses one of the risks found.
 func (p *Plan) CheckRisks(found []Finding) error {
 	if p.Mode != ModeEnforce {
 		return nil
@@ -224,7 +225,7 @@ func (p *Plan) CheckRisks(found []Finding) error {
 	return nil
 }
 
-// RefusesRisk says whether the profile names a risk in refuse_risks.
+// RefusesRisk reports whether the profile names a risk in refuse_risks.
 func (p *Plan) RefusesRisk(risk Risk) bool { return slices.Contains(p.RefuseRisks, risk) }
 
 func checkRisks(risks []Risk) error {

@@ -8,7 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// plain is a spec without a risk.
+// plain returns a spec without risks.
 func plain() *Spec {
 	return &Spec{
 		Process: &SpecProcess{Capabilities: &specs.LinuxCapabilities{Bounding: []string{"CAP_CHOWN"}}},

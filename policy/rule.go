@@ -9,52 +9,53 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// The bounds of a profile's own rules. The programs in the kernel have room for as many.
+// The limits on a profile's own rules. The kernel programs have room for this many.
 const (
-	MaxRules           = 16 // of a container, with those of the profiles that its own extends
-	MaxRuleUIDs        = 8  // of one
-	maxRuleExecutables = 32 // of one, of each kind
+	MaxRules           = 16 // per container, with those of the profiles that its own extends
+	MaxRuleUIDs        = 8  // per rule
+	maxRuleExecutables = 32 // per rule and list
 )
 
-// Rule is a rule of a profile's own, [[profiles.NAME.rule]]: what it says of an
-// access that it fits comes before the table, which goes by relation alone. A
-// condition that is left out fits everything. It is about what the profile's
-// containers do, not about who reaches into them, and never about a process's ordinary
-// use of its own memory.
+// Rule is one of a profile's own rules, [[profiles.NAME.rule]]. For an access that it fits, it
+// takes precedence over the table, which goes by relation alone. An omitted condition fits
+// everything. A rule covers what the profile's containers do, not accesses to them from outside,
+// and never a process's ordinary use of its own memory.
 type Rule struct {
 	Name       string             `json:"name" toml:"name"`
 	Action     Action             `json:"action" toml:"action"`
 	Vectors    []access.Vector    `json:"vectors,omitempty" toml:"vectors"`
 	Operations []access.Operation `json:"operations,omitempty" toml:"operations"`
 	Relations  []access.Relation  `json:"relations,omitempty" toml:"relations"`
-	// Executables are the actor's, by absolute path in the container's root. As with exceptions, each stands for the
-	// file that is there when the container is made; one that is not there is nobody's.
+	// Executables are the actor's, as absolute paths in the container's root. As with exceptions,
+	// each stands for the file that is there when the container is made; a path without a file fits
+	// no process.
 	Executables []string `json:"executables,omitempty" toml:"executables"`
-	// UIDs are the actor's effective user, as the node numbers it and events show it.
+	// UIDs are effective user IDs of the actor, as numbered on the node and shown in events.
 	UIDs []uint32 `json:"uids,omitempty" toml:"uids"`
-	// TargetExecutables are the target's, likewise in the container's own root.
+	// TargetExecutables are the target's, also in the container's own root.
 	TargetExecutables []string `json:"target_executables,omitempty" toml:"target_executables"`
 }
 
-// RuleSet is a set of a plan's rules, by their index.
+// RuleSet is a set of a plan's rules, by index.
 type RuleSet uint16
 
-// Has says that rule i is in it.
+// Has reports whether s contains rule i.
 func (s RuleSet) Has(i int) bool { return s&(1<<i) != 0 }
 
-// Fits is what an executable is to a plan's rules: the rules that name it as the actor's, and as the target's.
+// Fits holds the rules of a plan that name an executable: as the actor's, and as the target's.
 type Fits struct{ Actor, Target RuleSet }
 
-// Parties is what a rule can ask about the two sides of an access.
+// Parties holds what rules can ask about the two sides of an access.
 type Parties struct {
 	UID           int     // the actor's
-	Actor, Target RuleSet // the rules that name the executable of each
-	// ActorUnknown and TargetUnknown say that a side cannot be told, or may be another one in
-	// a moment: no rule then lets anything through on its account, and each that refuses fits it.
+	Actor, Target RuleSet // the rules that name each one's executable
+	// ActorUnknown and TargetUnknown say that a side cannot be determined, or may change at any
+	// moment. A rule that allows then does not fit because of that side, and every rule that
+	// refuses does.
 	ActorUnknown, TargetUnknown bool
 }
 
-// RuleFiles are the executables that the plan's rules name.
+// RuleFiles returns the executables that the plan's rules name.
 func (p *Plan) RuleFiles() map[string]Fits {
 	files := map[string]Fits{}
 	for i := range p.Rule {
@@ -72,7 +73,8 @@ func (p *Plan) RuleFiles() map[string]Fits {
 	return files
 }
 
-// First is the number of the first of the plan's own rules that fits an access, counted from 1; 0 if none does.
+// First returns the number of the first of the plan's own rules that fits an access, counted from
+// 1, or 0 if none fits.
 func (p *Plan) First(deed Deed, parties Parties) int {
 	if deed.Inbound {
 		return 0
@@ -100,8 +102,9 @@ func (r *Rule) fits(deed Deed, index int, parties Parties) bool {
 	return len(r.UIDs) == 0 || orElse(parties.ActorUnknown, refuses, slices.ContainsFunc(r.UIDs, isUID))
 }
 
-// Where is the relations that the rule is for, none for all: the executable of a
-// target outside of the container is no file of the container's root.
+// Where returns the relations that the rule is for, or none if it is for all. A rule with target
+// executables is for the container's own processes only: the executable of a target outside the
+// container is not a file of the container's root.
 func (r *Rule) Where() []access.Relation {
 	if len(r.Relations) == 0 && len(r.TargetExecutables) > 0 {
 		return insiders
@@ -109,7 +112,7 @@ func (r *Rule) Where() []access.Relation {
 	return r.Relations
 }
 
-// orElse is a where unknown, or else b.
+// orElse returns a if unknown is set, and b otherwise.
 func orElse(unknown, a, b bool) bool {
 	if unknown {
 		return a
@@ -117,14 +120,14 @@ func orElse(unknown, a, b bool) bool {
 	return b
 }
 
-// anyOr says that one is in a condition, or that there is no condition.
+// anyOr reports whether condition contains one or is empty.
 func anyOr[T comparable](condition []T, one T) bool {
 	return len(condition) == 0 || slices.Contains(condition, one)
 }
 
 var insiders = []access.Relation{access.RelationSelf, access.RelationChild, access.RelationSameContainer}
 
-// checkRules is about a container's rules, in their order.
+// checkRules checks a container's rules, in their order.
 func checkRules(rules []Rule, recon Action) error {
 	if len(rules) > MaxRules {
 		return fmt.Errorf("rule: there are %d, with those of the profiles that it extends: keep at most %d", len(rules), MaxRules)
@@ -146,7 +149,7 @@ func checkRules(rules []Rule, recon Action) error {
 	return nil
 }
 
-// checkName keeps a rule from being mistaken for a line of the table.
+// checkName keeps a rule from being mistaken for an entry of the table.
 func (r *Rule) checkName() error {
 	if !label(r.Name) {
 		return fmt.Errorf("%s: write a name of at most %d lower-case letters, digits and hyphens", quote(r.Name), maxNameLength)
@@ -198,10 +201,11 @@ func (r *Rule) check(recon Action) error {
 	return nil
 }
 
-// weakerRule names what makes rules weaker than those of least: one of least's that refuses
-// is missing or comes later, or one lets something through that may be refused without it.
+// weakerRule returns the name of the rule that makes rules weaker than those of least, or "": a
+// refusing rule of least that is missing or comes later, or a rule that allows what may be refused
+// without it.
 func weakerRule(rules []Rule, least *Profile) string {
-	next := 0 // of least's own rules, in their order
+	next := 0 // index into least's own rules, in their order
 	for i := range rules {
 		at := slices.IndexFunc(least.Rule[next:], func(one Rule) bool { return reflect.DeepEqual(one, rules[i]) })
 		if at < 0 {

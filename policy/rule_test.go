@@ -35,7 +35,7 @@ action = "observe"
 vectors = ["process_madvise", "kcmp"]
 `
 
-// ruledPlan is a plan of the profile web.
+// ruledPlan returns a plan with the profile web.
 func ruledPlan(t *testing.T, config string) *Plan {
 	t.Helper()
 	parsed, err := ParseConfig([]byte(config))
@@ -95,7 +95,7 @@ func TestRuleDecides(t *testing.T) {
 	if got := plan.Decide(own, access.TierLSM); !got.Quiet {
 		t.Errorf("a process and its own memory: %+v", got)
 	}
-	// What comes in a record is not to be trusted.
+	// A rule number in a record cannot be trusted.
 	for _, number := range []int{-1, 5, 1 << 30} {
 		deed := read(access.RelationHost)
 		deed.Rule = number
@@ -166,7 +166,7 @@ func TestRuleIsRefused(t *testing.T) {
 	}
 }
 
-// A floor's profile is the least, rules and all.
+// A floor's profile is the minimum, including its rules.
 func TestRuleUnderFloor(t *testing.T) {
 	floor := ruled + "[[floor]]\nnamespaces = [\"*\"]\nmode = \"audit\"\nprofile = \"parent\"\n"
 	refusing := "[[profiles.web2.rule]]\nname = \"more\"\naction = \"refuse\"\nuids = [1]\n"

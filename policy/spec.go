@@ -2,9 +2,9 @@ package policy
 
 import specs "github.com/opencontainers/runtime-spec/specs-go"
 
-// Spec is the part of a runtime-spec config.json that shimward decides by, before it
-// changes it. It is no more than that: a container waits for it to be parsed, and all
-// of a specs.Spec takes twice as long.
+// Spec is the part of a runtime-spec config.json, before shimward changes it, that shimward's
+// decisions depend on. It has no more fields than that: a container waits for the parsing, and
+// parsing a full specs.Spec takes twice as long.
 type Spec struct {
 	Annotations map[string]string `json:"annotations"`
 	Root        struct {
@@ -13,8 +13,8 @@ type Spec struct {
 	Process *SpecProcess  `json:"process"`
 	Mounts  []specs.Mount `json:"mounts"`
 	Linux   *SpecLinux    `json:"linux"`
-	// NodePID are the paths of Linux.Namespaces that are the node's own pid
-	// namespace: CRI names it by a path, as it does a neighbour's.
+	// NodePID lists the paths in Linux.Namespaces that are the node's own pid namespace: CRI refers
+	// to it by a path, as it does to another container's.
 	NodePID []string `json:"-"`
 }
 
@@ -38,7 +38,7 @@ type SpecResources struct {
 	Devices []specs.LinuxDeviceCgroup `json:"devices"`
 }
 
-// Args are the arguments of the container's program.
+// Args returns the arguments of the container's program.
 func (s *Spec) Args() []string {
 	if s.Process == nil {
 		return nil
@@ -46,7 +46,7 @@ func (s *Spec) Args() []string {
 	return s.Process.Args
 }
 
-// Profile is the container's seccomp profile, or nil.
+// Profile returns the container's seccomp profile, or nil.
 func (s *Spec) Profile() *specs.LinuxSeccomp {
 	if s.Linux == nil {
 		return nil

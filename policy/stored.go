@@ -11,10 +11,11 @@ import (
 	"path/filepath"
 )
 
-// MaxPlanBytes bounds a stored Plan.
+// MaxPlanBytes is the maximum size of a stored Plan.
 const MaxPlanBytes = 1 << 20
 
-// ParsePlan reads a Plan that was stored as JSON. It takes nothing that Config.Plan could not have made.
+// ParsePlan parses a Plan that was stored as JSON. It rejects anything that Config.Plan could not
+// have made.
 func ParsePlan(content []byte) (*Plan, error) {
 	if len(content) > MaxPlanBytes {
 		return nil, fmt.Errorf("plan has %d bytes, at most %d are taken", len(content), MaxPlanBytes)
@@ -83,7 +84,8 @@ func (p *Plan) check() error {
 	return nil
 }
 
-// digest covers what decides, and nothing else: containers under one policy share it.
+// digest hashes what decides accesses, and nothing else, so that containers under one policy share
+// it.
 func (p *Plan) digest() string {
 	decides := struct {
 		Mode        Mode       `json:"mode"`
@@ -97,7 +99,7 @@ func (p *Plan) digest() string {
 	}{p.Mode, p.Profile, p.Rules, p.Rule, p.WithoutLSM, p.Allow, p.AllowPod, p.RefuseRisks}
 	text, err := json.Marshal(decides)
 	if err != nil {
-		return "" // strings alone are in it; a Plan with no digest is refused by ParsePlan
+		return "" // cannot happen, since it only has strings; ParsePlan rejects a Plan without a digest
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
