@@ -9,8 +9,8 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// The bounds of an Event's parts, in bytes or entries. Together they keep a line under MaxLine
-// but for values of which nearly each byte has to be escaped; those are cut further.
+// The limits on an Event's parts, in bytes or entries. Together they keep a line within MaxLine,
+// except for values in which nearly every byte must be escaped; those are cut further.
 const (
 	maxShort    = 256  // names and IDs
 	maxMessage  = 1024 // bytes
@@ -21,8 +21,9 @@ const (
 	maxRisks    = 32
 )
 
-// bounded is the event as it may be stored: complete, with each part within
-// its bounds and each enumerated value one that has a name. It shares nothing with e that it changed.
+// bounded returns the event in the form in which it may be stored: complete, with each part within
+// its limit and each enumerated value a named one. The result shares nothing with e that it
+// changed.
 func (e Event) bounded() Event {
 	if e.Schema == "" {
 		e.Schema = Schema
@@ -113,7 +114,8 @@ func (p Process) bounded() Process {
 	return p
 }
 
-// lean is the event without what is long in it, for one whose line would still be over MaxLine.
+// lean returns the event without its long parts, for one whose line would otherwise still exceed
+// MaxLine.
 func (e Event) lean() Event {
 	const most = 64
 	e.Message = clip(e.Message, most)
@@ -137,16 +139,16 @@ func (p *Process) lean(most int) {
 	p.Exe, p.Cmdline = clip(p.Exe, most), clip(p.Cmdline, most)
 }
 
-// stamp is a time as the store has it: in UTC, and one that RFC 3339 can write.
+// stamp returns a time as the store has it: in UTC, and representable in RFC 3339.
 func stamp(t time.Time) time.Time {
 	t = t.UTC()
 	if t.Year() < 1 || t.Year() > 9999 {
-		return time.Time{} // a clock that is so wrong is no reason to lose the event
+		return time.Time{} // a badly wrong clock is no reason to lose the event
 	}
 	return t
 }
 
-// clip cuts text to most bytes, at a character, and shows that it did.
+// clip truncates text to at most most bytes, at a character boundary, and marks the cut.
 func clip(text string, most int) string {
 	if len(text) <= most {
 		return text

@@ -7,7 +7,7 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Describe is one sentence for people about what happened. Names in it are escaped.
+// Describe returns one sentence for people about what happened. Names in it are escaped.
 func Describe(e Event) string {
 	switch {
 	case e.Kind == KindAccess && e.Access != nil:
@@ -55,7 +55,7 @@ func (p *Process) suffix() string {
 	return text
 }
 
-// label names a process in few characters: what it is called, and its pid.
+// label identifies a process briefly: by its name and pid.
 func (p *Process) label() string {
 	name := p.Comm
 	if name == "" {

@@ -1,13 +1,12 @@
-// Package event is the record of what happened in guarded containers.
+// Package event records what happened in guarded containers.
 //
-// It owns the schema (Event), the merge of what several sensors saw of one
-// access into one Event (Folder), the store that outlives shim and container
-// (Store, Sweep), its reader (Reader) and what people and programs are shown
-// of it (Text, JSON). It does not observe anything, nor decide what an
-// observation means.
+// It defines the schema (Event), merges what several sensors saw of one access into one Event
+// (Folder), and has the store that outlives shim and container (Store, Sweep), its reader (Reader)
+// and the formats for people and programs (Text, JSON). It neither observes anything nor decides
+// what an observation means.
 //
-// Names, command lines and paths in an Event were chosen by whoever is being
-// watched, perhaps in order to deceive whoever reads the record. So every field
-// is bounded before it is stored, and no renderer passes a character on that a
-// terminal or a line-wise reader could take for anything but text.
+// Names, command lines and paths in an Event were chosen by the observed process, possibly in order
+// to deceive the reader of the record. So every field is bounded before it is stored, and no
+// renderer outputs a character that a terminal or a line-oriented reader could take for anything
+// but text.
 package event

@@ -61,7 +61,7 @@ func TestLineRoundTrip(t *testing.T) {
 	}
 }
 
-// The names in the file are a contract with whoever reads it.
+// The names in the file are a contract with its readers.
 func TestLineNames(t *testing.T) {
 	line, err := Line(accessEvent())
 	if err != nil {
@@ -79,7 +79,7 @@ func TestLineNames(t *testing.T) {
 	}
 }
 
-// An event with nothing in it, or with values that have no name, is stored in a form that can be read again.
+// An event that is empty, or has values without a name, is stored in a form that can be read again.
 func TestLineOfAnythingCanBeRead(t *testing.T) {
 	for name, e := range map[string]Event{
 		"far future":   {Kind: KindNotice, Time: moment(0).AddDate(8000, 0, 0)},
@@ -107,7 +107,7 @@ func TestLineOfAnythingCanBeRead(t *testing.T) {
 	}
 }
 
-// hostile has the text wherever text can stand.
+// hostile returns an event with text in every place that takes text.
 func hostile(text string) Event {
 	e := accessEvent()
 	e.Kind, e.Severity = Kind(text), Severity(text)
@@ -195,7 +195,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// Who is watched chooses these names, and must not get a word in that is not marked as theirs.
+// The observed process chooses these names, and must not be able to insert anything that is not
+// marked as coming from it.
 func TestTextCannotBeForged(t *testing.T) {
 	for name, text := range map[string]string{
 		"newline":          "x\n2026-03-01T12:00:00.000Z  info      started   prod/web-0/app  all is well",
@@ -240,7 +241,7 @@ func TestTextCannotBeForged(t *testing.T) {
 	}
 }
 
-// checkHostile renders e in every way, and looks for anything in it that is not text.
+// checkHostile renders e in every way, and checks that the output contains nothing but text.
 func checkHostile(t *testing.T, e Event) {
 	t.Helper()
 	var text, wide, lines strings.Builder

@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// Filter says which events to show. The zero Filter shows all.
+// Filter selects the events to show. The zero Filter selects all.
 type Filter struct {
-	// Container is the start of a container's ID, a container's name, a pod's
-	// name, or NAMESPACE/POD. An access is shown for its target's ID as well.
+	// Container is a prefix of a container's ID, a container's name, a pod's name, or
+	// NAMESPACE/POD. An access also matches by its target's ID.
 	Container string
-	Severity  Severity  // this and above; one that is unknown filters nothing
-	Kinds     []Kind    // none is all
-	Since     time.Time // no earlier ones
+	Severity  Severity  // this one and above; an unknown one filters nothing
+	Kinds     []Kind    // empty means all
+	Since     time.Time // events before it are left out
 }
 
-// Matches says whether to show e.
+// Matches reports whether the filter selects e.
 func (f *Filter) Matches(e *Event) bool {
 	switch {
 	case len(f.Kinds) > 0 && !slices.Contains(f.Kinds, e.Kind):
@@ -35,7 +35,7 @@ func (f *Filter) about(e *Event) bool {
 	case container.Name, container.Pod:
 		return true
 	case container.PodNamespace + "/" + container.Pod:
-		return container.Pod != "" // outside Kubernetes both are empty, and "/" names nothing
+		return container.Pod != "" // outside Kubernetes both are empty, and "/" must not match
 	}
 	return strings.HasPrefix(container.ID, f.Container) ||
 		e.Access != nil && strings.HasPrefix(e.Access.Target.Container, f.Container)

@@ -9,55 +9,54 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// How long a Folder waits for more of the same, and how much it keeps meanwhile.
+// How long a Folder waits for more observations, and how much it keeps meanwhile.
 const (
-	FoldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node sensors are that far apart
+	FoldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node, sensors are that far apart
 	foldLongest = 2 * time.Second        // after the first
-	foldLate    = 100 * time.Millisecond // a timer that fires later than this tells of a starved process, which is given as long again
-	foldPending = 256                    // accesses
+	foldLate    = 100 * time.Millisecond // a timer that fires later than this means that the process was starved of CPU; it then waits this long again
+	foldPending = 256                    // maximum number of pending accesses
 )
 
 // Observation is what one sensor saw of an access.
 type Observation struct {
-	// Access is what it knows of it. Sensors, Count and Last are not looked at.
+	// Access is what the sensor knows about it. Its Sensors, Count and Last are ignored.
 	Access   Access
 	Severity Severity
 	Sensor   access.Sensor
-	At       time.Time // when it happened; the zero time is now
-	// ActorStart is when the actor's process began, as in field 22 of
-	// /proc/<pid>/stat: it tells processes apart that had one pid after each other. 0 is unknown.
+	At       time.Time // when it happened; the zero time means now
+	// ActorStart is the start time of the actor's process, as in field 22 of /proc/<pid>/stat: it
+	// distinguishes processes that successively had the same pid. 0 means unknown.
 	ActorStart uint64
-	Count      uint64 // how many accesses it stands for; 0 is 1
+	Count      uint64 // number of accesses that it stands for; 0 means 1
 }
 
-// FolderOptions is what a Folder needs.
+// FolderOptions configures a Folder.
 type FolderOptions struct {
 	Container Container
-	// Emit gets the events, one at a time. It may take its time, but must not call the Folder.
+	// Emit receives the events, one at a time. It may block, but must not call the Folder.
 	Emit func(Event)
-	// Network, where given, is asked at Emit for what the container talked to lately, newest first.
+	// Network, if set, is called before Emit for the container's recent peers, newest first.
 	Network func() []Flow
 }
 
-// Folder makes one Event of what several sensors saw of one access, and of
-// equal accesses in a moment. Safe for concurrent use.
+// Folder makes one Event of what several sensors saw of one access, and of equal accesses within a
+// moment. It is safe for concurrent use.
 //
-// Accesses are equal when actor, target, vector and direction are. Among
-// sensors the strongest verdict holds: a call that seccomp let through for LSM
-// to refuse was refused. One sensor that says two different things saw two
-// accesses, and they stay two events.
+// Accesses are equal if actor, target, vector and direction are. Among sensors, the strongest
+// verdict counts: a call that seccomp let through and LSM then refused was refused. If one sensor
+// reports two different verdicts, it saw two accesses, and they stay two events.
 type Folder struct {
 	options FolderOptions
 
-	emitting sync.Mutex // held while Emit has an event, and never waited for with mu held
+	emitting sync.Mutex // held while Emit runs; never acquired with mu held
 
 	mu      sync.Mutex
 	pending map[foldKey]*folded // guarded by mu
-	order   []*folded           // guarded by mu; of pending, oldest first
-	done    []*folded           // guarded by mu; no more pending, not emitted yet. Who adds to it flushes it, which bounds it
+	order   []*folded           // guarded by mu; the pending ones, oldest first
+	done    []*folded           // guarded by mu; no longer pending, not yet emitted; bounded, as whoever adds to it also flushes it
 	timer   *time.Timer         // guarded by mu; nil while nothing is pending
-	wake    time.Time           // guarded by mu; when the timer is to fire
-	late    bool                // guarded by mu; the timer fired late, and was set anew
+	wake    time.Time           // guarded by mu; when the timer should fire
+	late    bool                // guarded by mu; the timer fired late, and was set again
 	closed  bool                // guarded by mu
 }
 
@@ -73,22 +72,23 @@ type folded struct {
 	event       Event
 	counts      [access.Sensors]uint64
 	verdicts    [access.Sensors]access.Verdict
-	first, last time.Time // of arrival, not of the accesses: what it waits for is sensors
+	first, last time.Time // times of arrival, not of the accesses, as it is sensors that are waited for
 }
 
-// NewFolder makes one. Close it, or what is pending is lost.
+// NewFolder returns a Folder. Without Close, its pending events are lost.
 func NewFolder(options FolderOptions) *Folder {
 	return &Folder{options: options, pending: map[foldKey]*folded{}}
 }
 
-// Add takes an observation in. Where that ends the wait for an older one, it returns once that is emitted.
+// Add adds an observation. If that ends the wait for an older access, it returns after that one has
+// been emitted.
 func (f *Folder) Add(o Observation) {
 	if f.take(o) {
 		f.flush()
 	}
 }
 
-// take is Add without what waits; it says whether something is done.
+// take is Add without the part that blocks; it reports whether an access is ready to be emitted.
 func (f *Folder) take(o Observation) bool {
 	now := time.Now()
 	if o.At.IsZero() {
@@ -115,16 +115,16 @@ func (f *Folder) take(o Observation) bool {
 	if f.closed {
 		f.finish(into)
 	} else if f.timer == nil {
-		// Nothing that comes later is due earlier, so the one timer is enough.
+		// Nothing that arrives later is due earlier, so one timer is enough.
 		f.wakeAt(now.Add(FoldQuiet))
 	}
 	return len(f.done) > before
 }
 
-// More counts one more of an access that is pending. It is false, and nothing is
-// counted, where the observation would add more than its number. Whoever makes a
-// million attempts is not worth a million descriptions: of o's processes, More
-// looks at their pids and ActorStart alone. It does not wait for Emit.
+// More counts one more access into a pending event. It returns false, and counts nothing, if the
+// observation would add anything but its count. A process that makes a million attempts is not
+// worth a million descriptions: of o's processes, More reads only the pids and ActorStart. It does
+// not wait for Emit.
 func (f *Folder) More(o Observation) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -144,7 +144,7 @@ func (f *Folder) More(o Observation) bool {
 	return true
 }
 
-// Close emits what is pending. What is added afterwards is emitted at once.
+// Close emits all pending events. Observations that are added afterwards are emitted at once.
 func (f *Folder) Close() {
 	f.mu.Lock()
 	f.closed = true
@@ -174,8 +174,8 @@ func (f *Folder) begin(key foldKey, o *Observation, now time.Time) *folded {
 	return fresh
 }
 
-// expire emits what is due, and comes back for what is not. It runs on the timer, which is
-// set anew only then: what becomes due while Emit takes its time stays pending, and More counts it.
+// expire emits what is due, and sets the timer for the rest. It runs on the timer, which is set
+// again only then: whatever becomes due while Emit blocks stays pending, and More counts into it.
 func (f *Folder) expire() {
 	if f.postpone(time.Now()) {
 		return
@@ -199,8 +199,9 @@ func (f *Folder) expire() {
 	}
 }
 
-// postpone sets a timer that fired late once more: a process that had no CPU for its timer had none for its
-// sensors either, and what they have to say of one access would become two events. Never twice in a row.
+// postpone sets a timer that fired late once more: a process that had no CPU for its timer had none
+// for its sensors either, and their reports of one access would become two events. It never does so
+// twice in a row.
 func (f *Folder) postpone(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -211,7 +212,7 @@ func (f *Folder) postpone(now time.Time) bool {
 	return f.late
 }
 
-// wakeAt sets the timer. f.mu is held.
+// wakeAt sets the timer. The caller holds f.mu.
 func (f *Folder) wakeAt(when time.Time) {
 	f.wake = when
 	f.timer = time.AfterFunc(time.Until(when), f.expire)
@@ -228,14 +229,15 @@ func (f *Folder) finishDue() {
 	}
 }
 
-// finish has one emitted by the next flush. f.mu is held.
+// finish queues one for the next flush to emit. The caller holds f.mu.
 func (f *Folder) finish(one *folded) {
 	delete(f.pending, one.key)
 	f.order = slices.DeleteFunc(f.order, func(other *folded) bool { return other == one })
 	f.done = append(f.done, one)
 }
 
-// flush emits what is done, in that order. Emit waits for the disk, so whoever decides must not have to wait for f.mu meanwhile.
+// flush emits the finished events in order. Emit waits for the disk, so f.mu is not held meanwhile:
+// whoever decides on an access must not have to wait for it.
 func (f *Folder) flush() {
 	f.emitting.Lock()
 	defer f.emitting.Unlock()
@@ -255,7 +257,7 @@ func (f *Folder) nextDone() *folded {
 	return one
 }
 
-// emit hands one over. f.emitting is held.
+// emit passes one to Emit. The caller holds f.emitting.
 func (f *Folder) emit(one *folded) {
 	done := one.event
 	done.Access.Count = slices.Max(one.counts[:])
@@ -278,7 +280,7 @@ func (p *folded) due() time.Time {
 	return quiet
 }
 
-// takes is false of an observation that is about another access.
+// takes reports whether an observation belongs to this access rather than to another.
 func (p *folded) takes(o *Observation) bool {
 	if p.start != 0 && o.ActorStart != 0 && p.start != o.ActorStart {
 		return false
@@ -329,7 +331,7 @@ func (p *folded) add(o *Observation, now time.Time) {
 	}
 }
 
-// fill takes over what p does not know: a process that is gone can no longer be asked, an earlier sensor could.
+// fill copies what p lacks: an earlier sensor could ask a process that has since gone.
 func (p *Process) fill(from *Process) {
 	if p.Comm == "" && p.Exe == "" {
 		p.UID = from.UID
@@ -357,7 +359,7 @@ func (p *Process) fill(from *Process) {
 	}
 }
 
-// rank orders severities; one that has no name here ranks below all.
+// rank orders severities; an unknown one ranks below all.
 func (s Severity) rank() int {
 	return slices.Index([]Severity{SeverityInfo, SeverityWarning, SeverityCritical}, s)
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// observe is an access of actor at target as a sensor saw it.
+// observe returns an access by actor to target as a sensor saw it.
 func observe(actor, target int, sensor access.Sensor, verdict access.Verdict) Observation {
 	return Observation{
 		Access: Access{
@@ -24,10 +24,10 @@ func observe(actor, target int, sensor access.Sensor, verdict access.Verdict) Ob
 	}
 }
 
-// pass lets time go by, which in a synctest bubble takes none.
+// pass lets time pass; in a synctest bubble, that is instantaneous.
 func pass(duration time.Duration) { <-time.After(duration) }
 
-// summary is what tests compare.
+// summary returns the part of an event that tests compare.
 func summary(e Event) string {
 	return fmt.Sprintf("%d>%d %s %v x%d", e.Access.Actor.PID, e.Access.Target.PID, e.Access.Verdict, e.Access.Sensors, e.Access.Count)
 }
@@ -82,8 +82,7 @@ func TestFold(t *testing.T) {
 	}
 }
 
-// What each sensor knows comes together; what is decided comes from the one with the strongest verdict.
-// More counts what is pending already, and nothing else.
+// More counts into what is already pending, and does nothing else.
 func TestFoldMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
@@ -128,6 +127,7 @@ func TestFoldMore(t *testing.T) {
 	})
 }
 
+// What the sensors know is combined; the decision comes from the sensor with the strongest verdict.
 func TestFoldMergesWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []Event
@@ -170,7 +170,7 @@ func TestFoldWaits(t *testing.T) {
 			at, counts = append(at, time.Since(begin)), append(counts, e.Access.Count)
 		}})
 		defer folder.Close()
-		// There is always more of it, so it is never quiet: it is told all the same.
+		// More keeps coming, so it is never quiet; it must be emitted all the same.
 		for range 10 {
 			folder.Add(observe(1, 2, access.SensorLSM, access.VerdictRefused))
 			pass(300 * time.Millisecond)
@@ -186,7 +186,7 @@ func TestFoldWaits(t *testing.T) {
 	})
 }
 
-// Each is due at its own time, whatever else comes.
+// Each is due at its own time, whatever else arrives.
 func TestFoldTimerServesAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -207,7 +207,7 @@ func TestFoldTimerServesAll(t *testing.T) {
 	})
 }
 
-// The one that came first is not always the one that is due first.
+// The first to arrive is not always the first to be due.
 func TestFoldTimerServesTheNextDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
@@ -226,7 +226,7 @@ func TestFoldTimerServesTheNextDue(t *testing.T) {
 	})
 }
 
-// A timer that fires late is one of a process without a CPU, whose other sensors are late too.
+// A timer that fires late means that the process had no CPU, so its other sensors are late too.
 func TestFoldWaitsForTheStarved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
@@ -274,8 +274,8 @@ func TestFoldIsBounded(t *testing.T) {
 	})
 }
 
-// While Emit waits for a disk that hangs, what comes is counted, nobody who decides waits,
-// and no more is kept than ever. Nothing is lost of it, and nothing out of order.
+// While Emit waits for a hanging disk, what arrives is counted, nobody who decides has to wait, and
+// no more is kept than usual. Nothing is lost or reordered.
 func TestFoldWhileTheDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		thaw := make(chan struct{})
@@ -287,7 +287,7 @@ func TestFoldWhileTheDiskHangs(t *testing.T) {
 		of := func(actor int) Observation { return observe(actor, 0, access.SensorLSM, access.VerdictRefused) }
 		folder.Add(of(0))
 		pass(FoldQuiet)
-		synctest.Wait() // Emit has it
+		synctest.Wait() // Emit has it now
 		if !folder.mu.TryLock() {
 			t.Fatal("whoever decides would wait for the disk")
 		}
@@ -309,7 +309,7 @@ func TestFoldWhileTheDiskHangs(t *testing.T) {
 		added := make(chan struct{})
 		go func() {
 			defer close(added)
-			folder.Add(of(foldPending + 1)) // for which there is no room
+			folder.Add(of(foldPending + 1)) // there is no room for this one
 		}()
 		close(thaw)
 		<-added
@@ -320,7 +320,7 @@ func TestFoldWhileTheDiskHangs(t *testing.T) {
 	})
 }
 
-// No observation is lost or counted twice, however they come.
+// No observation is lost or counted twice, in whatever order they arrive.
 func TestFoldConcurrently(t *testing.T) {
 	var mu sync.Mutex
 	var total uint64

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// settle is how long Follow waits for more before it sorts what has come: what
-// several containers write in a moment is then shown in the order of time.
+// settle is how long Follow waits for more events before it sorts them, so that what several
+// containers write at about the same time is shown in order of time.
 const settle = 50 * time.Millisecond
 
-// Follow is Read, and goes on with what is written from then on, until ctx is
-// done: then it returns nil. It makes the store's folder where there is none yet.
+// Follow is like Read, but continues with the events written from then on until ctx is done; then
+// it returns nil. It creates the store's folder if there is none yet.
 func (r *Reader) Follow(ctx context.Context, yield func(Event) error) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return fmt.Errorf("follow events: %w", err)
@@ -41,7 +41,7 @@ type follower struct {
 	reader  *Reader
 	watcher *fsnotify.Watcher
 	streams map[string]*stream // by folder
-	ended   []*stream          // of folders that were replaced, which may not be read to their end
+	ended   []*stream          // streams of replaced folders, which may not be read to their end yet
 	yield   func(Event) error
 }
 
@@ -49,7 +49,7 @@ func (f *follower) run(ctx context.Context) error {
 	if err := f.watcher.Add(f.reader.Dir); err != nil {
 		return fmt.Errorf("follow events: %w", err)
 	}
-	if err := f.discover(); err != nil { // watches come first, so nothing falls between Read and the wait
+	if err := f.discover(); err != nil { // watches are set first, so nothing is lost between Read and wait
 		return err
 	}
 	if err := f.drain(ctx); err != nil {
@@ -65,7 +65,7 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// wait returns once something has changed, and a moment has passed in which more could.
+// wait returns once something has changed and a moment has passed for further changes.
 func (f *follower) wait(ctx context.Context) error {
 	var settled <-chan time.Time
 	for {
@@ -85,7 +85,7 @@ func (f *follower) wait(ctx context.Context) error {
 			if !ok || !errors.Is(err, fsnotify.ErrEventOverflow) {
 				return fmt.Errorf("follow events: %w", err)
 			}
-			if err := f.discover(); err != nil { // what was missed may have been a new folder
+			if err := f.discover(); err != nil { // the lost notifications may have been of a new folder
 				return err
 			}
 		}
@@ -118,7 +118,8 @@ func (f *follower) discover() error {
 	return nil
 }
 
-// watch begins to follow a folder. One of the same name that was followed before may have been deleted meanwhile.
+// watch starts to follow a folder. A folder of the same name that was followed before may have been
+// deleted meanwhile.
 func (f *follower) watch(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil || !info.IsDir() {
@@ -148,7 +149,7 @@ func (f *follower) watch(dir string) error {
 	return nil
 }
 
-// drain yields what is new, in the order of time, and lets go of folders that are no more.
+// drain yields new events in order of time, and drops folders that no longer exist.
 func (f *follower) drain(ctx context.Context) error {
 	streams := slices.Clone(f.ended)
 	for _, dir := range slices.Sorted(maps.Keys(f.streams)) {

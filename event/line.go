@@ -10,10 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLine bounds a line of the store in bytes, its newline included.
+// MaxLine is the maximum length of a line of the store in bytes, including its newline.
 const MaxLine = 64 << 10
 
-// Line is the event as a line of JSON, newline included, with every part within its bounds.
+// Line encodes the event as a line of JSON, including the newline, with every part within its
+// limit.
 func Line(e Event) ([]byte, error) {
 	e = e.bounded()
 	line, err := encode(e)
@@ -32,17 +33,17 @@ func Line(e Event) ([]byte, error) {
 func encode(e Event) ([]byte, error) {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
-	encoder.SetEscapeHTML(false) // a message says /proc/<pid>/mem, and people grep for it
+	encoder.SetEscapeHTML(false) // a message says /proc/<pid>/mem, and people grep for that
 	if err := encoder.Encode(e); err != nil {
 		return nil, err
 	}
 	return escapeControls(buffer.Bytes()), nil
 }
 
-// escapeControls escapes what JSON lets stand though a terminal acts on it:
-// DEL, the C1 controls (some terminals read U+009B as the start of an escape
-// sequence) and the invisible characters that turn text around. Outside
-// strings JSON is ASCII, so it changes strings alone, and not their meaning.
+// escapeControls escapes characters that JSON allows in strings although terminals act on them:
+// DEL, the C1 controls (some terminals read U+009B as the start of an escape sequence) and the
+// invisible characters that reverse text. Outside strings JSON is ASCII, so this changes strings
+// only, and not their meaning.
 func escapeControls(line []byte) []byte {
 	unsafe := func(r rune) bool { return r >= 0x7f && !unicode.IsPrint(r) }
 	if bytes.IndexFunc(line, unsafe) < 0 {
@@ -65,8 +66,8 @@ func escapeControls(line []byte) []byte {
 	return escaped
 }
 
-// ParseLine reads a line of the store. Fields that it does not know are passed
-// over, as a later version may add some; a line that is no event is an error.
+// ParseLine parses a line of the store. It ignores unknown fields, as a later version may add some;
+// a line that is not an event is an error.
 func ParseLine(line []byte) (Event, error) {
 	if len(line) > MaxLine {
 		return Event{}, fmt.Errorf("parse event: %d bytes, a line has at most %d", len(line), MaxLine)

@@ -14,12 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errForeign is in the error of openRegular where what has the name is nothing that a store makes.
+// errForeign is wrapped by openRegular's error if the file is not of a kind that a store creates.
 var errForeign = errors.New("it is no file of an event store")
 
-// openRegular opens a file of the store's, and with os.O_CREATE makes it where there is none.
-// Root in a container that has the store mounted may put anything in its place: whoever opens
-// a pipe waits, and opening a device does whatever its driver does then.
+// openRegular opens a file of the store and, with os.O_CREATE, creates it if there is none. Root in
+// a container that has the store mounted may put anything in its place: opening a pipe blocks, and
+// opening a device has whatever effect its driver gives that.
 func openRegular(path string, flags int) (*os.File, error) {
 	file, err := openFound(path, flags&^os.O_CREATE)
 	if flags&os.O_CREATE == 0 || !errors.Is(err, fs.ErrNotExist) {
@@ -32,7 +32,8 @@ func openRegular(path string, flags int) (*os.File, error) {
 	return file, err
 }
 
-// openFound looks the name up without opening what has it (O_PATH), and then opens just what it looked at.
+// openFound looks the name up without opening the file (O_PATH), and then opens exactly what it
+// checked.
 func openFound(path string, flags int) (*os.File, error) {
 	found, err := os.OpenFile(path, unix.O_PATH|unix.O_NOFOLLOW, 0) //nolint:gosec // a fixed name in the store's own folder
 	if err != nil {
@@ -47,11 +48,11 @@ func openFound(path string, flags int) (*os.File, error) {
 		return nil, fmt.Errorf("open %s: %w", path, errForeign)
 	}
 	fd, err := unix.Open("/proc/self/fd/"+strconv.Itoa(int(found.Fd())), flags|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if errors.Is(err, fs.ErrNotExist) { // of /proc, not of path, which nobody has to look for again
+	if errors.Is(err, fs.ErrNotExist) { // of /proc, not of path: the caller must not look for path again
 		return nil, fmt.Errorf("open %s: /proc does not show this process: mount procfs there, that of its PID namespace", path)
 	}
 	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: path, Err: err} // EAGAIN: somebody has a lease on it (fcntl(2)), and would be waited for
+		return nil, &fs.PathError{Op: "open", Path: path, Err: err} // EAGAIN: a process has a lease on the file (fcntl(2)), and a blocking open would wait for it
 	}
 	file := os.NewFile(uintptr(fd), path)
 	have, err := file.Stat()
@@ -64,8 +65,9 @@ func openFound(path string, flags int) (*os.File, error) {
 	return file, nil
 }
 
-// ours opens one of the store's files with open, and once more after taking away what is
-// in its place, which the next Append tells. s.mu is held, or s not yet shared.
+// ours opens one of the store's files with open. If something foreign is in its place, it removes
+// that and tries once more; the next Append reports it. The caller holds s.mu, or s is not shared
+// yet.
 func (s *Store) ours(name string, open func() (*os.File, error)) (*os.File, error) {
 	file, err := open()
 	if !errors.Is(err, errForeign) {
@@ -77,14 +79,14 @@ func (s *Store) ours(name string, open func() (*os.File, error)) (*os.File, erro
 	return open()
 }
 
-// displaced is in the name that a folder gets which was in a file's place.
+// displaced is part of the name that a folder is renamed to if it was in a file's place.
 const displaced = ".foreign-"
 
 func isDisplaced(name string) bool {
 	return slices.ContainsFunc(storeFiles(), func(file string) bool { return strings.HasPrefix(name, file+displaced) })
 }
 
-// removeDisplaced removes what displace put aside in a container's folder.
+// removeDisplaced removes from a container's folder what displace renamed.
 func removeDisplaced(folder string) error {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -98,12 +100,12 @@ func removeDisplaced(folder string) error {
 	return err
 }
 
-// displace takes away what is in the place of one of the store's files. A folder that is not
-// empty keeps what is in it, under another name: it could be filled as fast as it is emptied.
+// displace removes whatever is in the place of one of the store's files. A folder that is not empty
+// is renamed with its content instead: it could be filled as fast as it is emptied.
 func (s *Store) displace(name string) error {
 	path := s.path(name)
 	err := os.Remove(path)
-	if errors.Is(err, fs.ErrExist) { // ENOTEMPTY is one
+	if errors.Is(err, fs.ErrExist) { // ENOTEMPTY matches it
 		err = os.Rename(path, path+displaced+strconv.FormatInt(time.Now().UnixNano(), 10))
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

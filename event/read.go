@@ -11,21 +11,21 @@ import (
 	"path/filepath"
 )
 
-// lookahead is how many events of a container are compared with other
-// containers' at once. A Folder holds events back, so they are not quite in order.
+// lookahead is the number of events of one container that are compared with other containers' at a
+// time. A Folder delays events, so they are not quite in order.
 const lookahead = 16
 
-// Reader reads the event store of a node, all containers merged by time.
+// Reader reads the event store of a node, merging all containers by time.
 type Reader struct {
 	// Dir is the store: policy.Paths.Log.
 	Dir    string
 	Filter Filter
-	// Skipped, where given, is told of lines that could not be read, by folder.
+	// Skipped, if set, is called with the number of lines of a folder that could not be read.
 	Skipped func(folder string, lines uint64)
 }
 
-// Read hands every event that is there to yield, in the order of time. It ends
-// with yield's error, where that returns one. The error is fs.ErrNotExist where there is no store.
+// Read passes all events that exist to yield, in order of time. If yield returns an error, Read
+// stops and returns it. If there is no store, the error is fs.ErrNotExist.
 func (r *Reader) Read(ctx context.Context, yield func(Event) error) error {
 	streams, err := r.streams()
 	if err != nil {
@@ -54,7 +54,7 @@ func (r *Reader) streams() ([]*stream, error) {
 	return streams, nil
 }
 
-// merge reads each stream to its present end.
+// merge reads each stream to its current end.
 func (r *Reader) merge(ctx context.Context, streams []*stream, yield func(Event) error) error {
 	var queue eventQueue
 	refill := func(from int) error {
@@ -103,11 +103,11 @@ func (r *Reader) report(one *stream) {
 
 type queued struct {
 	event   Event
-	from    int    // which stream
-	arrived uint64 // keeps events of one moment in the order in which they were stored
+	from    int    // index of its stream
+	arrived uint64 // keeps events with the same time in the order in which they were stored
 }
 
-// eventQueue is a heap, earliest first.
+// eventQueue is a heap with the earliest event first.
 type eventQueue struct {
 	items   []queued
 	arrived uint64

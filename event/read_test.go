@@ -74,7 +74,7 @@ func TestReadEndsWithYieldsError(t *testing.T) {
 	}
 }
 
-// Whatever is in the folder, what is an event is shown and the rest counted.
+// Whatever the folder contains, events are shown and everything else is counted.
 func TestReadGarbage(t *testing.T) {
 	log := t.TempDir()
 	dir := filepath.Join(log, "a")
@@ -109,7 +109,7 @@ func TestReadGarbage(t *testing.T) {
 	}
 }
 
-// Reading ends with its context within a file in which there is no event, however long it is.
+// Canceling the context ends reading even within a file that has no event, however long it is.
 func TestReadEndsWithinAFile(t *testing.T) {
 	log := t.TempDir()
 	appendAll(t, openStore(t, filepath.Join(log, "a"), 1<<20), notice("a", "1", 0))
@@ -130,7 +130,7 @@ func TestReadEndsWithinAFile(t *testing.T) {
 	}
 }
 
-// follow runs Follow until the test ends, and gives what it yields.
+// follow runs Follow until the test ends, and returns a channel of what it yields.
 func follow(t *testing.T, reader *Reader) <-chan string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -189,7 +189,7 @@ func TestFollow(t *testing.T) {
 	wantNext(t, got, "and again")
 }
 
-// After an overflow of the watch everything is looked for anew, and nothing told twice.
+// After the watch overflows, the folders are discovered anew, and no event is yielded twice.
 func TestFollowDiscoversOnce(t *testing.T) {
 	log := t.TempDir()
 	appendAll(t, openStore(t, filepath.Join(log, "a"), 1<<20), notice("a", "1", 0))
@@ -217,8 +217,8 @@ func TestFollowDiscoversOnce(t *testing.T) {
 	}
 }
 
-// A folder that has the name, and perhaps the number, of one that was followed is read from its
-// beginning, and what was left of the other to its end.
+// A folder with the name, and perhaps the inode number, of one that was followed is read from its
+// beginning, and the rest of the old one is read to its end.
 func TestFollowReplacedFolder(t *testing.T) {
 	log := t.TempDir()
 	dir := filepath.Join(log, "a")
@@ -277,7 +277,7 @@ func TestFollowBeforeThereIsAStore(t *testing.T) {
 	wantNext(t, got, "first")
 }
 
-// A reader that keeps up sees each event once, whatever is renamed under it.
+// A reader that keeps up sees each event once, whatever is renamed meanwhile.
 func TestFollowThroughRotations(t *testing.T) {
 	log := t.TempDir()
 	store := openStore(t, filepath.Join(log, "a"), minStore)
@@ -298,7 +298,7 @@ func TestFollowThroughRotations(t *testing.T) {
 	}
 }
 
-// Reading while files are renamed gives no event twice, and none in another's place.
+// Reading while files are renamed yields no event twice, and none out of order.
 func TestReadThroughRotations(t *testing.T) {
 	log := t.TempDir()
 	store := openStore(t, filepath.Join(log, "a"), minStore)

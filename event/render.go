@@ -23,10 +23,10 @@ func (j JSON) Render(e Event) error {
 	return err
 }
 
-// Text writes events for people, one a line.
+// Text writes events for people, one per line.
 type Text struct {
 	Out  io.Writer
-	Wide bool // adds what is known beyond who, whom, how and what became of it
+	Wide bool // adds everything known beyond actor, target, vector and outcome
 }
 
 // Render writes one event.
@@ -57,10 +57,10 @@ func (t Text) line(e Event) string {
 	return line
 }
 
-// label names a container as its users know it.
+// label identifies a container the way its users do.
 func (c *Container) label() string {
 	if c.Pod == "" {
-		if len(c.ID) == 64 { // IDs that software made up are told apart by much less
+		if len(c.ID) == 64 { // generated IDs can be told apart by far fewer characters
 			return show(c.ID[:12])
 		}
 		return show(c.ID)

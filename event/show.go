@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// show is a name chosen by a stranger, as one word of a line: bare where it is
-// made of ordinary characters, else quoted with everything escaped that is not visible as itself.
+// show formats an untrusted name as one word of a line: bare if it consists of ordinary characters,
+// otherwise quoted, with everything escaped that does not appear as itself.
 func show(text string) string {
 	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !ordinary(r) }) < 0 {
 		return text
@@ -16,12 +16,12 @@ func show(text string) string {
 	return `"` + escape(text, `"\`) + `"`
 }
 
-// sentence is free text as the rest of a line.
+// sentence formats free text for the rest of a line.
 func sentence(text string) string { return escape(text, "") }
 
-// escape escapes each character of also, and each that does not show as itself:
-// controls, invalid bytes, invisible characters, those that turn text around, and combining
-// marks, which can be piled up until they cover their neighbours.
+// escape escapes each character in also, and each that does not appear as itself: controls, invalid
+// bytes, invisible characters, those that reverse text, and combining marks, which can be piled up
+// until they cover their neighbours.
 func escape(text, also string) string {
 	var escaped strings.Builder
 	for len(text) > 0 {

@@ -13,42 +13,42 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The files of a container's folder. Their order is that of their events.
+// The files of a container's folder, in the order of their events.
 const (
-	fileFirst   = "events.first.jsonl" // the first that filled up: kept, so that no flood of later events washes away how it began
+	fileFirst   = "events.first.jsonl" // the first file that filled up: kept, so that no flood of later events discards the beginning
 	fileOlder   = "events.jsonl.1"
 	fileCurrent = "events.jsonl"
-	fileLock    = "lock" // flocked by the store's one writer
+	fileLock    = "lock" // flocked by the store's only writer
 )
 
-// storeFiles are all of them, the lock last: who finds none makes the folder anew.
+// storeFiles returns all of them, the lock last: whoever finds no lock creates the folder anew.
 func storeFiles() []string { return []string{fileFirst, fileOlder, fileCurrent, fileLock} }
 
-// minStore is the least that a store can be bounded to: a line in each file.
+// minStore is the smallest limit of a store: a line in each file.
 const minStore = 4 * MaxLine
 
-// ErrBusy is in the error of OpenStore where another process writes the store.
+// ErrBusy is wrapped by OpenStore's error if another process is writing the store.
 var ErrBusy = errors.New("another process writes it")
 
-// Store is one container's part of the event store: a folder that it alone
-// writes. Lines are appended whole, and survive the writer. Safe for concurrent use.
+// Store is one container's part of the event store: a folder that it alone writes. Lines are
+// appended whole, and survive the writer. It is safe for concurrent use.
 type Store struct {
 	dir   string
-	limit int64 // of each of the three files
+	limit int64 // per file, for each of the three
 
 	mu   sync.Mutex
 	lock *os.File // guarded by mu
 	file *os.File // guarded by mu; nil once closed
 	size int64    // guarded by mu
 	torn bool     // guarded by mu: the file may not end in a newline
-	// moved says that rotate took the file's name away and could not make the next one.
+	// moved says that rotate renamed the file and then failed to create the next one.
 	moved bool // guarded by mu
-	// tampered is what somebody else did to the store, and the store does not tell yet.
+	// tampered describes what someone else did to the store and has not been recorded yet.
 	tampered string // guarded by mu
 }
 
-// OpenStore opens a container's folder for writing, at most maxBytes in all,
-// and makes it where it is not there. While it is open, Sweep leaves it alone.
+// OpenStore opens a container's folder for writing at most maxBytes in total, and creates it if it
+// does not exist. While it is open, Sweep leaves it alone.
 func OpenStore(dir string, maxBytes int64) (*Store, error) {
 	store := &Store{dir: dir, limit: max(maxBytes, minStore) / 3}
 	var err error
@@ -61,10 +61,11 @@ func OpenStore(dir string, maxBytes int64) (*Store, error) {
 	return store, nil
 }
 
-// lockPatience is how long OpenStore waits for a Sweep that is at this folder.
+// lockPatience is how long OpenStore waits for a Sweep that is working on this folder.
 const lockPatience = 2 * time.Second
 
-// lockFolder makes the folder and locks it. A Sweep may have it locked for a moment, or delete it between the two: then once more.
+// lockFolder creates the folder and locks it. A Sweep may hold the lock for a moment, or delete the
+// folder between the two steps; then it tries again.
 func (s *Store) lockFolder() (*os.File, error) {
 	deadline := time.Now().Add(lockPatience)
 	for {
@@ -84,7 +85,8 @@ func (s *Store) makeLocked() (*os.File, error) {
 	return s.ours(fileLock, func() (*os.File, error) { return tryLock(s.dir, os.O_CREATE) })
 }
 
-// tryLock locks a folder. The error is fs.ErrNotExist where the folder went away, ErrBusy where somebody has it locked.
+// tryLock locks a folder. The error is fs.ErrNotExist if the folder went away, and ErrBusy if
+// someone else holds the lock.
 func tryLock(dir string, flags int) (*os.File, error) {
 	name := filepath.Join(dir, fileLock)
 	lock, err := openRegular(name, os.O_RDWR|flags)
@@ -97,7 +99,7 @@ func tryLock(dir string, flags int) (*os.File, error) {
 		}
 		return nil, errors.Join(err, lock.Close())
 	}
-	// Locked is the file, which may have lost its name meanwhile.
+	// The lock is on the file, which may have been unlinked meanwhile.
 	have, err := lock.Stat()
 	if err == nil {
 		var named fs.FileInfo
@@ -113,7 +115,7 @@ func tryLock(dir string, flags int) (*os.File, error) {
 
 func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
 
-// open opens the current file. s.mu is held, or s not yet shared.
+// open opens the current file. The caller holds s.mu, or s is not shared yet.
 func (s *Store) open() error {
 	file, err := s.ours(fileCurrent, func() (*os.File, error) {
 		return openRegular(s.path(fileCurrent), os.O_RDWR|os.O_APPEND|os.O_CREATE)
@@ -136,7 +138,7 @@ func (s *Store) open() error {
 	return nil
 }
 
-// Append writes an event. When it returns, the event survives the death of this process.
+// Append writes an event. Once it returns, the event survives the death of this process.
 func (s *Store) Append(e Event) error {
 	line, err := Line(e)
 	if err != nil {
@@ -173,7 +175,7 @@ func (s *Store) write(line []byte) error {
 	}
 	n, err := s.file.Write(line)
 	if err != nil {
-		// The rest of the line would be taken for the start of the next one.
+		// The partial line would be taken for the start of the next one.
 		if n > 0 && s.file.Truncate(s.size) != nil {
 			s.torn = true
 			s.size += int64(n)
@@ -185,7 +187,7 @@ func (s *Store) write(line []byte) error {
 	return nil
 }
 
-// rotate makes room, and says how many bytes of older events went.
+// rotate makes room, and returns the number of bytes of older events that were dropped.
 func (s *Store) rotate() (int64, error) {
 	to, dropped := fileOlder, int64(0)
 	if first, err := os.Lstat(s.path(fileFirst)); errors.Is(err, fs.ErrNotExist) || err == nil && !first.Mode().IsRegular() {
@@ -220,7 +222,7 @@ func (s *Store) note(container Container, dropped int64) error {
 	return s.write(line)
 }
 
-// Close closes the store, after what is in it has reached the disk.
+// Close closes the store after syncing it to disk.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

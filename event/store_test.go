@@ -97,7 +97,7 @@ func TestStoreReopens(t *testing.T) {
 	wantMessages(t, &Reader{Dir: filepath.Dir(dir)}, "1", "2")
 }
 
-// A line that a crash tore must not spoil the next.
+// A line torn by a crash must not corrupt the next one.
 func TestStoreAfterACrash(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "a")
 	store := openStore(t, dir, 1<<20)
@@ -251,7 +251,7 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// Containers come while others' events are swept away: none may lose what it wrote.
+// Containers are created while Sweep deletes others' events: none may lose what it wrote.
 func TestSweepWhileContainersCome(t *testing.T) {
 	log := t.TempDir()
 	ctx, cancel := context.WithCancel(t.Context())

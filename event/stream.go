@@ -14,17 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stream reads one container's folder, through its files in order, while it may be written and rotated.
+// stream reads the files of one container's folder in order, while they may be written and rotated.
 type stream struct {
 	dir     string
-	folder  *os.File // dir as it was opened; nil where that was not asked for
-	file    *os.File // the one that it is in; nil before the first
-	buffer  []byte   // read, not yet given out
-	long    bool     // within a line that is over MaxLine
-	skipped uint64   // lines that are no events
+	folder  *os.File // dir as it was opened; nil unless opened by openStream
+	file    *os.File // the current one; nil before the first
+	buffer  []byte   // read, but not yet returned
+	long    bool     // inside a line longer than MaxLine
+	skipped uint64   // lines that are not events
 }
 
-// openStream opens a folder, so that one of the same name is told from it: while it is open, its inode's number is no other's.
+// openStream opens a folder so that a later one of the same name can be told from it: while it is
+// open, no other folder has its inode number.
 func openStream(dir string) (*stream, error) {
 	folder, err := os.OpenFile(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0) //nolint:gosec // a folder of the store
 	if err != nil {
@@ -33,7 +34,7 @@ func openStream(dir string) (*stream, error) {
 	return &stream{dir: dir, folder: folder}, nil
 }
 
-// here says that what has the folder's name is the folder.
+// here reports whether the folder's name still refers to this folder.
 func (s *stream) here() bool {
 	named, err := os.Lstat(s.dir)
 	if err != nil || s.folder == nil {
@@ -43,7 +44,8 @@ func (s *stream) here() bool {
 	return err == nil && os.SameFile(have, named)
 }
 
-// next is the next event, io.EOF where there is none yet. A file may be long and have none, so ctx ends it.
+// next returns the next event, or io.EOF if there is none yet. A file may be long without having
+// any, so ctx can end it.
 func (s *stream) next(ctx context.Context) (Event, error) {
 	for {
 		line, ok := s.line()
@@ -67,7 +69,7 @@ func (s *stream) next(ctx context.Context) (Event, error) {
 	}
 }
 
-// line is a whole line out of the buffer.
+// line returns a complete line from the buffer.
 func (s *stream) line() ([]byte, bool) {
 	end := bytes.IndexByte(s.buffer, '\n')
 	if end < 0 {
@@ -87,7 +89,7 @@ func (s *stream) line() ([]byte, bool) {
 	return line, true
 }
 
-// fill reads on, in the next file once this one has ended.
+// fill reads on, continuing with the next file once this one has ended.
 func (s *stream) fill() error {
 	if s.file == nil {
 		return s.advance()
@@ -100,7 +102,8 @@ func (s *stream) fill() error {
 	if err != nil {
 		return err
 	}
-	// There is a next file, so this one is written no more: what is not there now never will be.
+	// As there is a next file, this one is no longer written: whatever is not in it now never will
+	// be.
 	n, err = s.read()
 	if n > 0 || err != nil {
 		return errors.Join(err, next.Close())
@@ -134,9 +137,9 @@ func (s *stream) advance() error {
 	return nil
 }
 
-// following opens the file after the one that s is in; io.EOF if there is none.
-// The writer may rotate between any two looks at the folder, so it is asked
-// until nothing has moved meanwhile: a file met under its next name would be read twice.
+// following opens the file after the one that s is in, or returns io.EOF if there is none. The
+// writer may rotate between any two looks at the folder, so following looks again until nothing has
+// moved meanwhile: otherwise a file could be found under its next name and be read twice.
 func (s *stream) following() (*os.File, error) {
 	var here fs.FileInfo
 	if s.file != nil {
@@ -154,14 +157,15 @@ func (s *stream) following() (*os.File, error) {
 	return nil, io.EOF
 }
 
-// looks bounds how often following looks: a folder in which something moves
-// all the time is read no further for now.
+// looks is the maximum number of looks by following: a folder in which something keeps moving is
+// read no further for now.
 const looks = 1000
 
-// errMoved is the error of a look at the folder within which the writer rotated.
+// errMoved is look's error if the writer rotated in the middle of it.
 var errMoved = errors.New("rotated meanwhile")
 
-// look opens the file after here; io.EOF if there is none, errMoved if nobody can tell.
+// look opens the file after here. The error is io.EOF if there is none, and errMoved if that cannot
+// be determined.
 func (s *stream) look(here fs.FileInfo) (*os.File, error) {
 	seen, err := s.list()
 	if err != nil {
@@ -184,7 +188,8 @@ func (s *stream) look(here fs.FileInfo) (*os.File, error) {
 	return nil, err
 }
 
-// entry is a file of the folder; the FileInfo is nil where there is none of that name, or what has it is no file of a store's.
+// entry is a file of the folder. Its FileInfo is nil if there is no file of that name, or it is of
+// a kind that a store does not create.
 type entry struct {
 	name string
 	info fs.FileInfo
@@ -197,7 +202,7 @@ func sameEntry(a, b entry) bool {
 	return os.SameFile(a.info, b.info)
 }
 
-// list is the folder's files in the order of their events; io.EOF once the folder is gone.
+// list returns the folder's files in the order of their events, or io.EOF once the folder is gone.
 func (s *stream) list() ([]entry, error) {
 	entries := []entry{{name: fileFirst}, {name: fileOlder}, {name: fileCurrent}}
 	for i := range entries {
@@ -212,13 +217,14 @@ func (s *stream) list() ([]entry, error) {
 			entries[i].info = info
 		}
 	}
-	if !s.here() { // asked last: a folder that was gone is not back
+	if !s.here() { // checked last: a folder that is gone does not come back
 		return nil, io.EOF
 	}
 	return entries, nil
 }
 
-// after is what comes after here. A file that has no name any more was dropped: the first one never is.
+// after returns the entries after here. A file that no longer has a name was dropped; the first one
+// never is.
 func after(here fs.FileInfo, entries []entry) []entry {
 	if here == nil {
 		return entries
@@ -231,7 +237,7 @@ func after(here fs.FileInfo, entries []entry) []entry {
 	return entries[1:]
 }
 
-// open opens the first of entries that is there. The error is io.EOF if none is.
+// open opens the first of entries that exists. The error is io.EOF if none does.
 func (s *stream) open(entries []entry) (*os.File, error) {
 	first := slices.IndexFunc(entries, func(one entry) bool { return one.info != nil })
 	if first < 0 {

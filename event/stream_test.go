@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The file that follows is a later one, however often the writer rotates while it is looked for.
+// The file that follows is always a later one, however often the writer rotates during the search.
 func TestFollowingIsLater(t *testing.T) {
 	dir := t.TempDir()
 	current, older := filepath.Join(dir, fileCurrent), filepath.Join(dir, fileOlder)
@@ -25,7 +25,7 @@ func TestFollowingIsLater(t *testing.T) {
 				return
 			default:
 			}
-			made := filepath.Join(dir, "made") // renamed, so that nobody reads it empty
+			made := filepath.Join(dir, "made") // renamed into place, so that nobody reads it empty
 			err := os.WriteFile(made, []byte(strconv.Itoa(serial)), 0o600)
 			if moved := os.Rename(current, older); moved != nil && !errors.Is(moved, fs.ErrNotExist) {
 				err = errors.Join(err, moved)
@@ -39,7 +39,7 @@ func TestFollowingIsLater(t *testing.T) {
 	for followed := 0; followed < 100; {
 		from, err := os.Open(current)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // within a rotation
+			continue // in the middle of a rotation
 		}
 		if err != nil {
 			t.Fatal(err)

@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// Swept is what a Sweep found and did.
+// Swept is the result of a Sweep.
 type Swept struct {
-	Folders int   // that are left
-	Bytes   int64 // that are left, of containers alive and ended
-	Deleted int   // folders
+	Folders int   // remaining
+	Bytes   int64 // remaining, for live and ended containers
+	Deleted int   // folders deleted
 }
 
-// Sweep deletes events of ended containers, the longest silent first, until
-// the node's store in dir has at most maxBytes, and at most maxEnded folders of ended
-// containers. A folder that a Store has open is never deleted. Nor is anything
-// in dir that does not look like the store's.
+// Sweep deletes the events of ended containers, least recently written first, until the node's
+// store in dir has at most maxBytes and at most maxEnded folders of ended containers. It never
+// deletes a folder that a Store has open, nor anything in dir that does not look like part of the
+// store.
 func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -47,7 +47,7 @@ func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
 		done.Bytes += size
 	}
 	if done.Bytes <= maxBytes && done.Folders <= maxEnded {
-		return done, nil // nobody's lock is touched for nothing
+		return done, nil // no lock is taken needlessly
 	}
 	slices.SortFunc(folders, func(a, b folder) int { return a.last.Compare(b.last) })
 	ended := slices.DeleteFunc(folders, func(f folder) bool { return busy(f.path) })
@@ -70,7 +70,8 @@ func Sweep(dir string, maxBytes int64, maxEnded int) (Swept, error) {
 	return done, errors.Join(failed...)
 }
 
-// measure is how much a container's folder holds and when it was last written; false if it is none.
+// measure returns the size of a container's folder and when it was last written, or false if path
+// is not such a folder.
 func measure(path string) (size int64, last time.Time, ok bool) {
 	entries, err := os.ReadDir(path)
 	if err != nil {
@@ -81,7 +82,7 @@ func measure(path string) (size int64, last time.Time, ok bool) {
 			continue
 		}
 		if !slices.Contains(storeFiles(), entry.Name()) || !entry.Type().IsRegular() {
-			return 0, time.Time{}, false // somebody else's, perhaps since paths.log names a folder that others use
+			return 0, time.Time{}, false // someone else's, perhaps because paths.log is a folder that others use
 		}
 		info, err := entry.Info()
 		if err != nil {
@@ -101,13 +102,14 @@ func busy(path string) bool {
 	if err != nil {
 		return errors.Is(err, ErrBusy)
 	}
-	_ = lock.Close() // it was opened for its lock, which goes with it
+	_ = lock.Close() // it was opened only for its lock, which goes with it
 	return false
 }
 
-// deleteFolder deletes a container's folder unless somebody has begun to write it.
+// deleteFolder deletes a container's folder unless someone has started to write it.
 func deleteFolder(path string) (bool, error) {
-	// A folder without a lock file is half made or half deleted: make one, so that nobody is in the middle of it.
+	// A folder without a lock file is half created or half deleted: create one, to be sure that no
+	// one else is working on it.
 	lock, err := tryLock(path, os.O_CREATE)
 	if errors.Is(err, ErrBusy) || errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -119,7 +121,7 @@ func deleteFolder(path string) (bool, error) {
 	if err := removeDisplaced(path); err != nil {
 		return false, err
 	}
-	// The lock's name goes last: who finds none makes the folder anew.
+	// The lock file goes last: whoever finds none creates the folder anew.
 	for _, name := range storeFiles() {
 		if err := os.Remove(filepath.Join(path, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
@@ -127,7 +129,7 @@ func deleteFolder(path string) (bool, error) {
 	}
 	err = os.Remove(path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
-		err = nil // somebody has begun to make it anew
+		err = nil // someone has started to create it anew
 	}
 	return err == nil, err
 }

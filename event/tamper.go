@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// restore sees to it that the next event goes where a reader finds it: root in a
-// container that has the store mounted may cut the file short, write into it, remove it, or put a pipe in its place.
-// What is gone is gone; that it is gets an event. s.mu is held.
+// restore ensures that the next event goes where a reader finds it: root in a container that has
+// the store mounted may truncate the file, write into it, remove it, or put a pipe in its place.
+// What is lost stays lost, but the loss is recorded as an event. The caller holds s.mu.
 func (s *Store) restore(container Container) error {
 	s.relock()
 	have, err := s.file.Stat()
@@ -32,14 +32,14 @@ func (s *Store) restore(container Container) error {
 		return err // s.file stays as it was: the next Append tries again
 	}
 	s.moved = false
-	_ = old.Close() // nothing is left to be written to it
+	_ = old.Close() // nothing more will be written to it
 	if s.tampered == "" && !rotated {
 		s.tampered = fmt.Sprintf("%s in this container's event store, which had %d bytes", done, known)
 	}
 	return s.tell(container)
 }
 
-// tell stores what somebody did to the store, where somebody did. s.mu is held.
+// tell records what someone else did to the store, if anything. The caller holds s.mu.
 func (s *Store) tell(container Container) error {
 	if s.tampered == "" {
 		return nil
@@ -57,8 +57,8 @@ func (s *Store) tell(container Container) error {
 	return err
 }
 
-// relock locks the folder again where its lock has lost its name, lest a Sweep
-// takes the container for ended. Where it cannot, the next Append tries again.
+// relock locks the folder again if its lock file was unlinked or replaced, so that Sweep does not
+// take the container for ended. If it fails, the next Append tries again.
 func (s *Store) relock() {
 	have, err := s.lock.Stat()
 	if err != nil {
@@ -71,6 +71,6 @@ func (s *Store) relock() {
 	if err != nil {
 		return
 	}
-	_ = s.lock.Close() // it was opened for its lock
+	_ = s.lock.Close() // it was opened only for its lock
 	s.lock = lock
 }

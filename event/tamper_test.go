@@ -14,7 +14,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Whatever somebody does to the files, the next event is found, and so is that something was done.
+// Whatever is done to the files, the next event can be read, and so can a report of the tampering.
 func TestStoreTamperedWith(t *testing.T) {
 	testenv.Root(t) // for the device
 	for name, test := range map[string]struct {
@@ -62,7 +62,7 @@ func TestStoreTamperedWith(t *testing.T) {
 	}
 }
 
-// What somebody may put in a file's place.
+// Things that may be put in a file's place.
 func pipe(path string) error { return unix.Mkfifo(path, 0o600) }
 
 func device(path string) error { return unix.Mknod(path, unix.S_IFCHR|0o600, int(unix.Mkdev(1, 3))) }
@@ -84,7 +84,8 @@ func inPlaceOf(name string, plant func(path string) error) func(dir string) erro
 	}
 }
 
-// What waits for the writer when it opens the store, or makes room, is neither opened nor in its way.
+// Whatever is in a file's place when the writer opens the store or makes room is not opened, and
+// does not obstruct the writer.
 func TestStoreFindsWhatIsNoFile(t *testing.T) {
 	testenv.Root(t) // for the device
 	for _, name := range storeFiles() {
@@ -119,7 +120,7 @@ func TestStoreFindsWhatIsNoFile(t *testing.T) {
 	}
 }
 
-// Whoever reads is not made to wait by what is in one container's folder, nor kept from the others'.
+// What is in one container's folder neither blocks a reader nor keeps it from the other folders.
 func TestReadWhatIsNoFile(t *testing.T) {
 	testenv.Root(t)
 	log := t.TempDir()
