@@ -6,6 +6,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// HostArchitectures are the ones whose system calls this host's kernel takes,
-// the native one first.
+// HostArchitectures returns the architectures whose system calls this host's kernel accepts, the
+// native one first.
 func HostArchitectures() []specs.Arch { return slices.Clone(hostArchitectures[:]) }

@@ -22,7 +22,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// callerEnv names where TestMain puts the program that testdata/caller.c compiles to.
+// callerEnv is the environment variable in which TestMain passes the path of the program compiled
+// from testdata/caller.c.
 const callerEnv = "SHIMWARD_TEST_CALLER"
 
 func TestMain(m *testing.M) {
@@ -37,7 +38,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// buildCaller compiles testdata/caller.c, once. cgo has a compiler, too.
+// buildCaller compiles testdata/caller.c, once. As cgo is in use, there is a compiler.
 func buildCaller(t *testing.T) string {
 	t.Helper()
 	path := os.Getenv(callerEnv)
@@ -51,13 +52,14 @@ func buildCaller(t *testing.T) string {
 	return path
 }
 
-// needRoot skips what only root can do: reading other processes' state, and answering as the runtime would.
+// needRoot skips the test unless it runs as root: only root can read other processes' state, and
+// answer as the runtime would.
 func needRoot(t *testing.T) {
 	t.Helper()
 	testenv.Root(t)
 }
 
-// process is a container's process: testdata/caller.c.
+// process is a container's process, which runs testdata/caller.c.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
@@ -71,7 +73,7 @@ type processOptions struct {
 	message string              // instead of the runtime's
 }
 
-// startProcess starts one under a merged filter, attached to the listener at path.
+// startProcess starts a process under a merged filter, attached to the listener at path.
 func startProcess(t *testing.T, path string, o processOptions) *process {
 	t.Helper()
 	binary := buildCaller(t)
@@ -160,7 +162,7 @@ func (p *process) must(format string, args ...any) int {
 	return result
 }
 
-// host is the pid that a child has here, by the one that it has in its parent's namespace.
+// host returns a child's pid in the test's namespace, given its pid in its parent's.
 func (p *process) host(inside int) int {
 	p.t.Helper()
 	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid(), p.pid()))
@@ -184,7 +186,7 @@ func (p *process) host(inside int) int {
 	return 0
 }
 
-// judgeFunc makes a Decider of a function, and keeps what it was asked.
+// judgeFunc is a Decider made of a function, and records what it was asked.
 type judgeFunc struct {
 	decide func(context.Context, Call) Answer
 	mu     sync.Mutex
@@ -199,7 +201,7 @@ func (j *judgeFunc) Decide(ctx context.Context, call Call) Answer {
 	return decide(ctx, call)
 }
 
-// calls returns what was asked since the last time.
+// calls returns the Calls asked since it was last called.
 func (j *judgeFunc) calls() []Call {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -218,7 +220,7 @@ func always(a Answer) func(context.Context, Call) Answer {
 	return func(context.Context, Call) Answer { return a }
 }
 
-// served is a Listener that runs.
+// served is a running Listener.
 type served struct {
 	*Listener
 	*judgeFunc

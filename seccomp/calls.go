@@ -6,57 +6,57 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// argument says how a system call names the process that it is about.
+// argument says how a system call identifies the process that it targets.
 type argument uint8
 
 const (
 	argumentPID      argument = iota + 1 // arg 0 is a pid or tid in the caller's pid namespace
 	argumentPIDFD                        // arg 0 is a pidfd of the caller
 	argumentTwo                          // args 0 and 1 are pids
-	argumentTrace                        // arg 0 is a request of ptrace(2), arg 1 a pid
-	argumentOwnOrPID                     // arg 0 is a pid or tid, 0 the caller's
-	argumentLimit                        // the same, with the resource at arg 1 and its new limit at arg 2, or none
-	argumentPerf                         // arg 1 is a pid or tid, 0 the caller's, -1 everybody's; arg 4 has flags
-	argumentKernel                       // about no process
+	argumentTrace                        // arg 0 is a ptrace(2) request, arg 1 a pid
+	argumentOwnOrPID                     // arg 0 is a pid or tid, with 0 for the caller
+	argumentLimit                        // the same, with the resource in arg 1 and a pointer to its new limit in arg 2, or NULL
+	argumentPerf                         // arg 1 is a pid or tid, with 0 for the caller and -1 for all; arg 4 has flags
+	argumentKernel                       // no target process
 )
 
-// watched is a system call that the rules notify of.
+// watched is a system call for which the rules notify.
 type watched struct {
-	name      string // as libseccomp knows it, on every architecture
+	name      string // libseccomp's name for it, on every architecture
 	vector    access.Vector
 	operation access.Operation
 	argument  argument
-	takes     uint64 // the capabilities of which the kernel asks for one, where it is about no process
+	takes     uint64 // for a call without a target process: capabilities of which the kernel requires at least one
 	selects   selector
-	concern   selector // which of those are about memory
+	concern   selector // those of the selected calls that concern memory
 }
 
-// selector says which calls of that name are notified, by the low half of one
-// argument; the zero selector: all of them.
+// selector says which calls of a name are notified, by the low half of one argument; the zero
+// selector selects all of them.
 type selector struct {
 	index  uint
 	values []uint32 // in ascending order
-	known  []span   // the values that a kernel has, or may come to have, a meaning for
-	others bool     // those of any but the one value are notified
+	known  []span   // the values that have a meaning to a kernel, or may get one
+	others bool     // inverts: calls with any value but the one are notified
 }
 
-// span is the values from first, with as many after it as make size of them. The
-// size is a power of two that divides first; the zero span: all values there are.
+// span is a range of size values starting at first. The size is a power of two that divides first;
+// the zero span contains every value.
 type span struct{ first, size uint32 }
 
-// means says that the argument is a value that a kernel may know.
+// means reports whether a kernel may know value as this argument.
 func (s selector) means(value uint32) bool {
 	return s.others || slices.ContainsFunc(s.known, func(known span) bool { return value-known.first < known.size })
 }
 
 func (s selector) all() bool { return len(s.values) == 0 }
 
-// meets says that the registers are those of a call that is notified.
+// meets reports whether a call with these registers is notified.
 func (s selector) meets(args [6]uint64) bool {
 	return s.all() || slices.Contains(s.values, uint32(args[s.index]&requestMask)) != s.others
 }
 
-// concerns says that a call is about somebody's memory, as far as registers tell.
+// concerns reports whether a call is about another process's memory, as far as registers tell.
 func (w watched) concerns(args [6]uint64) bool {
 	if !w.selects.meets(args) || !w.concern.meets(args) {
 		return false
@@ -65,7 +65,7 @@ func (w watched) concerns(args [6]uint64) bool {
 	case argumentOwnOrPID:
 		return descriptor(args[0]) != 0
 	case argumentLimit:
-		return descriptor(args[0]) != 0 && args[2] != 0 // or it only asks
+		return descriptor(args[0]) != 0 && args[2] != 0 // otherwise it only queries the limit
 	case argumentPerf:
 		return descriptor(args[1]) != 0 || args[4]&perfFlagPIDCgroup != 0
 	default:
@@ -73,7 +73,7 @@ func (w watched) concerns(args [6]uint64) bool {
 	}
 }
 
-// calls are the system calls that the rules notify of.
+// calls are the system calls for which the rules notify.
 var calls = [...]watched{
 	{name: "process_vm_readv", vector: access.VectorProcessVMReadv, operation: access.OperationRead, argument: argumentPID},
 	{name: "process_vm_writev", vector: access.VectorProcessVMWritev, operation: access.OperationWrite, argument: argumentPID},
@@ -90,14 +90,14 @@ var calls = [...]watched{
 	{name: "perf_event_open", vector: access.VectorPerfEvent, operation: access.OperationRead, argument: argumentPerf},
 	{
 		name: "prlimit64", vector: access.VectorCoreLimit, operation: access.OperationRead, argument: argumentLimit,
-		// Whoever names a process is rare: to have the filter tell the limits apart as
-		// well takes three times the rules.
+		// Calls that name a process are rare, and distinguishing the limits in the filter as well
+		// would take three times the rules.
 		selects: selector{values: []uint32{0}, others: true},
 		concern: selector{index: 1, values: limits[:]},
 	},
 	{
 		name: "bpf", vector: access.VectorBPF, operation: access.OperationAttach, argument: argumentKernel,
-		takes:   capSysAdmin | capPerfmon | capBPF, // which let a program read others' memory, or somebody get at others' programs
+		takes:   capSysAdmin | capPerfmon | capBPF, // these let a program read others' memory, or give access to others' programs
 		selects: selector{values: commands[:], known: []span{{0, 64}}},
 	},
 	{name: "swapon", vector: access.VectorSwapon, operation: access.OperationRead, argument: argumentKernel, takes: capSysAdmin},
@@ -105,7 +105,7 @@ var calls = [...]watched{
 	{name: "iopl", vector: access.VectorIoperm, operation: access.OperationWrite, argument: argumentKernel, takes: capSysRawIO},
 }
 
-// Capabilities by their bits; include/uapi/linux/capability.h.
+// Capabilities, as bits; include/uapi/linux/capability.h.
 const (
 	capSysRawIO uint64 = 1 << 17
 	capSysAdmin uint64 = 1 << 21
@@ -122,9 +122,9 @@ func lookup(name string) (watched, bool) {
 	return watched{}, false
 }
 
-// The requests of ptrace(2) that begin an access; include/uapi/linux/ptrace.h,
-// the same on all architectures. Those that follow (PEEK, POKE, …) work only on a
-// process that one of these was let at, and a debugger makes thousands of them.
+// The ptrace(2) requests that begin an access; include/uapi/linux/ptrace.h, the same on all
+// architectures. The subsequent ones (PEEK, POKE, …) only work on a process to which one of these
+// was allowed, and a debugger makes thousands of them.
 const (
 	requestTraceme uint32 = 0
 	requestAttach  uint32 = 16
@@ -134,15 +134,17 @@ const (
 // begins are the requests above, in ascending order.
 var begins = [...]uint32{requestTraceme, requestAttach, requestSeize}
 
-// limits are the resources whose limit is watched: RLIMIT_CORE; include/uapi/asm-generic/resource.h.
+// limits are the resources whose limits are watched: RLIMIT_CORE;
+// include/uapi/asm-generic/resource.h.
 var limits = [...]uint32{4}
 
-// perfFlagPIDCgroup is PERF_FLAG_PID_CGROUP of include/uapi/linux/perf_event.h: arg 1 is a cgroup.
+// perfFlagPIDCgroup is PERF_FLAG_PID_CGROUP of include/uapi/linux/perf_event.h: arg 1 is a cgroup's
+// descriptor.
 const perfFlagPIDCgroup = 1 << 2
 
-// The commands of bpf(2) that are watched; include/uapi/linux/bpf.h. A program
-// can read any memory (bpf_probe_read_user). The others get hold of what somebody
-// else loaded or pinned, shimward's own included.
+// The bpf(2) commands that are watched; include/uapi/linux/bpf.h. A program can read any memory
+// (bpf_probe_read_user). The others obtain what someone else loaded or pinned, including shimward's
+// own objects.
 const (
 	commandProgLoad    uint32 = 5
 	commandObjGet      uint32 = 7
@@ -154,7 +156,7 @@ const (
 
 var commands = [...]uint32{commandProgLoad, commandObjGet, commandProgGetFD, commandMapGetFD, commandLinkGetFD, commandTokenCreate}
 
-// requestOf is the name of what a call asks for, where one call does many things.
+// requestOf returns the name of the requested operation, for calls that have several.
 func (w watched) requestOf(args [6]uint64) string {
 	switch w.name {
 	case "ptrace":

@@ -7,26 +7,25 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// requestMask is the part of an argument that is compared. The kernel takes
-// ptrace's request as a long on a 64-bit entry (a value with garbage above bit 31
-// is no request there) and as 32 bits on a 32-bit one; a pid of prlimit64 and
-// a command of bpf are 32 bits on all. libseccomp likewise compares 32 bits on x86,
-// x32 and arm. To compare the low half everywhere is right on all of them, and so is
-// to compare with one value, all of it, where the other values are watched: at worst
-// a meaningless call is notified.
+// requestMask selects the part of an argument that is compared. The kernel reads ptrace's request
+// as a long on a 64-bit entry (there, a value with garbage above bit 31 is not a request) and as 32
+// bits on a 32-bit one; prlimit64's pid and bpf's command are 32 bits on all. libseccomp likewise
+// compares 32 bits on x86, x32 and arm. Comparing the low half is correct on all of them. So is
+// comparing with all of one value if every other value is watched: at worst a meaningless call is
+// notified.
 const requestMask = 1<<32 - 1
 
-// cube is the values whose bits in mask are as in bits.
+// cube is the set of values whose bits in mask equal bits.
 type cube struct{ mask, bits uint32 }
 
 func (c cube) has(value uint32) bool { return value&c.mask == c.bits }
 
-// with is the half of c in which a bit, undecided until then, is as in value.
+// with returns the half of c in which a bit that was free is fixed to its state in value.
 func (c cube) with(bit, value uint32) cube { return cube{c.mask | bit, c.bits | value&bit} }
 
-// common is how many values c has in common with a span.
+// common returns the number of values that c has in common with a span.
 func (c cube) common(one span) uint64 {
-	mask := -one.size // its values are a cube: the size divides the first
+	mask := -one.size // the span's values form a cube, since size divides first
 	if (c.bits^one.first)&c.mask&mask != 0 {
 		return 0
 	}
@@ -37,7 +36,8 @@ func (c cube) condition(index uint) specs.LinuxSeccompArg {
 	return specs.LinuxSeccompArg{Index: index, Op: specs.OpMaskedEqual, Value: uint64(c.mask), ValueTwo: uint64(c.bits)}
 }
 
-// conditions are that the argument is one that is notified: disjoint ones, see complement.
+// conditions returns disjoint conditions that match when the argument selects a call to be
+// notified; see complement.
 func (s selector) conditions() []specs.LinuxSeccompArg {
 	if s.others {
 		return []specs.LinuxSeccompArg{{Index: s.index, Op: specs.OpNotEqual, Value: uint64(s.values[0])}}
@@ -45,7 +45,7 @@ func (s selector) conditions() []specs.LinuxSeccompArg {
 	var cubes []cube
 	for _, value := range s.values {
 		one := cube{requestMask, value}
-		// Two that differ in a single bit are one that has it undecided.
+		// Two cubes that differ in a single bit merge into one in which that bit is free.
 		for i := 0; i < len(cubes); i++ {
 			if differ := cubes[i].bits ^ one.bits; cubes[i].mask == one.mask && bits.OnesCount32(differ) == 1 {
 				one = cube{one.mask &^ differ, one.bits &^ differ}
@@ -62,10 +62,9 @@ func (s selector) conditions() []specs.LinuxSeccompArg {
 	return list
 }
 
-// complement covers all other values of the spans, and may cover what is in none of
-// them, with disjoint conditions. Disjoint, because libseccomp defines no order
-// between rules that overlap; few, because the runtime compiles them at every start
-// of a container, for each architecture.
+// complement returns disjoint conditions that cover all other values of the spans, and possibly
+// values outside them. Disjoint, because libseccomp defines no order between overlapping rules;
+// few, because the runtime compiles them for each architecture whenever a container starts.
 func (s selector) complement(within ...span) []specs.LinuxSeccompArg {
 	if s.others {
 		return []specs.LinuxSeccompArg{{Index: s.index, Op: specs.OpEqualTo, Value: uint64(s.values[0])}}
@@ -75,7 +74,7 @@ func (s selector) complement(within ...span) []specs.LinuxSeccompArg {
 	cover = func(c cube) {
 		watched := slices.DeleteFunc(slices.Clone(s.values), func(value uint32) bool { return !c.has(value) })
 		switch count(c, within) {
-		case uint64(len(watched)): // no others
+		case uint64(len(watched)): // no other values
 			return
 		case 0:
 			return
@@ -92,8 +91,9 @@ func (s selector) complement(within ...span) []specs.LinuxSeccompArg {
 	return list
 }
 
-// choose is the bit that decides most: all the watched values agree in it, and of
-// the others as many as can be do not. Where they agree in none, it parts them.
+// choose returns the bit by which to split c: one in which all watched values agree and as many of
+// the others as possible differ from them or, if the watched values agree in none, one that
+// separates them.
 func choose(c cube, watched []uint32, within []span) uint32 {
 	var best, parts uint32
 	var most uint64

@@ -10,65 +10,65 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Task is a process, or one of its threads, by its pids as this process sees them.
-// The zero Task is one that could not be told: it is in a pid namespace out of sight.
+// Task identifies a process, or one of its threads, by pids as this process sees them. The zero
+// Task is one that could not be identified: it is in a pid namespace that is not visible from here.
 type Task struct {
 	PID   int    // of the thread group
-	TID   int    // of the thread: the caller, or the one that was aimed at
-	Start uint64 // when the process began, in clock ticks after boot: with PID, unique until reboot
+	TID   int    // of the thread: the caller, or the targeted one
+	Start uint64 // start time of the process, in clock ticks since boot: with PID, unique until reboot
 }
 
-// Call is an attempt at a process's memory. kcmp, which is about two processes,
-// makes a Call for each that is not the caller itself.
+// Call is an attempt to access a process's memory. kcmp, which is about two processes, makes a Call
+// for each of them that is not the caller itself.
 type Call struct {
 	Vector    access.Vector
 	Operation access.Operation
 	Syscall   string
-	Request   string     // of ptrace and bpf, such as "PTRACE_ATTACH"
-	Arch      specs.Arch // whose system call it was
-	// Actor is the caller. With PTRACE_TRACEME, which hands the caller to its
-	// parent, the parent is the Actor and the caller the Target.
+	Request   string     // for ptrace and bpf, such as "PTRACE_ATTACH"
+	Arch      specs.Arch // the architecture whose system call it is
+	// Actor is the caller. With PTRACE_TRACEME, which makes the caller its parent's tracee, the
+	// parent is the Actor and the caller the Target.
 	Actor        Task
 	Target       Task
-	TargetInside int // the pid that the caller gave, in its own namespace; 0 where it gave a pidfd
-	// Process is the pid of the process that the runtime started and whose filter
-	// this is: the container's init, or that of an exec.
+	TargetInside int // the pid that the caller passed, in its own namespace; 0 if it passed a pidfd
+	// Process is the pid of the process that the runtime started with this filter: the container's
+	// init, or that of an exec.
 	Process int
-	// Kernel says that it is about no process: a window to the memory of the node.
+	// Kernel says that it targets no process but the node: it is a window onto the node's memory.
 	Kernel bool
-	// Swappable says that somebody other than the waiting caller could put
-	// another file in place of the pidfd before the kernel looks again. What the
-	// sensors in the kernel do not see (pidfd_getfd without the lsm tier) should
-	// then be let through only where every target would be.
+	// Swappable says that someone other than the waiting caller could replace the file behind the
+	// pidfd before the kernel looks it up again. Calls that no sensor in the kernel sees
+	// (pidfd_getfd without the lsm tier) should then be allowed only if they would be for every
+	// target.
 	Swappable bool
 
 	valid func() bool
 }
 
-// Valid says whether the caller still waits. What was read of it under
-// /proc/<pid> before is its own only if it does: ask after reading, before using.
+// Valid reports whether the caller still waits. Only then is what was read before from its
+// /proc/<pid> its own: call Valid after reading, and before using what was read.
 func (c Call) Valid() bool { return c.valid != nil && c.valid() }
 
-// Answer is what becomes of a Call. The zero Answer refuses with EPERM.
+// Answer is the decision on a Call. The zero Answer refuses with EPERM.
 type Answer struct {
-	Continue bool          // the kernel carries the call out, if it agrees
-	Errno    syscall.Errno // otherwise: what the call fails with; EPERM if 0
-	// Delivered, if any, is called once the caller has the answer. It never gets one
-	// that was killed, and one that a signal interrupted asks again: an attempt is
-	// answered many times, and delivered an answer once.
+	Continue bool          // the kernel carries the call out, if its own checks pass
+	Errno    syscall.Errno // otherwise, the error that the call fails with; 0 means EPERM
+	// Delivered, if set, is called once the caller has received the answer. A caller that was
+	// killed never receives one, and one that a signal interrupted asks again: an attempt may be
+	// answered many times, but an answer is delivered once.
 	Delivered func()
 }
 
-// Decider answers Calls. It is asked by many goroutines at once, and again about
-// the same call where its target changed while it was asked. The caller waits.
+// Decider answers Calls. Decide is called from many goroutines concurrently, and again for the same
+// call if its target changed meanwhile. The caller waits for the answer.
 type Decider interface {
 	Decide(ctx context.Context, call Call) Answer
 }
 
-// response is what the kernel is told.
+// response is what is sent to the kernel.
 type response struct {
 	carryOn bool
-	errno   syscall.Errno // 0: the call returns 0 without being carried out, as a filter's ERRNO(0) does
+	errno   syscall.Errno // 0: the call returns 0 without being carried out, like a filter's ERRNO(0)
 }
 
 func (a Answer) response() response {

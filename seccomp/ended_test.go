@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A notify descriptor that gives no notifications any more is told of: its processes live on without answers.
+// If a notify descriptor yields no more notifications, that is reported: its processes live on
+// without answers.
 func TestListenerEnds(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{})
@@ -24,7 +25,7 @@ func TestListenerEnds(t *testing.T) {
 	}
 	defer func() { _ = null.Close() }()
 	notify := s.notifyFD(t)
-	kept, err := unix.Dup(notify) // else the kernel would tell of its end
+	kept, err := unix.Dup(notify) // otherwise the kernel would report its end
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,7 +49,7 @@ func TestListenerEnds(t *testing.T) {
 	}
 }
 
-// notifyFD is the number of the one notify descriptor that is open, once it is.
+// notifyFD waits until a notify descriptor is open, and returns the number of that one.
 func (s *served) notifyFD(t *testing.T) (number int) {
 	t.Helper()
 	for t.Context().Err() == nil {
@@ -75,7 +76,7 @@ func (s *served) notifyFD(t *testing.T) (number int) {
 	return number
 }
 
-// A connection that is accepted just as the Listener is closed keeps nobody waiting.
+// A connection that is accepted just as the Listener is closed does not leave anyone waiting.
 func TestListenerClosesWhileItAccepts(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{})

@@ -13,7 +13,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// TestListenerInt80 goes through the i386 entry, where numbers and widths differ.
+// TestListenerInt80 uses the i386 entry, where numbers and widths differ.
 func TestListenerInt80(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		testenv.Elsewhere(t, "int 0x80 is x86's")
@@ -39,7 +39,8 @@ func TestListenerInt80(t *testing.T) {
 			t.Errorf("%s: %+v", line, call)
 		}
 	}
-	// A request that begins nothing is not asked about there, either: ESRCH is the kernel's, for a process that is not traced.
+	// A request that begins nothing is not asked about there either: ESRCH is the kernel's, for a
+	// process that is not traced.
 	if _, errno := p.say("i 26 2 %d", inside); errno != unix.ESRCH {
 		t.Errorf("PEEKDATA: %v, want ESRCH", errno)
 	}
@@ -48,8 +49,8 @@ func TestListenerInt80(t *testing.T) {
 	}
 }
 
-// TestListenerX32 goes through the x32 entry, which is x86-64's own with a bit in the number. The
-// filter comes before the kernel's look at its table: a kernel that has no such table asks as well.
+// TestListenerX32 uses the x32 entry, which is x86-64's with a bit set in the number. The filter
+// runs before the kernel looks at its table, so even a kernel without an x32 table notifies.
 func TestListenerX32(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		testenv.Elsewhere(t, "x32 is x86's")
@@ -74,21 +75,21 @@ func TestListenerX32(t *testing.T) {
 	}
 }
 
-// takesInt80 tells whether the kernel takes 32-bit system calls: it may be built,
-// booted (ia32_emulation=off) or hosted without.
+// takesInt80 reports whether the kernel accepts 32-bit system calls: it may be built without them,
+// booted without them (ia32_emulation=off), or run on a host without them.
 func (p *process) takesInt80() bool {
-	const getpid = 20 // i386's, which nobody is asked about
+	const getpid = 20 // i386's number, which is not notified
 	_, errno := p.say("i %d", getpid)
 	return errno != unix.ENOSYS
 }
 
-// TestListenerHighBits: what the kernel makes of a request with garbage above its 32 bits.
+// TestListenerHighBits checks how the kernel treats a request with garbage above its 32 bits.
 func TestListenerHighBits(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{Continue: true})
 	p := startProcess(t, s.path, processOptions{})
 	child := p.must("fork")
 	for _, request := range []uint64{1<<32 | 16, 1<<63 | 16, 0xffffffff00000010, 1<<32 | 0x4206, 1 << 32} {
-		// Not an attach, nor TRACEME, though let through: the kernel finds no traced child.
+		// Neither an attach nor TRACEME, although allowed: the kernel finds no traced child.
 		if _, errno := p.say("n %d %d %d 0", unix.SYS_PTRACE, request, child); errno != unix.ESRCH {
 			t.Errorf("request %#x: %v, want ESRCH", request, errno)
 		}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// export reads a filter's program through a file in memory.
+// export reads a filter's program through a memfd.
 func export(f *libseccomp.ScmpFilter) ([]byte, error) {
 	fd, err := unix.MemfdCreate("shimward-seccomp", unix.MFD_CLOEXEC)
 	if err != nil {

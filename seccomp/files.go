@@ -4,12 +4,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kcmpFiles is KCMP_FILES, include/uapi/linux/kcmp.h: the same descriptor table?
+// kcmpFiles is KCMP_FILES of include/uapi/linux/kcmp.h: compare the descriptor tables.
 const kcmpFiles = 2
 
-// sharesFiles says whether another task has the same descriptor table as tid
-// (clone's CLONE_FILES), and so could exchange a descriptor while tid waits in a
-// system call. Where it cannot be told, it does.
+// sharesFiles reports whether another task has the same descriptor table as tid (clone's
+// CLONE_FILES), and so could replace a descriptor while tid waits in a system call. If that cannot
+// be determined, it returns true.
 func (p procfs) sharesFiles(tid int) bool {
 	leaders, err := pids(string(p))
 	if err != nil {
@@ -17,11 +17,11 @@ func (p procfs) sharesFiles(tid int) bool {
 	}
 	for _, leader := range leaders {
 		if leader == 1 {
-			continue // the host's init shares with nobody, and may be out of kcmp's reach
+			continue // the host's init shares with nobody, and kcmp may not be allowed on it
 		}
 		tids, err := pids(p.path(leader, "task"))
 		if err != nil {
-			continue // it ended, and with it its share
+			continue // it ended, and no longer shares anything
 		}
 		for _, other := range tids {
 			if other == tid {

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// data is struct seccomp_data (include/uapi/linux/seccomp.h): what a filter sees of a call.
+// data is struct seccomp_data (include/uapi/linux/seccomp.h), a filter's input.
 type data struct {
 	Number uint32
 	Audit  uint32 // AUDIT_ARCH_*
@@ -17,7 +17,7 @@ type data struct {
 	Args   [6]uint64
 }
 
-// filter is a compiled seccomp filter that runs here rather than in the kernel.
+// filter is a compiled seccomp filter that is run here instead of in the kernel.
 type filter struct{ vm *bpf.VM }
 
 // newFilter compiles a profile as the runtime would.
@@ -47,13 +47,13 @@ func newFilter(profile *specs.LinuxSeccomp) (*filter, error) {
 	return &filter{vm: vm}, nil
 }
 
-// run returns SECCOMP_RET_*. Safe for concurrent use.
+// run returns SECCOMP_RET_*. It is safe for concurrent use.
 func (f *filter) run(d data) (uint32, error) {
 	packet, err := binary.Append(nil, binary.NativeEndian, d)
 	if err != nil {
 		return 0, fmt.Errorf("lay out seccomp_data: %w", err)
 	}
-	// The machine loads words as the network has them, seccomp as the host has them.
+	// The VM loads words in network byte order, seccomp in the host's.
 	for word := packet; len(word) > 0; word = word[4:] {
 		binary.BigEndian.PutUint32(word, binary.NativeEndian.Uint32(word))
 	}

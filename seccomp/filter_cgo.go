@@ -9,7 +9,7 @@ import (
 	libseccomp "github.com/seccomp/libseccomp-golang"
 )
 
-// architectures are libseccomp's names for those of the runtime-spec.
+// architecture returns libseccomp's identifier for an architecture of the runtime-spec.
 func architecture(arch specs.Arch) (libseccomp.ScmpArch, error) {
 	switch arch {
 	case specs.ArchX86_64:
@@ -27,8 +27,8 @@ func architecture(arch specs.Arch) (libseccomp.ScmpArch, error) {
 	}
 }
 
-// compile makes the program that runc would load for a profile: the same calls of
-// libseccomp in the same order (libcontainer/seccomp, InitSeccomp and matchCall).
+// compile generates the program that runc would load for a profile: it makes the same libseccomp
+// calls in the same order (libcontainer/seccomp, InitSeccomp and matchCall).
 func compile(profile *specs.LinuxSeccomp) ([]byte, error) {
 	fallback, err := newVerdict(profile.DefaultAction, profile.DefaultErrnoRet)
 	if err != nil {
@@ -53,7 +53,7 @@ func compile(profile *specs.LinuxSeccomp) ([]byte, error) {
 		rules += len(entry.Names)
 	}
 	if rules > 32 {
-		// As runc does; where libseccomp is too old for it, the filter is a list.
+		// As runc does; a libseccomp that is too old for it generates a linear filter.
 		_ = f.SetOptimize(2)
 	}
 	for _, entry := range profile.Syscalls {
@@ -79,7 +79,7 @@ func addEntry(f *libseccomp.ScmpFilter, entry specs.LinuxSyscall, fallback verdi
 	for _, name := range entry.Names {
 		number, err := libseccomp.GetSyscallFromName(name)
 		if err != nil {
-			continue // runc leaves out what its libseccomp does not know
+			continue // runc leaves out names that its libseccomp does not know
 		}
 		if len(entry.Args) == 0 {
 			if err := f.AddRule(number, v.libseccomp()); err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// entry is a way into the kernel.
+// entry is one of the system call entries of the kernel.
 type entry struct {
 	arch  specs.Arch
 	scmp  libseccomp.ScmpArch
@@ -18,8 +18,8 @@ type entry struct {
 	wide  bool // registers have 64 bits
 }
 
-// entries are all those that profiles of tests have rules for. libseccomp makes
-// filters for any architecture on any other.
+// entries are all those that the test profiles have rules for. libseccomp generates filters for any
+// architecture on any other.
 var entries = []entry{
 	{specs.ArchX86_64, libseccomp.ArchAMD64, unix.AUDIT_ARCH_X86_64, true},
 	{specs.ArchX86, libseccomp.ArchX86, unix.AUDIT_ARCH_I386, false},
@@ -31,7 +31,7 @@ var entriesARM = []entry{
 	{specs.ArchARM, libseccomp.ArchARM, unix.AUDIT_ARCH_ARM, false},
 }
 
-// has tells whether the entry has such a call: ioperm is x86's alone.
+// has reports whether the entry has such a call: ioperm exists only on x86.
 func (e entry) has(t *testing.T, name string) bool {
 	t.Helper()
 	number, err := libseccomp.GetSyscallFromNameByArch(name, e.scmp)
@@ -76,8 +76,8 @@ func mustRun(t *testing.T, f *filter, d data) uint32 {
 }
 
 func TestFilterNumbers(t *testing.T) {
-	// The numbers of the kernel's tables, so that a broken libseccomp, or a
-	// mistake in `entries`, cannot make all the other tests vacuous.
+	// The numbers in the kernel's tables, so that a broken libseccomp, or a mistake in `entries`,
+	// cannot make all the other tests vacuous.
 	want := map[specs.Arch]map[string]uint32{
 		specs.ArchX86_64: {
 			"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_getfd": 438, "process_madvise": 440,

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// x32Bit marks a call through the x32 entry, which has x86-64's audit number
+// x32Bit marks a call through the x32 entry, whose audit architecture is x86-64's
 // (__X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h).
 const x32Bit = 0x40000000
 
-// supported says whether this build and kernel can serve notifications.
+// supported returns an error unless this build and kernel can serve notifications.
 func supported() error {
 	if level, err := libseccomp.GetAPI(); err != nil || level < 6 {
 		return fmt.Errorf("this kernel has no seccomp user notifications with what shimward needs (Linux 5.7; libseccomp API level %d, 6 needed)", level)
@@ -22,7 +22,7 @@ func supported() error {
 	return nil
 }
 
-// receive takes a notification that poll has announced.
+// receive takes a notification that poll has reported.
 func receive(fd int) (*notification, error) {
 	r, err := libseccomp.NotifReceive(libseccomp.ScmpFd(fd)) //nolint:gosec // a descriptor
 	if err != nil {
@@ -54,12 +54,12 @@ func receive(fd int) (*notification, error) {
 	return n, nil
 }
 
-// idValid says whether the caller still waits: its pid is still its own.
+// idValid reports whether the caller still waits, so that its pid is still its own.
 func idValid(fd int, id uint64) bool {
 	return libseccomp.NotifIDValid(libseccomp.ScmpFd(fd), id) == nil //nolint:gosec // a descriptor
 }
 
-// respond wakes the caller.
+// respond answers the notification, which wakes the caller.
 func respond(fd int, id uint64, r response) error {
 	answer := &libseccomp.ScmpNotifResp{ID: id}
 	if r.carryOn {

@@ -15,19 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenOptions is what a [Listener] needs to know besides its socket's path.
+// ListenOptions configures a [Listener], apart from its socket's path.
 type ListenOptions struct {
 	Residue *Residue // what Merge returned
-	// Workers is how many calls are decided at once; further callers wait. 0 is 32.
+	// Workers is the number of calls that are decided concurrently; further callers wait. 0 means
+	// 32.
 	Workers int
-	// Attached, if set, is told of each process that the runtime starts, before any
-	// of its calls is served; several goroutines call it. An error refuses the
-	// process: all its calls get ENOSYS.
+	// Attached, if set, is called with each process that the runtime starts, before any of its
+	// calls is served, and from several goroutines. An error rejects the process: all its calls get
+	// ENOSYS.
 	Attached func(*specs.ContainerProcessState) error
-	// Ended, if set, is told of each process whose calls, and those of its descendants, are
-	// answered no more though they live, and get ENOSYS; several goroutines call it.
+	// Ended, if set, is called with each process whose calls, and those of its descendants, are no
+	// longer answered although they live, so that they get ENOSYS. It is called from several
+	// goroutines.
 	Ended func(process int, err error)
-	// Report, if set, is told what goes wrong and cannot be returned to anybody; several goroutines call it.
+	// Report, if set, is called with errors that cannot be returned to any caller, from several
+	// goroutines.
 	Report func(error)
 }
 
@@ -43,8 +46,8 @@ type Listener struct {
 
 	mu      sync.Mutex
 	closed  bool                // guarded by mu
-	closers map[closer]struct{} // guarded by mu: connections and notify files that are open
-	running sync.WaitGroup      // guarded by mu where it is raised
+	closers map[closer]struct{} // guarded by mu: open connections and notify files
+	running sync.WaitGroup      // guarded by mu when it is incremented
 }
 
 type closer interface{ Close() error }
@@ -57,9 +60,9 @@ const (
 	maxSocketPath  = len(unix.RawSockaddrUnix{}.Path) - 1
 )
 
-// Listen makes the socket that the runtime sends notify descriptors to: mode 0600, in
-// a folder of mode 0700, which is made if it is missing. A socket that an earlier
-// shim left at the same path is replaced.
+// Listen creates the socket that the runtime sends notify descriptors to, with mode 0600 in a
+// folder of mode 0700, which it creates if missing. It replaces a socket that an earlier shim left
+// at that path.
 func Listen(path string, o ListenOptions) (*Listener, error) {
 	if err := supported(); err != nil {
 		return nil, fmt.Errorf("listen for seccomp notifications: %w", err)
@@ -83,7 +86,7 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for seccomp notifications: %w", err)
 	}
-	// Nobody gets through the folder between the two.
+	// Until then, the folder's mode keeps others out.
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = socket.Close()
 		return nil, fmt.Errorf("listen for seccomp notifications: %w", err)
@@ -117,12 +120,12 @@ func privateFolder(path string) error {
 	return nil
 }
 
-// Serve answers notifications until ctx is done or the Listener is closed. When
-// it returns, nothing of it runs any more, the socket is gone and callers get ENOSYS.
+// Serve answers notifications until ctx is done or the Listener is closed. When it returns, all its
+// goroutines have ended, the socket is gone and callers get ENOSYS.
 func (l *Listener) Serve(ctx context.Context, decider Decider) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.running.Wait()
-	defer cancel() // first: a Decider may wait for it
+	defer cancel() // before running.Wait: a Decider may wait for it
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for {
@@ -131,8 +134,8 @@ func (l *Listener) Serve(ctx context.Context, decider Decider) {
 			return
 		}
 		if err != nil {
-			// Out of descriptors, most likely. Without a listener the container's
-			// calls fail with ENOSYS, so keep trying, but not in a hot loop.
+			// Most likely out of descriptors. Without a listener the container's calls fail with
+			// ENOSYS, so keep trying, but not in a busy loop.
 			l.options.Report(fmt.Errorf("accept a connection of the runtime: %w", err))
 			select {
 			case <-ctx.Done():
@@ -152,7 +155,8 @@ func (l *Listener) Serve(ctx context.Context, decider Decider) {
 	}
 }
 
-// attach serves one connection: the process that it brings, until its last task is gone.
+// attach serves one connection: the process that it announces, until the last task with its filter
+// is gone.
 func (l *Listener) attach(ctx context.Context, conn *net.UnixConn, decider Decider) error {
 	state, file, err := l.receive(conn)
 	l.forget(conn)
@@ -190,7 +194,7 @@ func (l *Listener) receive(conn *net.UnixConn) (*specs.ContainerProcessState, *o
 	return state, file, err
 }
 
-// Close ends the Listener: callers that wait, and later ones, get ENOSYS. It may be called more than once.
+// Close ends the Listener: waiting and later callers get ENOSYS. It may be called more than once.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -202,7 +206,7 @@ func (l *Listener) Close() error {
 		_ = c.Close()
 	}
 	clear(l.closers)
-	if err := l.socket.Close(); err != nil { // removes the socket's file
+	if err := l.socket.Close(); err != nil { // also removes the socket's file
 		return fmt.Errorf("close the seccomp listener: %w", err)
 	}
 	return nil
@@ -214,7 +218,8 @@ func (l *Listener) isClosed() bool {
 	return l.closed
 }
 
-// open takes charge of c, and raises running; false if the Listener is closed, and then so is c.
+// open registers c and increments running. If the Listener is closed, it closes c and returns
+// false.
 func (l *Listener) open(c closer) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

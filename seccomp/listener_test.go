@@ -17,7 +17,7 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// only is the one Call that was asked; with a Continue it is asked once, too.
+// only returns the one Call that was asked; with Continue, too, a call is asked only once.
 func (s *served) only(t *testing.T) Call {
 	t.Helper()
 	asked := s.calls()
@@ -27,7 +27,7 @@ func (s *served) only(t *testing.T) Call {
 	return asked[0]
 }
 
-// namespaces are the flags of a process in the pid namespace of the test, and of one in its own.
+// namespaces are the clone flags for a process in the test's pid namespace, and for one in its own.
 func namespaces() map[string]uintptr {
 	return map[string]uintptr{"host's pids": 0, "own pids": unix.CLONE_NEWPID}
 }
@@ -51,7 +51,7 @@ func TestListenerNames(t *testing.T) {
 			}{
 				{line: fmt.Sprintf("n %d %d", unix.SYS_PROCESS_VM_READV, inside), vector: access.VectorProcessVMReadv, operation: access.OperationRead, inside: inside},
 				{line: fmt.Sprintf("n %d %d", unix.SYS_PROCESS_VM_WRITEV, inside), vector: access.VectorProcessVMWritev, operation: access.OperationWrite, inside: inside},
-				// The kernel takes the pid as an int, whatever is above it.
+				// The kernel takes the pid as an int and ignores the bits above.
 				{line: fmt.Sprintf("n %d %d", unix.SYS_PROCESS_VM_READV, uint64(0xabcd)<<32|uint64(inside)), vector: access.VectorProcessVMReadv, operation: access.OperationRead, inside: inside},
 				{line: fmt.Sprintf("n %d 16 %d", unix.SYS_PTRACE, inside), vector: access.VectorPtrace, operation: access.OperationAttach, request: "PTRACE_ATTACH", inside: inside},
 				{line: fmt.Sprintf("n %d %d %d", unix.SYS_PTRACE, 0x4206, inside), vector: access.VectorPtrace, operation: access.OperationAttach, request: "PTRACE_SEIZE", inside: inside},
@@ -118,7 +118,8 @@ func TestListenerContinues(t *testing.T) {
 			if call := s.only(t); call.Request != "PTRACE_SEIZE" {
 				t.Errorf("%+v", call)
 			}
-			// What follows an attach is not asked about: PTRACE_INTERRUPT, PEEKDATA, DETACH.
+			// Requests that follow an attach are not asked about: PTRACE_INTERRUPT, PEEKDATA,
+			// DETACH.
 			p.must("n %d %d %d 0", unix.SYS_PTRACE, 0x4207, child)
 			p.must("n %d %d 0 0", unix.SYS_WAIT4, child)
 			p.must("n %d 2 %d %d %d", unix.SYS_PTRACE, child, p.must("address"), p.must("address"))
@@ -167,7 +168,7 @@ func TestListenerTargetGone(t *testing.T) {
 					t.Errorf("%s: %v, want ESRCH", line, errno)
 				}
 			}
-			for _, bad := range []uint64{0, 999, ^uint64(0)} { // a pipe, nothing, and -1
+			for _, bad := range []uint64{0, 999, ^uint64(0)} { // a pipe, an unused number, and -1
 				if _, errno := p.say("n %d %d 0 0", unix.SYS_PIDFD_GETFD, bad); errno != unix.EBADF {
 					t.Errorf("pidfd %d: %v, want EBADF", int64(bad), errno)
 				}
@@ -176,7 +177,7 @@ func TestListenerTargetGone(t *testing.T) {
 				t.Errorf("asked about %+v", asked)
 			}
 
-			// It dies while the answer is being made.
+			// It dies while the answer is decided.
 			dying := p.must("fork")
 			host := p.host(dying)
 			s.set(func(context.Context, Call) Answer {
@@ -184,7 +185,7 @@ func TestListenerTargetGone(t *testing.T) {
 				waitZombie(t, host)
 				return Answer{Continue: true}
 			})
-			// A zombie has a pid still: the kernel says what it makes of that.
+			// A zombie still has a pid: the kernel decides what to do with that.
 			if _, errno := p.say("n %d 16 %d", unix.SYS_PTRACE, dying); errno != unix.EPERM && errno != unix.ESRCH {
 				t.Errorf("at a zombie: %v", errno)
 			}
@@ -218,7 +219,7 @@ func TestListenerCallerGone(t *testing.T) {
 		if _, errno := p.say("n %d 16 %d", unix.SYS_PTRACE, child); errno != unix.EPERM {
 			t.Fatal(errno)
 		}
-		// The caller goes on a moment before it is counted.
+		// The caller continues a moment before it is counted.
 		for delivered.Load() != i+1 {
 			if t.Context().Err() != nil {
 				t.Fatalf("%d answers were delivered, want %d", delivered.Load(), i+1)
@@ -303,7 +304,7 @@ func TestListenerManyAtOnce(t *testing.T) {
 	close(release)
 }
 
-// TestListenerManyProcesses: quiet processes hold no worker.
+// TestListenerManyProcesses checks that quiet processes hold no worker.
 func TestListenerManyProcesses(t *testing.T) {
 	s := serve(t, ListenOptions{Workers: 1}, Answer{})
 	list := make([]*process, 0, 6)
@@ -335,7 +336,7 @@ func TestListenerResidue(t *testing.T) {
 	for line, want := range map[string]syscall.Errno{
 		fmt.Sprintf("n %d %d %d 3", unix.SYS_KCMP, child, child):  unix.EXDEV,
 		fmt.Sprintf("n %d %d %d 2", unix.SYS_KCMP, child, child):  unix.EUSERS,
-		fmt.Sprintf("n %d 16 %d", unix.SYS_PTRACE, child):         0, // as ERRNO(0): 0, and not done
+		fmt.Sprintf("n %d 16 %d", unix.SYS_PTRACE, child):         0, // like ERRNO(0): returns 0, and is not done
 		fmt.Sprintf("n %d 17 %d", unix.SYS_PTRACE, child):         unix.ESRCH,
 		fmt.Sprintf("n %d %d %d", unix.SYS_PTRACE, 0x4206, child): unix.EUSERS,
 	} {

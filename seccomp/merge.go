@@ -8,31 +8,30 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// MergeOptions is what [Merge] needs to know besides the profile.
+// MergeOptions configures [Merge].
 type MergeOptions struct {
 	Socket        string       // absolute path of the listener's socket
-	Architectures []specs.Arch // of a profile that has to be made; see HostArchitectures
+	Architectures []specs.Arch // for a profile that has to be made from nothing; see HostArchitectures
 }
 
-// ErrMerged is wrapped by Merge's error where the profile has its rules already.
+// ErrMerged is wrapped by Merge's error if the profile already has its rules.
 var ErrMerged = errors.New("the profile is merged already")
 
-// Residue is the part of a profile that a filter could no longer say once its
-// rules had become notifications: the listener evaluates it on the registers
-// before it asks anybody else. It lives as long as that listener.
+// Residue is the part of a profile that the filter can no longer express once its rules have become
+// notifications: the listener evaluates it on the registers before it asks the Decider. It lives as
+// long as that listener.
 type Residue struct {
 	Profile specs.LinuxSeccomp
 }
 
-// Merge returns profile, which may be nil, with rules that notify the listener at
-// o.Socket of the system calls that reach for memory. It changes nothing that it
-// was given. The result is never weaker: where the profile refuses a call, it still
-// does, without a notification; where it lets it through, the listener is asked.
-// Where it refuses all of them, there is nothing to listen to and the result has
-// no listenerPath. The Residue is nil unless the listener needs it.
+// Merge returns profile, which may be nil, with rules that notify the listener at o.Socket of the
+// system calls that can reach memory. It does not modify its arguments. The result is never weaker:
+// a call that the profile refuses is still refused, without a notification, and for one that it
+// allows the listener is asked. If the profile refuses all of them, there is nothing to listen for
+// and the result has no listenerPath. The Residue is nil unless the listener needs it.
 //
-// It is an error if the profile has a listener of its own, or rules for these
-// calls that a listener cannot take over.
+// It is an error if the profile has a listener of its own, or rules for these calls that a listener
+// cannot take over.
 func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *Residue, error) {
 	if profile == nil {
 		profile = &specs.LinuxSeccomp{}
@@ -41,7 +40,7 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 		return nil, nil, err
 	}
 	if profile.DefaultAction == "" && len(profile.Syscalls) == 0 {
-		// runc takes an empty profile as none, too.
+		// runc also treats an empty profile as none.
 		profile = &specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Architectures: o.Architectures}
 	}
 	fallback, err := newVerdict(profile.DefaultAction, profile.DefaultErrnoRet)
@@ -63,7 +62,7 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 			return nil, nil, err
 		}
 		if replacement == nil {
-			continue // refused, whatever its arguments
+			continue // refused whatever the arguments
 		}
 		drop(merged, call.name)
 		merged.Syscalls = append(merged.Syscalls, replacement...)
@@ -94,7 +93,7 @@ func refuseListener(profile *specs.LinuxSeccomp, socket string) error {
 	return nil
 }
 
-// drop takes a system call out of every entry.
+// drop removes a system call from every entry.
 func drop(profile *specs.LinuxSeccomp, name string) {
 	kept := profile.Syscalls[:0]
 	for _, entry := range profile.Syscalls {
@@ -106,7 +105,7 @@ func drop(profile *specs.LinuxSeccomp, name string) {
 	profile.Syscalls = kept
 }
 
-// clone copies what Merge changes: lists are its own, what they point to is shared.
+// clone copies what Merge changes: the lists are copied, what they point to is shared.
 func clone(profile *specs.LinuxSeccomp) *specs.LinuxSeccomp {
 	c := *profile
 	c.Architectures = slices.Clone(profile.Architectures)

@@ -55,19 +55,20 @@ func all() []string {
 	return names
 }
 
-// runtimeDefault is what containerd gives a container that asks for RuntimeDefault.
+// runtimeDefault returns the profile that containerd gives a container that asks for
+// RuntimeDefault.
 func runtimeDefault(capabilities ...string) *specs.LinuxSeccomp {
 	profile := seccomp.DefaultProfile(&specs.Spec{
 		Process: &specs.Process{Capabilities: &specs.LinuxCapabilities{Bounding: capabilities}},
 		Linux:   &specs.Linux{},
 	})
-	profile.Architectures = amd64 // containerd's depend on the machine
+	profile.Architectures = amd64 // containerd's list depends on the machine
 	return profile
 }
 
-// profiles are those that the tests merge.
+// profiles returns the profiles that the tests merge.
 func profiles() map[string]*specs.LinuxSeccomp {
-	// docker's has the six in entries of their own, and its default says so with an errno.
+	// Docker's has these calls in entries of their own, and an explicit errno for its default.
 	dockerish := &specs.LinuxSeccomp{
 		DefaultAction: specs.ActErrno, DefaultErrnoRet: ptr(1), Architectures: amd64,
 		Syscalls: []specs.LinuxSyscall{
@@ -100,7 +101,7 @@ func profiles() map[string]*specs.LinuxSeccomp {
 		}},
 		"allows on conditions": {DefaultAction: specs.ActErrno, Architectures: amd64, Syscalls: []specs.LinuxSyscall{
 			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1)),
-			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1<<32|0x4206)), // PTRACE_SEIZE where 32 bits are compared
+			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 1<<32|0x4206)), // PTRACE_SEIZE if only 32 bits are compared
 			when(named(specs.ActAllow, "ptrace"), arg(0, specs.OpEqualTo, 16), arg(1, specs.OpGreaterThan, 1)),
 			when(named(specs.ActAllow, "kcmp"), arg(2, specs.OpLessThan, 3)),
 			when(named(specs.ActKillProcess, "kcmp"), arg(2, specs.OpEqualTo, 7)),
@@ -137,7 +138,7 @@ func TestMergeNeverWeakerARM(t *testing.T) {
 	}
 }
 
-// compare runs a profile before and after Merge, for all calls of note.
+// compare runs a profile before and after Merge on all relevant calls.
 func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries []entry) {
 	t.Helper()
 	before := profile
@@ -173,7 +174,7 @@ func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries 
 				}
 			}
 		}
-		// Everything else is as it was.
+		// Everything else is unchanged.
 		for number := range uint32(500) {
 			if e.arch == specs.ArchX32 {
 				number |= x32Bit
@@ -194,11 +195,12 @@ func compare(t *testing.T, profile *specs.LinuxSeccomp, o MergeOptions, entries 
 
 const beginsNothing = "a request that begins nothing is notified"
 
-// judge says what is wrong with the verdict on a call, if anything is.
+// judge says what is wrong with the verdict on a call, or returns "".
 func judge(call watched, d data, was, is uint32, own *residue) string {
 	allowed := was&retActionMask == retAllow || was&retActionMask == retLog
 	begins := call.selects.meets(d.Args) && call.concern.meets(d.Args)
-	// The filter looks at one argument, and with garbage above bit 31 takes a 0 for another value.
+	// The filter compares the whole argument, so a 0 with garbage above bit 31 counts as another
+	// value.
 	garbage := call.selects.others && d.Args[call.selects.index] != 0
 	switch {
 	case is == retNotify:
@@ -217,7 +219,7 @@ func judge(call watched, d data, was, is uint32, own *residue) string {
 		}
 		return ""
 	case is != was && allowed && is&retActionMask == retErrno && !call.selects.all() && !call.selects.means(uint32(d.Args[call.selects.index])):
-		return "" // the kernel would refuse it, too
+		return "" // the kernel would refuse it too
 	case is != was:
 		return "changed"
 	case allowed && begins:
@@ -228,7 +230,7 @@ func judge(call watched, d data, was, is uint32, own *residue) string {
 
 func (r *residue) covers(name string) bool { return r != nil && r.names[name] }
 
-// registers are arguments around everything that rules above compare with.
+// registers returns arguments around every value that the rules above compare with.
 func registers(call watched) [][]uint64 {
 	values := []uint64{
 		0, 1, 2, 3, 4, 7, 15, 16, 17, 20, 31, 32, 0x4000, 0x4200, 0x4205, 0x4206, 0x4207, 0x7fff, 0x8000,
@@ -310,7 +312,7 @@ func TestMergeNothingToNotify(t *testing.T) {
 	}
 }
 
-// What flags a profile has, and that it has none, means something to the runtime.
+// To the runtime, a profile's flags have a meaning, and so does having none.
 func TestMergeKeepsFlags(t *testing.T) {
 	for _, flags := range [][]specs.LinuxSeccompFlag{nil, {}, {specs.LinuxSeccompFlagWaitKillableRecv}} {
 		merged, _, err := Merge(&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Flags: flags}, options())
@@ -331,8 +333,8 @@ func TestComplementIsOne(t *testing.T) {
 	}
 }
 
-// complementIsOne holds the two lists of conditions against each other: no value
-// meets two of them, and every one of the spans meets the one that it should.
+// complementIsOne checks the two lists of conditions against each other: no value meets two of
+// them, and every value of the spans meets the right one.
 func complementIsOne(t *testing.T, s selector, within ...span) {
 	t.Helper()
 	notified, spared := s.conditions(), s.complement(within...)

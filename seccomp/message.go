@@ -12,16 +12,16 @@ import (
 )
 
 const (
-	// maxMessage bounds the runtime's message. It has the container's
-	// annotations in it, which Kubernetes bounds at 256 KiB.
+	// maxMessage is the maximum size of the runtime's message, in bytes. It includes the
+	// container's annotations, which Kubernetes limits to 256 KiB.
 	maxMessage = 1 << 20
-	// maxFiles is SCM_MAX_FD: the kernel passes no more at once.
+	// maxFiles is SCM_MAX_FD, the most that the kernel passes at once.
 	maxFiles = 253
 )
 
-// receiveState reads the one message of a runtime's connection: a
-// ContainerProcessState with the files that it names. It returns the one that is
-// called seccompFd, close-on-exec; every other file is closed, whatever happens.
+// receiveState reads the single message of a runtime's connection: a ContainerProcessState and the
+// files that it names. It returns the one called seccompFd, close-on-exec; it closes every other
+// file in any case.
 func receiveState(conn *net.UnixConn) (_ *specs.ContainerProcessState, _ *os.File, err error) {
 	var files []*os.File
 	defer func() {
@@ -68,7 +68,8 @@ func receiveState(conn *net.UnixConn) (_ *specs.ContainerProcessState, _ *os.Fil
 	return &state, file, nil
 }
 
-// receivedFiles takes charge of all files in control messages, also where one of them is malformed.
+// receivedFiles takes ownership of all files in control messages, even if one of those is
+// malformed.
 func receivedFiles(control []byte) ([]*os.File, error) {
 	if len(control) == 0 {
 		return nil, nil
@@ -96,7 +97,7 @@ func receivedFiles(control []byte) ([]*os.File, error) {
 	return files, errors.Join(errs...)
 }
 
-// notifyIndex is which of the files is the notify descriptor.
+// notifyIndex returns the index of the notify descriptor among the files.
 func notifyIndex(state *specs.ContainerProcessState, files int) (int, error) {
 	if len(state.Fds) != files {
 		return 0, fmt.Errorf("the runtime's message names %d files and has %d", len(state.Fds), files)

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pair is a connection: the end that receives, and the file that sends.
+// pair returns the two ends of a connection: the one that receives, and the file that sends.
 func pair(t *testing.T) (*net.UnixConn, *os.File) {
 	t.Helper()
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -35,7 +35,7 @@ func pair(t *testing.T) (*net.UnixConn, *os.File) {
 	return conn.(*net.UnixConn), sender
 }
 
-// marked is a descriptor that can be counted: a memfd with a name of its own.
+// marked returns a descriptor that can be counted: a memfd with a distinct name.
 func marked(t *testing.T) int {
 	t.Helper()
 	fd, err := unix.MemfdCreate("marked", unix.MFD_CLOEXEC)
@@ -46,7 +46,7 @@ func marked(t *testing.T) int {
 	return fd
 }
 
-// countMarked is how many descriptors of marked files this process has.
+// countMarked returns the number of this process's descriptors to marked files.
 func countMarked(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -75,7 +75,7 @@ func TestReceiveState(t *testing.T) {
 	for name, test := range map[string]struct {
 		parts []string
 		files int
-		want  string // of the error
+		want  string // in the error
 	}{
 		"good":           {parts: []string{good}, files: 1},
 		"in parts":       {parts: []string{good[:20], good[20:45], good[45:]}, files: 1},
@@ -106,7 +106,7 @@ func TestReceiveState(t *testing.T) {
 						rights = unix.UnixRights(repeat(fd, test.files)...)
 					}
 					if err := sendAll(int(sender.Fd()), []byte(part), rights); err != nil {
-						break // the receiver has had enough
+						break // the receiver has given up
 					}
 				}
 				_ = sender.Close()
@@ -183,7 +183,7 @@ func FuzzControlMessages(f *testing.F) {
 	f.Add(unix.UnixCredentials(&unix.Ucred{}))
 	f.Add([]byte{255, 255, 255, 255, 255, 255, 255, 255, 1, 0, 0, 0, 2, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, control []byte) {
-		// No SCM_RIGHTS: only the kernel can make ones whose numbers are descriptors.
+		// Skip SCM_RIGHTS: only the kernel can make messages whose numbers are valid descriptors.
 		if bytes.Contains(control, []byte{1, 0, 0, 0, 1, 0, 0, 0}) {
 			return
 		}
@@ -193,7 +193,7 @@ func FuzzControlMessages(f *testing.F) {
 	})
 }
 
-// TestListenerGarbage: nothing that is sent to the socket keeps the next runtime out.
+// TestListenerGarbage checks that nothing sent to the socket keeps out the next runtime.
 func TestListenerGarbage(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	fd := marked(t)
@@ -281,7 +281,7 @@ func TestListenRefuses(t *testing.T) {
 	}
 }
 
-// TestListenReplaces: a shim that was killed leaves its socket behind.
+// TestListenReplaces checks that a socket left by a killed shim is replaced.
 func TestListenReplaces(t *testing.T) {
 	path := t.TempDir() + "/private/notify.sock"
 	first, err := Listen(path, ListenOptions{})
@@ -304,7 +304,7 @@ func TestListenReplaces(t *testing.T) {
 	second.Serve(ctx, &judgeFunc{})
 }
 
-// TestListenerOnlyRoot: another user cannot attach, even one who has the socket open.
+// TestListenerOnlyRoot checks that another user cannot attach, even one who has the socket open.
 func TestListenerOnlyRoot(t *testing.T) {
 	needRoot(t)
 	conn, _ := pair(t)
@@ -314,7 +314,7 @@ func TestListenerOnlyRoot(t *testing.T) {
 	const nobody = 65534
 	theirs := make(chan *net.UnixConn)
 	go func() {
-		// The credentials are this thread's alone, and it ends with the goroutine.
+		// Only this thread changes credentials, and it ends with the goroutine.
 		runtime.LockOSThread()
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			t.Error(errno)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fromRoot is an error unless root is at the other end.
+// fromRoot returns an error unless the peer is root.
 func fromRoot(conn *net.UnixConn) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -30,8 +30,8 @@ func fromRoot(conn *net.UnixConn) error {
 	return nil
 }
 
-// notifyFile returns file ready for the runtime's poller, if it is a seccomp
-// notify descriptor. file is its to close.
+// notifyFile returns a copy of file that is set up for the Go runtime's poller, if it is a seccomp
+// notify descriptor. It closes file.
 func notifyFile(file *os.File) (*os.File, error) {
 	defer func() { _ = file.Close() }()
 	link, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", file.Fd()))
@@ -45,8 +45,8 @@ func notifyFile(file *os.File) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("duplicate the notify descriptor: %w", err)
 	}
-	// A non-blocking file waits in the Go runtime's poller: no thread is held
-	// while a container is quiet, and Close wakes whoever waits.
+	// A non-blocking file waits in the Go runtime's poller: no thread is held while a container is
+	// quiet, and Close wakes all waiters.
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("make the notify descriptor non-blocking: %w", err)

@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ioctls of a pid namespace's file, include/uapi/linux/nsfs.h: _IO(0xb7, 0x2) and
-// _IOR(0xb7, 0x6, int), the same number on every architecture that
-// numbers its ioctls as asm-generic does, amd64 and arm64 among them.
+// ioctls on a pid namespace's file, include/uapi/linux/nsfs.h: _IO(0xb7, 0x2) and _IOR(0xb7, 0x6,
+// int). The numbers are the same on every architecture that encodes ioctls as asm-generic does,
+// among them amd64 and arm64.
 const (
 	nsGetParent       = 0xb702
 	nsGetPIDFromPIDNS = 0x8004b706 // Linux 6.11
@@ -22,9 +22,9 @@ const (
 // errNoIoctl says that this kernel does not translate pids.
 var errNoIoctl = errors.New("this kernel does not translate pids")
 
-// translate returns the pid that this process has for one in the pid namespace
-// open as ns: 0 if the task is out of this process's sight. The error wraps
-// errGone if there is no such task, errNoIoctl if the kernel cannot say.
+// translate returns this process's pid for a pid in the pid namespace open as ns, or 0 if the task
+// is not visible from here. The error wraps errGone if there is no such task, and errNoIoctl if the
+// kernel has no such ioctl.
 func translate(ns *os.File, inside int) (int, error) {
 	pid, _, errno := unix.Syscall(unix.SYS_IOCTL, ns.Fd(), nsGetPIDFromPIDNS, uintptr(inside))
 	switch errno {
@@ -39,7 +39,8 @@ func translate(ns *os.File, inside int) (int, error) {
 	}
 }
 
-// namespace opens the pid namespace that a task is in. os.Open would try whether it can be polled.
+// namespace opens the pid namespace that a task is in. It avoids os.Open, which would check whether
+// the file can be polled.
 func (p procfs) namespace(tid int) (*os.File, error) {
 	path := p.path(tid, "ns", "pid")
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -49,9 +50,9 @@ func (p procfs) namespace(tid int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// scan looks through proc for a task whose pid in the namespace ns, depth below
-// proc's own, is inside: what a kernel without the ioctl leaves. Process
-// leaders come first, since nearly every pid that is asked for is one's.
+// scan searches proc for a task whose pid in the namespace ns, depth levels below proc's own, is
+// inside. It is the fallback for kernels without the ioctl. Process leaders are checked first,
+// since nearly every pid asked for is one.
 func (p procfs) scan(ns *os.File, depth, inside int) (int, error) {
 	leaders, err := pids(string(p))
 	if err != nil {
@@ -76,7 +77,7 @@ func (p procfs) scan(ns *os.File, depth, inside int) (int, error) {
 	return 0, fmt.Errorf("pid %d: %w", inside, errGone)
 }
 
-// is says whether the task tid has the pid inside in the namespace ns.
+// is reports whether the task tid has the pid inside in the namespace ns.
 func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
 	s, err := p.status(tid)
 	if err != nil || len(s.inside) <= depth || s.inside[depth] != inside {
@@ -87,7 +88,7 @@ func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
 		return false
 	}
 	defer func() { _ = own.Close() }()
-	// The task may live in a namespace below.
+	// The task may be in a nested namespace.
 	for up := len(s.inside) - 1 - depth; up > 0; up-- {
 		fd, err := unix.IoctlRetInt(int(own.Fd()), nsGetParent)
 		if err != nil {
@@ -99,9 +100,9 @@ func (p procfs) is(ns *os.File, depth, inside, tid int) bool {
 	return sameFile(ns, own)
 }
 
-// seen remembers which task had a pid in a namespace, so that who asks for the
-// same one over and over does not have all of proc looked through each time. It
-// may be another's by now: an answer is a guess, to be checked with procfs.is.
+// seen remembers which task had a pid in a namespace, so that a caller that asks for the same one
+// repeatedly does not cause a scan of all of proc each time. The pid may belong to another task by
+// now: an answer is a guess, to be checked with procfs.is.
 type seen struct {
 	mu    sync.Mutex
 	tasks map[place]int // guarded by mu
@@ -113,7 +114,7 @@ type place struct {
 	pid           int
 }
 
-// maxSeen bounds what is remembered, in tasks.
+// maxSeen is the maximum number of tasks that are remembered.
 const maxSeen = 256
 
 func placeOf(ns *os.File, pid int) (place, bool) {
@@ -122,7 +123,7 @@ func placeOf(ns *os.File, pid int) (place, bool) {
 	return place{stat.Dev, stat.Ino, pid}, err == nil
 }
 
-// find returns the task that was last seen with that pid; 0: none was.
+// find returns the task that last had that pid, or 0 if none is known.
 func (s *seen) find(ns *os.File, pid int) int {
 	at, ok := placeOf(ns, pid)
 	if !ok {
@@ -155,7 +156,7 @@ func sameFile(a, b *os.File) bool {
 	return err == nil && os.SameFile(x, y)
 }
 
-// pids are the numbers among a directory's names.
+// pids returns the numeric names in a directory.
 func pids(directory string) ([]int, error) {
 	d, err := os.Open(directory) //nolint:gosec // a folder of proc
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestScan holds the two ways to translate a pid against each other.
+// TestScan checks the two ways to translate a pid against each other.
 func TestScan(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
@@ -46,7 +46,7 @@ func TestScan(t *testing.T) {
 			t.Errorf("translate %d: %v", inside, err)
 		}
 	}
-	// Another namespace has a 1 as well, and it comes later in proc.
+	// Another namespace also has a pid 1, which comes later in proc.
 	other := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
 	theirs, err := os.Open(s.proc.path(other.pid(), "ns", "pid"))
 	if err != nil {
@@ -60,7 +60,7 @@ func TestScan(t *testing.T) {
 	}
 }
 
-// TestSearch: what was seen once is a guess the next time, and no more.
+// TestSearch checks that what was seen once is only a guess the next time.
 func TestSearch(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
@@ -90,11 +90,12 @@ func TestSearch(t *testing.T) {
 	}
 }
 
-// TestListenerNested: the caller's namespace is two below the listener's, and its target one below it again.
+// TestListenerNested has a caller two pid namespaces below the listener's, and a target in the
+// caller's namespace.
 func TestListenerNested(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{flags: unix.CLONE_NEWPID})
-	p.must("unshare") // from here on, children are in a namespace below
+	p.must("unshare") // children from here on are in a nested namespace
 	if _, errno := p.say("c %d 1", unix.SYS_PROCESS_VM_READV); errno != unix.EPERM {
 		t.Fatalf("%v, want EPERM", errno)
 	}
@@ -108,7 +109,7 @@ func TestListenerNested(t *testing.T) {
 	}
 }
 
-// TestSharesFiles: who could exchange a descriptor.
+// TestSharesFiles checks which processes count as able to replace a descriptor.
 func TestSharesFiles(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{})

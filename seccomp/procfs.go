@@ -12,26 +12,27 @@ import (
 	"github.com/shimward/shimward/internal/procfile"
 )
 
-// procfs reads a mount of proc. What it reads of a task that may end at any time
-// is worth nothing until the notification that named the task is found valid.
+// procfs reads a mount of proc. A task may end at any time, so what is read about one is worthless
+// until the notification that named the task is found to be still valid.
 type procfs string
 
-// errGone is wrapped where a task, or what it was asked for, is not there (any more).
+// errGone is wrapped if a task, or the part of it that was read, does not exist (any more).
 var errGone = errors.New("no such task")
 
-// status is what /proc/<tid>/status says, of what is needed here.
+// status has the fields of /proc/<tid>/status that are needed here.
 type status struct {
 	tgid, parent int
-	inside       []int // NSpid: the pid in each namespace, from this proc's inwards
+	inside       []int // NSpid: the pid in each namespace, from this proc's inward
 	threads      int
-	capabilities uint64 // the effective ones
+	capabilities uint64 // CapEff, the effective ones
 }
 
 func (p procfs) path(pid int, elements ...string) string {
 	return string(p) + "/" + strconv.Itoa(pid) + "/" + strings.Join(elements, "/")
 }
 
-// usual is more than what proc says of a task takes, in bytes, unless it is in very many groups.
+// usual is a buffer size in bytes that is enough for a task's files in proc, unless the task is in
+// very many groups.
 const usual = 4096
 
 func (p procfs) status(tid int) (status, error) {
@@ -76,7 +77,7 @@ func parseStatus(text []byte) (status, error) {
 	return s, nil
 }
 
-// start is when a process began, in clock ticks after boot: field 22 of /proc/<pid>/stat.
+// start returns a process's start time in clock ticks since boot: field 22 of /proc/<pid>/stat.
 func (p procfs) start(pid int) (uint64, error) {
 	var buffer [usual]byte
 	text, err := procfile.Read(p.path(pid, "stat"), buffer[:])
@@ -87,7 +88,7 @@ func (p procfs) start(pid int) (uint64, error) {
 }
 
 func parseStart(text []byte) (uint64, error) {
-	// The command's name is in parentheses, and can have any byte in it.
+	// The command's name is in parentheses, and can contain any byte.
 	_, rest, ok := bytes.Cut(text[max(bytes.LastIndexByte(text, ')'), 0):], []byte(") "))
 	const afterName = 22 - 3
 	var field []byte
@@ -104,11 +105,11 @@ func parseStart(text []byte) (uint64, error) {
 	return start, nil
 }
 
-// errNotPIDFD says that a descriptor is none, or not a pidfd.
+// errNotPIDFD says that a descriptor is not open, or not a pidfd.
 var errNotPIDFD = errors.New("not a pidfd")
 
-// pidfd is the pid that a task's pidfd stands for: 0 if it is in a namespace
-// that this proc does not show. The error wraps errNotPIDFD, or errGone if the process is.
+// pidfd returns the pid that a task's pidfd refers to, or 0 if that process is in a namespace that
+// this proc does not show. The error wraps errNotPIDFD, or errGone if the process is gone.
 func (p procfs) pidfd(tid, fd int) (int, error) {
 	var buffer [usual]byte
 	text, err := procfile.Read(p.path(tid, "fdinfo", strconv.Itoa(fd)), buffer[:])

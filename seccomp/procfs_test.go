@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// What a process can make long or strange in its status and stat does not hide the rest.
+// Whatever a process can make long or strange in its status and stat does not hide the rest.
 func TestProcfs(t *testing.T) {
 	const plain = "Name:\tsh\nTgid:\t7\nPPid:\t3\nGroups:\t%s\nNSpid:\t7\t5\t1\nThreads:\t2\nCapEff:\t0000000000200000\n"
 	many := strings.Repeat("4294967294 ", 65536) // NGROUPS_MAX

@@ -12,7 +12,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// TestMergeProperty: whatever the profile, Merge makes it no weaker.
+// TestMergeProperty checks that Merge makes no profile weaker.
 func TestMergeProperty(t *testing.T) {
 	rounds := 1500
 	if testing.Short() {
@@ -40,8 +40,8 @@ func FuzzMerge(f *testing.F) {
 	})
 }
 
-// source makes the fuzzer's bytes the choices that a profile is made by. Where
-// they run out, it goes on with numbers of its own: rand waits for ones other than zero.
+// source uses the fuzzer's bytes as the choices by which a profile is generated. When they run out,
+// it continues with generated numbers, as rand loops until it gets one that is not zero.
 type source struct {
 	left []byte
 	rest *rand.PCG
@@ -59,7 +59,7 @@ func (s *source) Uint64() uint64 {
 
 func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
 
-// constant is a number that a profile may compare with, or a register may hold.
+// constant returns a number that a profile may compare with, or a register may have.
 func constant(r *rand.Rand) uint64 {
 	n := pick(r, 0, 1, 2, 4, 15, 16, 17, 0x4200, 0x4205, 0x4206, 0x4207, 0xff, 0x7fffffff, 0xffffffff, r.Uint64(), uint64(r.IntN(64)))
 	if r.IntN(4) == 0 {
@@ -99,7 +99,7 @@ func generate(r *rand.Rand) *specs.LinuxSeccomp {
 	return profile
 }
 
-// holds merges a generated profile and compares; false if there is nothing to compare.
+// holds merges a generated profile and compares; it returns false if there is nothing to compare.
 func holds(t *testing.T, r *rand.Rand) bool {
 	t.Helper()
 	profile := generate(r)
@@ -109,7 +109,7 @@ func holds(t *testing.T, r *rand.Rand) bool {
 	}
 	old, err := newFilter(profile)
 	if err != nil {
-		return false // the runtime does not take it either
+		return false // the runtime rejects it too
 	}
 	merged, left, err := Merge(profile, options())
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// residue evaluates what a profile says of some calls on their registers.
+// residue evaluates a profile's rules for some calls on the calls' registers.
 type residue struct {
 	filter *filter
 	names  map[string]bool // the system calls that it has rules for
@@ -28,7 +28,7 @@ func newResidue(r *Residue) (*residue, error) {
 	return e, nil
 }
 
-// evaluate returns what the profile makes of a call, nil if it lets it through.
+// evaluate returns the profile's response to a call, or nil if the profile allows it.
 func (r *residue) evaluate(n *notification) (*response, error) {
 	if r == nil || !r.names[n.Syscall] {
 		return nil, nil //nolint:nilnil // it says nothing

@@ -12,42 +12,42 @@ import (
 // notification is a system call that waits for its answer.
 type notification struct {
 	ID      uint64
-	TID     int // the calling thread, as this process sees it; 0 if it does not
+	TID     int // the calling thread, as this process sees it; 0 if it is not visible
 	Arch    specs.Arch
 	Syscall string // "" if libseccomp has no name for it
 	Data    data
 }
 
-// errStale says that the caller waits no longer, so that its pid may be another's by now.
+// errStale says that the caller no longer waits, so that its pid may be another task's by now.
 var errStale = errors.New("the caller is gone")
 
-// resolver finds out which processes a notification is about.
+// resolver determines which processes a notification is about.
 type resolver struct {
 	proc    procfs
 	process int // see Call.Process
-	// valid says whether the caller still waits. It is asked after every read
-	// of the caller's state, and before what was read is used.
+	// valid reports whether the caller still waits. It is called after every read of the caller's
+	// state, before the result is used.
 	valid func() bool
-	// slow is held while all of proc is looked through, so that a container
-	// which makes that happen over and over costs the node one core and no more.
+	// slow is held while all of proc is scanned, so that a container that causes scans over and
+	// over costs the node no more than one core.
 	slow sync.Locker
-	// seen are the answers that such a look came to.
+	// seen has the results of such scans.
 	seen *seen
-	// known is the caller, once it has been found: see again.
+	// known is the caller, once identified: see again.
 	known *caller
-	// delivered is what is to be called once the caller has its answer: see Answer.
+	// delivered are the functions to call once the caller has received its answer: see Answer.
 	delivered []func()
 }
 
-// caller is what is known of the thread that waits.
+// caller is what is known about the waiting thread.
 type caller struct {
 	Task
 	status
 }
 
-// resolve returns the Calls that a notification stands for. Processes that
-// cannot be told are zero; without any Call it is about nobody's memory. The error wraps errStale; errGone where there is no
-// target; or errNotPIDFD.
+// resolve returns the Calls that a notification stands for. Tasks that cannot be identified are
+// zero; with no Calls, it is about no other process's memory. The error wraps errStale; errGone if
+// there is no target; or errNotPIDFD.
 func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 	call := Call{
 		Vector: w.vector, Operation: w.operation, Syscall: w.name, Arch: n.Arch, Process: r.process, valid: r.valid,
@@ -79,7 +79,7 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
 	case argumentKernel:
 		if who.capabilities&w.takes == 0 {
-			return nil, nil // the kernel gives it nothing that reaches further than itself
+			return nil, nil // the kernel grants it nothing that reaches beyond itself
 		}
 		call.Kernel = true
 		return []Call{call}, nil
@@ -88,9 +88,9 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 	}
 }
 
-// again is the caller, which is not looked up anew where nothing changes about it while it waits:
-// the thread's and the process's pids, in all namespaces, when the process began, and
-// the thread's own capabilities. Its parent does, and how many threads it has.
+// again returns the caller. It is not looked up anew if only properties are needed that cannot
+// change while it waits: the pids of thread and process in all namespaces, the start time of the
+// process, and the thread's own capabilities. Its parent and its number of threads can change.
 func (r *resolver) again(tid int, w watched) (caller, error) {
 	if r.known != nil && w.argument != argumentPIDFD && w.argument != argumentTrace {
 		if !r.valid() {
@@ -105,7 +105,7 @@ func (r *resolver) again(tid int, w watched) (caller, error) {
 	return who, err
 }
 
-// descriptor is how the kernel reads a register that holds a pid or a descriptor: as an int.
+// descriptor converts a register with a pid or a descriptor the way the kernel does: to an int.
 func descriptor(register uint64) int {
 	return int(int32(register & requestMask)) //nolint:gosec // the kernel's own truncation
 }
@@ -131,7 +131,8 @@ func (r *resolver) caller(tid int) (caller, error) {
 	return caller{Task: task, status: s}, nil
 }
 
-// unlessStale tells a read that failed since the caller is gone from others.
+// unlessStale returns errStale for a read that failed because the caller is gone, and err
+// otherwise.
 func (r *resolver) unlessStale(err error) error {
 	if !r.valid() {
 		return errStale
@@ -147,7 +148,7 @@ func (r *resolver) task(pid, tid int) (Task, error) {
 	return Task{PID: pid, TID: tid, Start: start}, nil
 }
 
-// traceme is a call without a target: the caller offers itself to its parent.
+// traceme handles a call without a target argument: the caller offers itself to its parent.
 func (r *resolver) traceme(call Call, who caller) ([]Call, error) {
 	call.Actor, call.Target = Task{}, who.Task
 	if n := len(who.inside); n > 0 {
@@ -164,7 +165,8 @@ func (r *resolver) traceme(call Call, who caller) ([]Call, error) {
 	return []Call{call}, nil
 }
 
-// byPIDs makes a Call for each of the pids; of several, for those that are not the caller's own.
+// byPIDs makes a Call for each pid or, if there are several, for those that are not the caller's
+// own.
 func (r *resolver) byPIDs(call Call, who caller, inside ...int) ([]Call, error) {
 	var list []Call
 	for _, pid := range inside {
@@ -190,7 +192,7 @@ func (r *resolver) byPIDs(call Call, who caller, inside ...int) ([]Call, error) 
 	return others, nil
 }
 
-// target is the process of a pid or tid in the caller's namespace.
+// target returns the process that a pid or tid in the caller's namespace belongs to.
 func (r *resolver) target(who caller, inside int) (Task, error) {
 	depth := len(who.inside) - 1
 	if depth < 0 {
@@ -231,7 +233,7 @@ func (r *resolver) translate(who caller, depth, inside int) (int, error) {
 	return r.search(ns, depth, inside)
 }
 
-// search is what a kernel leaves that does not translate.
+// search is the fallback for a kernel that does not translate pids.
 func (r *resolver) search(ns *os.File, depth, inside int) (int, error) {
 	if tid := r.seen.find(ns, inside); tid != 0 && r.proc.is(ns, depth, inside, tid) {
 		return tid, nil
@@ -245,7 +247,7 @@ func (r *resolver) search(ns *os.File, depth, inside int) (int, error) {
 	return tid, err
 }
 
-// found is the process that a task of this proc belongs to.
+// found returns the process that a task of this proc belongs to.
 func (r *resolver) found(tid int) (Task, error) {
 	s, err := r.proc.status(tid)
 	if err != nil {
@@ -254,8 +256,8 @@ func (r *resolver) found(tid int) (Task, error) {
 	return r.task(s.tgid, tid)
 }
 
-// The values that stand for the caller itself in place of a pidfd, since Linux
-// 6.14 (include/uapi/linux/pidfd.h). Older kernels fail the call.
+// The values that stand for the caller itself instead of a pidfd, since Linux 6.14
+// (include/uapi/linux/pidfd.h). Older kernels fail the call.
 const (
 	pidfdSelfThread      = -10000
 	pidfdSelfThreadGroup = -20000
@@ -286,5 +288,5 @@ func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
 	if errors.Is(err, errNotPIDFD) || errors.Is(err, errGone) {
 		return nil, err
 	}
-	return []Call{call}, nil // of a target that cannot be told, where something else went wrong
+	return []Call{call}, nil // with an unidentified target if something else went wrong
 }

@@ -14,16 +14,16 @@ type rule struct {
 	args     []specs.LinuxSeccompArg
 }
 
-// rules is what a profile says of one system call.
+// rules are a profile's rules for one system call.
 type rules struct {
 	name     string
 	selects  selector
 	concern  selector
 	fallback verdict // the profile's default
-	// always is the unconditional rule in force. libseccomp keeps the first of
-	// several, and an unconditional rule beats conditional ones in either order.
+	// always is the effective unconditional rule. libseccomp keeps the first of several, and an
+	// unconditional rule beats conditional ones in either order.
 	always *rule
-	when   []rule // the conditional ones, where there is no unconditional one
+	when   []rule // the conditional rules, if there is no unconditional one
 }
 
 func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rules, error) {
@@ -38,7 +38,7 @@ func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rule
 			return rules{}, fmt.Errorf("seccomp profile: rule for %s: %w", name, err)
 		}
 		if v == fallback {
-			continue // runc skips these: libseccomp takes no rule that says what the default says
+			continue // runc skips these: libseccomp rejects a rule that repeats the default
 		}
 		if len(entry.Args) == 0 {
 			if r.always == nil {
@@ -60,15 +60,15 @@ func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rule
 	return r, nil
 }
 
-// comparesNothing says that libseccomp leaves a condition out, on 32-bit
-// architectures at least: a rule without others is then an unconditional one there.
+// comparesNothing reports whether libseccomp drops a condition, at least on 32-bit architectures: a
+// rule with no others is then unconditional there.
 func comparesNothing(arg specs.LinuxSeccompArg) bool {
 	return arg.Op == specs.OpMaskedEqual && arg.Value&requestMask == 0
 }
 
-// split is how runc reads an entry's conditions: all of them must hold, unless two
-// are on the same argument, in which case any one of them is enough
-// (libcontainer/seccomp, matchCall).
+// split returns the alternatives that runc reads an entry's conditions as: all of them must hold,
+// unless two are on the same argument, in which case any one is enough (libcontainer/seccomp,
+// matchCall).
 func split(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
 	seen := map[uint]bool{}
 	for _, arg := range args {
@@ -84,9 +84,9 @@ func split(args []specs.LinuxSeccompArg) [][]specs.LinuxSeccompArg {
 	return [][]specs.LinuxSeccompArg{args}
 }
 
-// notify returns the entries to put in place of these rules so that the listener is
-// asked where they let the call through; none where they never do. The second
-// list is what the listener has to evaluate by itself.
+// notify returns the entries that replace these rules, so that the listener is asked whenever they
+// allow the call, or none if they never do. The second list is what the listener has to evaluate
+// itself.
 func (r rules) notify() (entries, residue []specs.LinuxSyscall, err error) {
 	permits := func(r rule) bool { return r.allows() }
 	switch {
@@ -105,7 +105,7 @@ func (r rules) notify() (entries, residue []specs.LinuxSyscall, err error) {
 	}
 }
 
-// notifyAllowed replaces rules that let every such call through.
+// notifyAllowed replaces rules that allow every such call.
 func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSyscall {
 	if r.selects.all() {
 		return []specs.LinuxSyscall{r.entry(specs.ActNotify)}
@@ -117,7 +117,8 @@ func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSysca
 	if action == r.fallback.action {
 		return entries
 	}
-	// Where the profile refuses with an errno, it may do so for what no kernel knows.
+	// If the profile refuses with an errno by default, values that no kernel knows may be left to
+	// that.
 	within := []span{{}}
 	if r.fallback.action == specs.ActErrno {
 		within = r.selects.known
@@ -128,9 +129,9 @@ func (r rules) notifyAllowed(action specs.LinuxSeccompAction) []specs.LinuxSysca
 	return entries
 }
 
-// relabel replaces rules of a profile that refuses by default and lets a call
-// through on conditions: the same conditions notify instead. The filter's tree
-// keeps its form, so a call that met a rule of the old one meets the same now.
+// relabel replaces the rules of a profile that refuses by default and allows a call on conditions:
+// the same conditions now notify. The filter's tree keeps its shape, so a call that matched a rule
+// of the old filter matches the same one of the new.
 func (r rules) relabel() []specs.LinuxSyscall {
 	entries := make([]specs.LinuxSyscall, 0, len(r.when))
 	for _, old := range r.when {
@@ -145,8 +146,8 @@ func (r rules) relabel() []specs.LinuxSyscall {
 	return entries
 }
 
-// excludes says that a call which meets the condition is none to be notified,
-// whether the comparison is one of 64 bits or of 32.
+// excludes reports whether a call that meets the condition is not one to be notified, whether the
+// comparison is done in 64 bits or in 32.
 func (s selector) excludes(arg specs.LinuxSeccompArg) bool {
 	if s.all() || arg.Index != s.index || arg.Op != specs.OpEqualTo {
 		return false
@@ -157,9 +158,9 @@ func (s selector) excludes(arg specs.LinuxSeccompArg) bool {
 	return !slices.Contains(s.values, uint32(arg.Value&requestMask))
 }
 
-// hand makes the listener evaluate the rules: those of a profile that allows by
-// default and refuses on conditions, of which a filter could say the opposite only
-// for some. It is asked every time.
+// hand makes the listener evaluate the rules. They are those of a profile that allows by default
+// and refuses on conditions, and only some such conditions can be inverted in a filter. The
+// listener is asked every time.
 func (r rules) hand() (entries, residue []specs.LinuxSyscall, err error) {
 	for _, old := range r.when {
 		if !old.answerable() {

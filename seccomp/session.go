@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// session serves the notify descriptor of one process that the runtime started, and its descendants.
+// session serves the notify descriptor of one process that the runtime started, and its
+// descendants.
 type session struct {
 	listener *Listener
 	file     *os.File
@@ -24,7 +25,7 @@ func newSession(l *Listener, file *os.File, process int, decider Decider) *sessi
 	return &session{listener: l, file: file, process: process, decider: decider}
 }
 
-// serve returns when the last task with the filter is gone, or the file is closed.
+// serve returns when the last task with the filter is gone or the file is closed.
 func (s *session) serve(ctx context.Context) error {
 	raw, err := s.file.SyscallConn()
 	if err != nil {
@@ -37,7 +38,7 @@ func (s *session) serve(ctx context.Context) error {
 		if n == nil {
 			return err
 		}
-		// Where all workers are busy, the next ones wait in the kernel, in order.
+		// While all workers are busy, further notifications wait in the kernel, in order.
 		select {
 		case s.listener.workers <- struct{}{}:
 		case <-ctx.Done():
@@ -50,11 +51,11 @@ func (s *session) serve(ctx context.Context) error {
 	}
 }
 
-// next waits for a notification; nil where there will be none.
+// next waits for a notification; it returns nil if there will be no more.
 func next(raw syscall.RawConn) (n *notification, err error) {
 	waitErr := raw.Read(func(fd uintptr) bool {
 		for {
-			// Poll first: to receive can block, on kernels before 6.12 for ever.
+			// Poll first: receiving can block, on kernels before 6.12 forever.
 			events := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}} //nolint:gosec // a descriptor
 			if _, err = unix.Poll(events, 0); err != nil {
 				if errors.Is(err, unix.EINTR) {
@@ -66,7 +67,7 @@ func next(raw syscall.RawConn) (n *notification, err error) {
 			case got&unix.POLLIN != 0:
 				n, err = receive(int(fd))
 				if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINTR) {
-					continue // its caller was killed, or a signal came
+					continue // its caller was killed, or a signal arrived
 				}
 				return true
 			case got&unix.POLLHUP != 0:
@@ -85,7 +86,7 @@ func next(raw syscall.RawConn) (n *notification, err error) {
 	return n, err
 }
 
-// answer decides about a notification and wakes its caller.
+// answer decides on a notification and wakes its caller.
 func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notification) {
 	r := &resolver{proc: s.listener.proc, process: s.process, slow: &s.listener.slow, seen: &s.listener.seen, valid: func() (valid bool) {
 		err := raw.Control(func(fd uintptr) { valid = idValid(int(fd), n.ID) })
@@ -97,7 +98,7 @@ func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notificati
 	}
 	controlErr := raw.Control(func(fd uintptr) { err = respond(int(fd), n.ID, response) })
 	if controlErr != nil || errors.Is(err, unix.ENOENT) {
-		return // closed, and the kernel has answered ENOSYS; or the caller was killed
+		return // either closed, and the kernel has answered ENOSYS; or the caller was killed
 	}
 	if err == nil {
 		for _, delivered := range r.delivered {
@@ -109,11 +110,11 @@ func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notificati
 	}
 }
 
-// decide is what the caller is to be told. The error is errStale, or nil.
+// decide returns the response for the caller. The error is errStale, or nil.
 func (s *session) decide(ctx context.Context, r *resolver, n *notification) (response, error) {
 	w, known := lookup(n.Syscall)
 	if !known {
-		return response{errno: unix.ENOSYS}, nil // of no rule of ours
+		return response{errno: unix.ENOSYS}, nil // not from one of our rules
 	}
 	if answer, err := s.listener.residue.evaluate(n); err != nil || answer != nil {
 		if err != nil {
@@ -123,12 +124,13 @@ func (s *session) decide(ctx context.Context, r *resolver, n *notification) (res
 		return *answer, nil
 	}
 	if !w.concerns(n.Data.Args) {
-		return response{carryOn: true}, nil // of ptrace: what comes only after an access that was decided about; another limit
+		return response{carryOn: true}, nil // a ptrace request that follows an access already decided on; or another limit
 	}
 	return s.ask(ctx, r, n, w)
 }
 
-// ask has the Decider decide about whatever the call is about at the end of it.
+// ask has the Decider decide, and repeats that until the decision is on what the call is still
+// about.
 func (s *session) ask(ctx context.Context, r *resolver, n *notification, w watched) (response, error) {
 	var decided []Call
 	for range attempts {
@@ -153,7 +155,7 @@ func (s *session) ask(ctx context.Context, r *resolver, n *notification, w watch
 	return unresolved(errGone)
 }
 
-// unresolved is what the kernel itself says to a call at what is not there.
+// unresolved returns the kernel's own response to a call whose target does not exist.
 func unresolved(err error) (response, error) {
 	switch {
 	case errors.Is(err, errStale):
@@ -165,11 +167,11 @@ func unresolved(err error) (response, error) {
 	}
 }
 
-// attempts is how often a call is resolved: once to decide, once to see that what
-// was decided about is still what the call is about, and again where it is not.
+// attempts is the maximum number of times that a call is resolved: once to decide, once to check
+// that it is still about what was decided on, and again if it is not.
 const attempts = 4
 
-// sameTargets says that a decision about some calls holds for those that they are now.
+// sameTargets reports whether the decision on some calls also holds for what they resolve to now.
 func sameTargets(decided, now []Call) bool {
 	return len(now) > 0 && slices.EqualFunc(decided, now, func(a, b Call) bool {
 		return a.Actor == b.Actor && a.Target == b.Target && (a.Swappable || !b.Swappable)

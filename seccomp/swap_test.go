@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestListenerSwapped: while the Decider thinks, another thread puts another process's pidfd in place.
+// TestListenerSwapped replaces the pidfd by another process's, from another thread, while the
+// Decider decides.
 func TestListenerSwapped(t *testing.T) {
 	for name, answer := range map[string]Answer{"allowed at first": {Continue: true}, "allowed each time": {Continue: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -32,7 +33,7 @@ func TestListenerSwapped(t *testing.T) {
 			p.must("b %d %d 0 0", unix.SYS_PIDFD_GETFD, used)
 			rounds := 2
 			if name == "allowed each time" {
-				rounds = attempts // it never holds still: in the end it fails
+				rounds = attempts // it keeps changing, so in the end the call fails
 			}
 			for round := range rounds {
 				call := <-asked
@@ -52,7 +53,7 @@ func TestListenerSwapped(t *testing.T) {
 	}
 }
 
-// TestListenerProcessEnds: nothing is kept of a process whose last task is gone.
+// TestListenerProcessEnds checks that nothing is kept of a process whose last task is gone.
 func TestListenerProcessEnds(t *testing.T) {
 	s := serve(t, ListenOptions{}, Answer{})
 	p := startProcess(t, s.path, processOptions{})
@@ -63,7 +64,7 @@ func TestListenerProcessEnds(t *testing.T) {
 	if err := p.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	// Before 6.11 it is a task until somebody has waited for it.
+	// Before 6.11, it remains a task until it is reaped.
 	_ = p.cmd.Wait()
 	for deadline := time.Now().Add(time.Minute); ; {
 		s.Listener.mu.Lock()

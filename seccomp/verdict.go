@@ -7,13 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// verdict is a rule's action as runc hands it to libseccomp.
+// verdict is a rule's action as runc passes it to libseccomp.
 type verdict struct {
 	action specs.LinuxSeccompAction
-	code   uint16 // of ERRNO and TRACE
+	code   uint16 // for ERRNO and TRACE
 }
 
-// newVerdict is how runc reads an action and its errnoRet: EPERM unless it is set
+// newVerdict interprets an action and its errnoRet as runc does: EPERM unless it is set
 // (libcontainer/seccomp, getAction). The kernel keeps 16 bits of it.
 func newVerdict(action specs.LinuxSeccompAction, errnoRet *uint) (verdict, error) {
 	v := verdict{action: action}
@@ -32,8 +32,8 @@ func newVerdict(action specs.LinuxSeccompAction, errnoRet *uint) (verdict, error
 	return v, nil
 }
 
-// allows says whether the system call is carried out.
+// allows reports whether the system call is carried out.
 func (v verdict) allows() bool { return v.action == specs.ActAllow || v.action == specs.ActLog }
 
-// answerable says whether a listener can do the same.
+// answerable reports whether a listener can have the same effect.
 func (v verdict) answerable() bool { return v.allows() || v.action == specs.ActErrno }
