@@ -14,9 +14,9 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// announce tells the monitor of a container that it is about to be started, or
-// that something is about to be started in it. Where nobody answers, nothing is: its
-// calls would be answered by nobody, or by whoever has put a socket in the monitor's place.
+// announce tells a container's monitor that the container, or an exec in it, is about to be
+// started. If nobody answers, nothing is started: its calls would be answered by nobody, or by
+// whoever put a socket in the monitor's place.
 func announce(ctx context.Context, c *command, paths policy.Paths) error {
 	if c.unread != nil {
 		return refuseUnread(c, paths)
@@ -29,7 +29,7 @@ func announce(ctx context.Context, c *command, paths policy.Paths) error {
 	if c.name == "exec" {
 		message = hooks.Message{What: hooks.MessageExec, PID: os.Getpid(), Exec: execName(c.pidFile), Args: c.execArgs}
 		if c.pidFile != "" {
-			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails where there is no working directory any more
+			message.PIDFile, _ = filepath.Abs(c.pidFile) // fails if the working directory no longer exists
 		}
 		if raw, err := files.Read(c.process, maxProcess); c.process != "" && err == nil {
 			message.Args = container.ProcessArgs(raw)
@@ -41,12 +41,12 @@ func announce(ctx context.Context, c *command, paths policy.Paths) error {
 	return nil
 }
 
-// maxProcess bounds the spec of a process, in bytes.
+// maxProcess is the maximum size of a process's spec, in bytes.
 const maxProcess = 1 << 20
 
-// execName is what events call an exec. runc gives them no IDs; the engines' own
-// are in the path of the file that each wants the pid in: <ID>.pid of containerd and
-// Docker, <ID>/exec_pid of Podman.
+// execName returns the name that events give an exec. runc assigns no IDs; the engines' own are in
+// the path of the pid file that they ask for: <ID>.pid for containerd and Docker, <ID>/exec_pid for
+// Podman.
 func execName(pidFile string) string {
 	name := filepath.Base(pidFile)
 	switch {
@@ -59,13 +59,13 @@ func execName(pidFile string) string {
 	}
 }
 
-// refuseUnread refuses a start or an exec that was not understood where one of its
-// words may be a guarded container's ID: nobody could be told of it.
+// refuseUnread refuses a start or an exec that could not be parsed if one of its words may be the
+// ID of a guarded container, as no monitor could be told of it.
 func refuseUnread(c *command, paths policy.Paths) error {
 	roots := append(rootsIn(c.args), c.root)
 	for _, word := range c.args {
 		if word == "" || strings.ContainsRune(word, '/') {
-			continue // no ID
+			continue // not an ID
 		}
 		guarded := plansOf(paths, word) != nil
 		for _, root := range roots {
@@ -79,7 +79,8 @@ func refuseUnread(c *command, paths policy.Paths) error {
 	return nil
 }
 
-// rootsIn are the folders of runc's state that a command line may name, however the rest of it is read.
+// rootsIn returns the runc state folders that a command line may name, however its other words are
+// parsed.
 func rootsIn(args []string) []string {
 	var roots []string
 	for i, word := range args {
@@ -95,16 +96,16 @@ func rootsIn(args []string) []string {
 	return roots
 }
 
-// findPlan finds the plan of a container that a monitor hosts, by the runtime's
-// folder of state; nil where it is not such a one. The error is that the runtime's own
-// state says that it is guarded, and no plan does.
+// findPlan finds the plan of a container with a monitor by the runtime's state folder. It returns
+// nil if the container has none, and an error if the runtime's own state says that the container is
+// guarded but there is no plan.
 func findPlan(paths policy.Paths, root, id string) (*policy.Plan, error) {
 	for _, plan := range plansOf(paths, id) {
 		if plan.Monitored && plan.Identity.Namespace == namespaceOf(root) {
 			return plan, nil
 		}
 	}
-	// It may have been created under a config that keeps its state elsewhere.
+	// The container may have been created under a config that keeps its state elsewhere.
 	run, bundle := createdWith(root, id)
 	if run == "" {
 		return nil, nil
@@ -116,17 +117,17 @@ func findPlan(paths policy.Paths, root, id string) (*policy.Plan, error) {
 		return nil, fmt.Errorf("container %s is guarded, and what shimward kept of it in %s is gone or cannot be read: recreate the container: %w", id, paths.Container(key), err)
 	}
 	if !plan.Monitored {
-		return nil, nil // its shim has it, and is told by containerd
+		return nil, nil // its shim hosts it, and is told by containerd
 	}
 	return plan, nil
 }
 
-// plansOf are the plans of the containers of an ID, in whatever namespace and bundle.
+// plansOf returns the plans of all containers with an ID, in any namespace and bundle.
 func plansOf(paths policy.Paths, id string) []*policy.Plan {
 	if id == "" {
 		return nil
 	}
-	// Their keys begin with the start of its ID.
+	// Their keys begin with the start of the ID.
 	key := policy.Key(id, "/")
 	entries, err := os.ReadDir(filepath.Dir(paths.Container(key)))
 	if err != nil {
@@ -153,12 +154,12 @@ func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
 	return policy.ParsePlan(raw)
 }
 
-// maxState bounds the state that runc keeps of a container, in bytes.
+// maxState is the maximum size of the state that runc keeps of a container, in bytes.
 const maxState = 16 << 20
 
-// createdWith reads in runc's own state of a container where the hooks that it was
-// created with find its plan, and its bundle; "" where it has no such hooks, or where the
-// runtime keeps no such state (runc, libcontainer.State).
+// createdWith reads from runc's own state of a container (libcontainer.State) its bundle, and where
+// the hooks that it was created with find its plan. They are "" if it has no such hooks, or the
+// runtime keeps no such state.
 func createdWith(root, id string) (run, bundle string) {
 	if id == "" {
 		return "", ""

@@ -11,7 +11,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// keep writes a monitored container's plan where an engine's container of that ID would have it.
+// keep writes a monitored container's plan where it would be for an engine's container with that
+// ID.
 func (f *fixture) keep(t *testing.T, id, namespace string) policy.Paths {
 	t.Helper()
 	paths := policy.Paths{Run: filepath.Join(f.dir, "r"), BPF: filepath.Join(f.dir, "bpf"), Log: filepath.Join(f.dir, "log")}
@@ -35,13 +36,13 @@ func (f *fixture) keep(t *testing.T, id, namespace string) policy.Paths {
 	return paths
 }
 
-// What is started in a container with no monitor to answer for it is refused,
-// however little of the command line, or of the state, is left to tell it by.
+// Starting anything in a container that has no monitor to answer for it is refused, however little
+// of the command line, or of the state, is left to recognise the container by.
 func TestAnnounceRefuses(t *testing.T) {
 	const config = "version = 1"
 	for name, test := range map[string]struct {
 		args []string
-		want string // "" where the runtime is started
+		want string // "" if the runtime is started
 	}{
 		"an exec":                           {[]string{"--root", "ROOT", "exec", "guarded", "sh"}, "monitor is gone"},
 		"a start":                           {[]string{"--root", "ROOT", "start", "guarded"}, "monitor is gone"},

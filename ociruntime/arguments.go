@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// kind is what an option of runc's takes.
+// kind is the kind of value that a runc option takes.
 type kind int
 
 const (
@@ -16,23 +16,23 @@ const (
 	help
 )
 
-// globalOptions are those of runc itself, of any version from 1.0 on (runc, main.go).
+// globalOptions are runc's global options, of any version since 1.0 (runc, main.go).
 var globalOptions = map[string]kind{
 	"debug": boolean, "log": valued, "log-format": valued, "root": valued, "criu": valued,
 	"systemd-cgroup": boolean, "rootless": valued, optionConfig: valued,
 	"help": help, "h": help, "version": help, "v": help,
 }
 
-// createOptions are those of `create` (runc, create.go).
+// createOptions are the options of `create` (runc, create.go).
 var createOptions = map[string]kind{
 	"bundle": valued, "b": valued, "console-socket": valued, "pidfd-socket": valued, "pid-file": valued,
 	"no-pivot": boolean, "no-new-keyring": boolean, "preserve-fds": valued, "help": help, "h": help,
 }
 
-// runOptions are those of `run` that `create` has not (runc, run.go).
+// runOptions are the options of `run` that `create` does not have (runc, run.go).
 var runOptions = map[string]kind{"detach": boolean, "d": boolean, "keep": boolean, "no-subreaper": boolean}
 
-// restoreOptions are those of `restore` (runc, restore.go).
+// restoreOptions are the options of `restore` (runc, restore.go).
 var restoreOptions = map[string]kind{
 	"console-socket": valued, "image-path": valued, "work-path": valued, "tcp-established": boolean,
 	"ext-unix-sk": boolean, "shell-job": boolean, "file-locks": boolean, "manage-cgroups-mode": valued,
@@ -41,7 +41,7 @@ var restoreOptions = map[string]kind{
 	"lsm-profile": valued, "lsm-mount-context": valued, "help": help, "h": help,
 }
 
-// execOptions are those of `exec` (runc, exec.go).
+// execOptions are the options of `exec` (runc, exec.go).
 var execOptions = map[string]kind{
 	"console-socket": valued, "pidfd-socket": valued, "cwd": valued, "env": valued, "e": valued, "tty": boolean, "t": boolean,
 	"user": valued, "u": valued, "additional-gids": valued, "g": valued, "process": valued, "p": valued, "detach": boolean, "d": boolean,
@@ -50,34 +50,34 @@ var execOptions = map[string]kind{
 	"help": help, "h": help,
 }
 
-// optionConfig is the one option that is shimward's own: the node's config. It
-// stands among runc's global ones.
+// optionConfig is shimward's only option of its own: the node's config. It stands among runc's
+// global options.
 const optionConfig = "shimward-config"
 
-// command is a command line of runc's, understood as far as shimward has to.
+// command is a runc command line, parsed as far as shimward needs.
 type command struct {
-	config string   // of optionConfig
-	args   []string // as they were given, without shimward's own
+	config string   // value of optionConfig
+	args   []string // as given, without shimward's own option
 
 	global         []string // the options before the command, each as one word
 	root           string
 	log, logFormat string
-	name           string // such as "create"; "" where there is none, or where it does not matter
-	creates        bool   // it is one of those that make a container
+	name           string // such as "create"; "" if there is none, or if it does not matter
+	creates        bool   // it is a command that creates a container
 	options        []string
 	bundle, id     string
-	pidFile        string   // of exec
-	process        string   // of exec: the path of its process's spec
-	unread         error    // of start and exec: why they are not understood
-	execArgs       []string // of exec: what it runs, where that is on the command line
+	pidFile        string   // exec only
+	process        string   // exec only: path of its process's spec
+	unread         error    // start and exec only: why they could not be parsed
+	execArgs       []string // exec only: what it runs, if that is on the command line
 }
 
-// defaultRoot is where runc keeps its state unless it is told otherwise.
+// defaultRoot is runc's default state folder.
 const defaultRoot = "/run/runc"
 
-// parse reads runc's arguments, those after its name. A command that makes a
-// container is understood whole, or it is an error: a container's bundle is to be
-// found in its arguments as runc finds it. Any other is not shimward's business.
+// parse parses runc's arguments, those after its name. A command that creates a container must be
+// parsed completely, or parse returns an error: shimward has to find the container's bundle in the
+// arguments as runc does. Other commands are not shimward's concern.
 func parse(args []string) (*command, error) {
 	c := &command{args: args, root: defaultRoot, logFormat: "text"}
 	g := scanner{args: args, known: globalOptions}
@@ -86,7 +86,7 @@ func parse(args []string) (*command, error) {
 		rest := g.args
 		option, ok, err := g.next()
 		if err != nil {
-			// What follows is not understood either: it may be a value, or the command.
+			// The rest cannot be parsed either: it may start with a value, or with the command.
 			if slices.ContainsFunc(args, makesContainer) {
 				return nil, fmt.Errorf("runc %s: %w", strings.Join(args, " "), err)
 			}
@@ -114,7 +114,7 @@ func parse(args []string) (*command, error) {
 			c.logFormat = option.value
 		}
 		if option.kind == help {
-			// runc goes by the last of them: no more of it than was understood.
+			// runc acts on the last help option, so pass on no more than was parsed.
 			c.args = append(slices.Clone(c.global), "--"+option.name)
 			return c, nil
 		}
@@ -152,7 +152,7 @@ func (c *command) parseCommand(args []string) error {
 		return nil
 	}
 	c.creates = true
-	// runc takes options after the ID too.
+	// runc also takes options after the ID.
 	var positional []string
 	s := scanner{args: args, known: known}
 	for {
@@ -190,8 +190,8 @@ func (c *command) take(o option) {
 	c.options = append(c.options, o.word())
 }
 
-// parseStart finds what is started. runc knows no option of it but the one for
-// help, and takes that behind the ID too.
+// parseStart finds the container that is started. The only option that runc has for start is help,
+// which it also takes after the ID.
 func (c *command) parseStart(args []string) {
 	var ids []string
 	s := scanner{args: args, known: map[string]kind{"help": help, "h": help}}
@@ -214,7 +214,7 @@ func (c *command) parseStart(args []string) {
 	c.id = ids[0]
 }
 
-// parseExec finds what names an exec, and where it goes.
+// parseExec finds what identifies an exec, and its container.
 func (c *command) parseExec(args []string) {
 	s := scanner{args: args, known: execOptions}
 	for {
@@ -228,7 +228,7 @@ func (c *command) parseExec(args []string) {
 		}
 		switch option.name {
 		case "help", "h":
-			return // and it goes nowhere
+			return // it starts nothing
 		case "pid-file":
 			c.pidFile = option.value
 		case "process", "p":
@@ -240,8 +240,8 @@ func (c *command) parseExec(args []string) {
 	}
 }
 
-// rewritten are the arguments for runc: options first, each as one word, and the
-// bundle that was read. However runc reads them, it reads that.
+// rewritten returns the arguments for runc: options first, each as one word, and the bundle that
+// was found. However runc parses them, it gets the same values.
 func (c *command) rewritten(bundle string) []string {
 	args := slices.Clone(c.global)
 	args = append(args, c.name)
@@ -259,7 +259,7 @@ func merged(sets ...map[string]kind) map[string]kind {
 	return all
 }
 
-// scanner reads options as Go's package flag does, which runc's options are read with.
+// scanner parses options like Go's package flag, which runc parses its options with.
 type scanner struct {
 	args  []string // not yet read
 	known map[string]kind
@@ -271,10 +271,10 @@ type option struct {
 	kind        kind
 }
 
-// word is an option as one word, so that no other follows it for its value.
+// word formats an option as one word, so that the next word cannot be taken for its value.
 func (o option) word() string { return "--" + o.name + "=" + o.value }
 
-// next reads an option; ok is false where the next word is none.
+// next parses an option; ok is false if the next word is not one.
 func (s *scanner) next() (o option, ok bool, err error) {
 	if s.ended || len(s.args) == 0 {
 		return option{}, false, nil

@@ -10,8 +10,8 @@ func TestParse(t *testing.T) {
 	for name, test := range map[string]struct {
 		args      string
 		want      command // its creates, name, root, log, logFormat, config, bundle, id, pidFile, process
-		rewritten string  // where it creates
-		args2     string  // where it does not: what runc gets
+		rewritten string  // if it creates a container
+		args2     string  // otherwise: what runc gets
 	}{
 		"containerd's create": {
 			args:      "--root /run/containerd/runc/k8s.io --log /b/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid c1",
@@ -105,7 +105,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// What would make a container and is not understood is refused.
+// A command that would create a container and cannot be parsed is refused.
 func TestParseRefuses(t *testing.T) {
 	for args, want := range map[string]string{
 		"create --config x c1":            `"--config"`,
@@ -133,7 +133,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// However runc reads what it gets, it is what shimward read.
+// However runc parses what it gets, it reads the values that shimward read.
 func FuzzParse(f *testing.F) {
 	f.Add("--root /r create --bundle /b -- c1")
 	f.Add("--shimward-config x --log y run -d c1 --keep")

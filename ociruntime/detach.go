@@ -11,9 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closeInherited closes what the engine meant for the runtime: whoever waits for
-// the end of a pipe would wait for the monitor's. What this process has opened itself
-// is close-on-exec, and what it has inherited is not, or it would not be here.
+// closeInherited closes the descriptors that the engine meant for the runtime: whoever waits for
+// the end of a pipe would have to wait until the monitor ends. What this process opened itself is
+// close-on-exec; what it inherited is not, or it would not be open here.
 func closeInherited() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -32,7 +32,7 @@ func closeInherited() error {
 	return nil
 }
 
-// silence lets go of the streams that the monitor took its order from.
+// silence replaces the standard streams, over which the monitor got its order, by /dev/null.
 func silence() error {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -47,8 +47,8 @@ func silence() error {
 	return nil
 }
 
-// logToSyslog has the log go to syslog, where there is one: an engine keeps no log of a runtime's.
-// What concerns the container is in the event store.
+// logToSyslog sends the log to syslog, if there is one, as engines keep no logs of runtimes. What
+// concerns the container is in the event store.
 func logToSyslog() {
 	writer, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, "shimward-monitor")
 	if err != nil {

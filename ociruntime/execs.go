@@ -14,11 +14,11 @@ import (
 // starting is an exec that the runtime is about to start.
 type starting struct {
 	process *container.Process
-	started func(pid int) // tells the container's origins
+	started func(pid int) // updates the container's origins
 }
 
-// expect notes an exec. Its process is known by its parent, the runtime, or, where
-// that has gone on before it was asked for, by what the runtime has written down.
+// expect registers an exec. Its process is recognised by its parent, the runtime or, if the runtime
+// ends before that, by the pid file that it wrote.
 func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 	runtime, err := openProcess(message.PID)
 	if err != nil {
@@ -41,12 +41,12 @@ func (m *monitor) expect(ctx context.Context, message hooks.Message) {
 			m.enter(ctx, exec, pid)
 			return
 		}
-		exec.started(0) // it failed
+		exec.started(0) // the exec failed
 		exec.process.Forget()
 	}()
 }
 
-// take takes the exec that a process of the runtime's is to start, or nil.
+// take removes and returns the exec that a runtime process is to start, or nil.
 func (m *monitor) take(runtime int) *starting {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -55,8 +55,8 @@ func (m *monitor) take(runtime int) *starting {
 	return exec
 }
 
-// attached is told of each process that the runtime starts, before the listener
-// serves its calls. Its init is known otherwise.
+// attached is called with each process that the runtime starts, before the listener serves its
+// calls. The container's init is found in another way.
 func (m *monitor) attached(pid int) {
 	parent, err := container.ParentOf(pid)
 	if err != nil {
@@ -67,13 +67,13 @@ func (m *monitor) attached(pid int) {
 	}
 }
 
-// enter records that an exec's process has been started, and, once that is so, that it has ended.
+// enter records the start of an exec's process and, later, its exit.
 func (m *monitor) enter(ctx context.Context, exec *starting, pid int) {
 	p, err := openProcess(pid)
 	exec.started(pid)
 	exec.process.RecordStart(ctx, pid)
 	if err != nil {
-		return // it has ended, and nobody knows how
+		return // it has ended, with an unknown status
 	}
 	go func() {
 		defer p.close()
@@ -83,7 +83,7 @@ func (m *monitor) enter(ctx context.Context, exec *starting, pid int) {
 	}()
 }
 
-// readPID is the pid in a file of the runtime's, or 0.
+// readPID returns the pid in a file that the runtime wrote, or 0.
 func readPID(path string) int {
 	const digits = 16
 	if path == "" {

@@ -19,8 +19,8 @@ import (
 	"github.com/shimward/shimward/hooks"
 )
 
-// monitor hosts one container. What it is told, and what it sees, comes to one
-// goroutine: that of live.
+// monitor hosts one container. All messages and observations are handled by a single goroutine,
+// that of live.
 type monitor struct {
 	order   order
 	planned *container.Planned
@@ -28,35 +28,35 @@ type monitor struct {
 	undo    container.Cleanup
 	said    chan saying
 
-	runtime *process        // that creates the container
-	init    *process        // nil before it was created
+	runtime *process        // the process that creates the container
+	init    *process        // nil before it is created
 	where   hooks.Enrolment // init's
-	before  os.FileInfo     // init's executable until it is started
-	existed bool            // the runtime had one of this ID already
-	created bool            // recorded
-	started bool            // recorded
+	before  os.FileInfo     // init's executable before it is started
+	existed bool            // the runtime already had a container of this ID
+	created bool            // the creation is recorded
+	started bool            // the start is recorded
 
 	mu    sync.Mutex
-	execs map[int]*starting // guarded by mu; by the pid of their runtime's process
+	execs map[int]*starting // guarded by mu; by the pid of the runtime process
 }
 
-// How often the state of a container that has ended is looked for: soon after its
-// end, and later. The poststop hook says that it goes; not every runtime that is
-// killed comes to it.
+// How often to check whether the runtime still has the state of an ended container: soon after its
+// end, and later. The poststop hook announces the deletion, but a runtime that is killed may not
+// get to run it.
 const (
 	statePollSoon = 20 * time.Millisecond
 	statePoll     = 2 * time.Second
 )
 
-// Monitor hosts a container, from before the runtime creates it until it has been
-// deleted. It takes its order from stdin, and answers on stdout once.
+// Monitor hosts a container from before the runtime creates it until it is deleted. It reads its
+// order from stdin, and answers once on stdout.
 func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	if err := closeInherited(); err != nil {
 		return err
 	}
 	logToSyslog()
 	m := &monitor{said: make(chan saying), execs: map[int]*starting{}}
-	// Whatever has been made and not been released by then, goes.
+	// Whatever was made and is not released by then is undone.
 	defer m.undo.Run()
 	server, err := m.prepare(ctx, stdin)
 	said := answer{}
@@ -74,11 +74,11 @@ func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	m.live(ctx)
 	cancel()
 	serving.Wait()
-	server.answering.Wait() // whoever waits for the last answer gets it
+	server.answering.Wait() // let the last answer reach its recipient
 	return nil
 }
 
-// prepare makes all that a container has before its runtime is started.
+// prepare makes everything that the container needs before its runtime is started.
 func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err error) {
 	if err := json.NewDecoder(io.LimitReader(stdin, maxOrder)).Decode(&m.order); err != nil {
 		return nil, fmt.Errorf("read the monitor's order: %w", err)
@@ -114,7 +114,7 @@ func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err 
 	return server, nil
 }
 
-// live follows the container's life.
+// live follows the container through its life.
 func (m *monitor) live(ctx context.Context) {
 	runtimeEnded := m.runtime.ended(ctx)
 	var initEnded <-chan struct{}
@@ -140,7 +140,7 @@ func (m *monitor) live(ctx context.Context) {
 				m.start(ctx)
 				s.done <- nil
 			case hooks.MessageExec:
-				err := m.hosted.Intact() // the runtime hands the process's listener to whoever has the socket
+				err := m.hosted.Intact() // the runtime sends the process's listener to whoever owns the socket
 				if err != nil {
 					err = fmt.Errorf("somebody removed or replaced the container's state: %w", err)
 				} else {
@@ -164,9 +164,9 @@ func (m *monitor) live(ctx context.Context) {
 			switch {
 			case m.init == nil:
 				m.refuse(ctx)
-				return // it has failed, and said why
+				return // the runtime failed, and has reported why
 			case !m.started && !m.known(ctx):
-				m.abort(ctx) // it was killed in the middle of it
+				m.abort(ctx) // the runtime was killed in the middle of the creation
 				return
 			case initEnded != nil:
 				m.recordCreated()
@@ -188,7 +188,7 @@ func (m *monitor) live(ctx context.Context) {
 			}
 			poll = time.After(min(statePoll, max(time.Since(ended)/10, statePollSoon)))
 		case <-ctx.Done():
-			// Its guard stays, and its calls fail: closed, not open.
+			// The guard stays in place and the container's calls fail: fail closed, not open.
 			m.undo.Release()
 			m.hosted.Close()
 			return
@@ -196,7 +196,7 @@ func (m *monitor) live(ctx context.Context) {
 	}
 }
 
-// attach takes the container that the createRuntime hook has put under guard.
+// attach takes over the container that the createRuntime hook has put under guard.
 func (m *monitor) attach(pid int) error {
 	if m.init != nil {
 		return fmt.Errorf("the monitor has container %s already", m.order.ID)
@@ -227,7 +227,7 @@ func (m *monitor) recordCreated() {
 	}
 }
 
-// start records that init is started, and sees to it that its program runs under guard.
+// start records that init is started, and ensures that its program runs under guard.
 func (m *monitor) start(ctx context.Context) {
 	if m.started || m.init == nil {
 		return
@@ -254,7 +254,7 @@ func (m *monitor) recordEnd(ctx context.Context) {
 	}
 }
 
-// finish lets the container go that was deleted. One that never came to be leaves no events.
+// finish releases a deleted container. One that was never fully created leaves no events.
 func (m *monitor) finish(ctx context.Context) {
 	if m.created {
 		m.recordEnd(ctx)
@@ -270,8 +270,8 @@ func (m *monitor) finish(ctx context.Context) {
 	}
 }
 
-// refuse deletes a container that the runtime has created without the hook's having
-// been here: from another spec than the one that was written for it.
+// refuse deletes a container that the runtime created without running the hook, that is, from
+// another spec than the one written for it.
 func (m *monitor) refuse(ctx context.Context) {
 	if m.known(ctx) && !m.existed {
 		logger(ctx, &m.order).Error("shimward: the container was created from another spec than shimward's and is not guarded: it is deleted")
@@ -282,17 +282,17 @@ func (m *monitor) refuse(ctx context.Context) {
 	}
 }
 
-// known says that the runtime has the container. One that was killed in the middle
-// of its create does not, and its init waits for it, or is about to end.
+// known reports whether the runtime has the container. It does not if it was killed while creating
+// it; init is then waiting for the runtime, or about to end.
 func (m *monitor) known(ctx context.Context) bool {
 	if _, err := os.Stat(filepath.Join(m.order.Root, m.order.ID, "state.json")); err == nil {
-		return true // runc's
+		return true // runc's state file
 	}
 	cmd := exec.CommandContext(ctx, m.order.Runc, "--root", m.order.Root, "state", m.order.ID) //nolint:gosec // the configured runtime
 	return cmd.Run() == nil
 }
 
-// abort takes back a container that never came to be.
+// abort undoes a container that was never fully created.
 func (m *monitor) abort(ctx context.Context) {
 	if err := m.kill(); err != nil && !errors.Is(err, unix.ESRCH) {
 		logger(ctx, &m.order).WithError(err).Warn("shimward: kill what a killed runtime left")
@@ -300,12 +300,12 @@ func (m *monitor) abort(ctx context.Context) {
 	m.undo.Run()
 }
 
-// populated says that processes of the container are left. It goes by what the
-// monitor was told when the container was created, whatever becomes of the file.
+// populated reports whether the container has processes left. It uses the enrolment read when the
+// container was created, whatever has become of the file since.
 func (m *monitor) populated() bool { return m.init != nil && m.where.Populated() }
 
-// deleted says that the runtime has no state of the container any more: runc keeps
-// it in a folder of its name.
+// deleted reports whether the runtime no longer has state of the container: runc keeps it in a
+// folder named after the container.
 func (m *monitor) deleted() bool {
 	_, err := os.Stat(filepath.Join(m.order.Root, m.order.ID))
 	return errors.Is(err, fs.ErrNotExist)

@@ -15,23 +15,24 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// MonitorCommand is the command of shimward's that a monitor is. It is given its
-// order on standard input, and answers on standard output.
+// MonitorCommand is the shimward command that runs a monitor. It reads its order from standard
+// input, and answers on standard output.
 const MonitorCommand = "monitor"
 
-// order is what a monitor is started with: one line of JSON.
+// order is the input that a monitor is started with: one line of JSON.
 type order struct {
 	ID        string `json:"id"`
 	Namespace string `json:"namespace"`
-	Bundle    string `json:"bundle"` // links resolved
+	Bundle    string `json:"bundle"` // with symbolic links resolved
 	Restored  bool   `json:"restored,omitempty"`
 	Config    string `json:"config,omitempty"` // the config file that was named
 	Runc      string `json:"runc"`             // the real runtime
-	Root      string `json:"root"`             // of its state
-	Parent    int    `json:"parent"`           // the process that becomes the runtime
+	Root      string `json:"root"`             // its state folder
+	Parent    int    `json:"parent"`           // the process that will exec the runtime
 }
 
-// request is the container that an order is about. attached is told what the runtime starts in it.
+// request returns the container request for an order. attached is called with each process that the
+// runtime starts in the container.
 func (o *order) request(attached func(pid int)) container.Request {
 	return container.Request{
 		ID: o.ID, Namespace: o.Namespace, Bundle: o.Bundle, Restored: o.Restored,
@@ -48,9 +49,9 @@ func findHook() (string, error) {
 	return container.FindHook(self)
 }
 
-// checkNode refuses a node on which no container can be guarded.
+// checkNode returns an error on a node where no container can be guarded.
 func checkNode(paths policy.Paths) error {
-	// user_namespaces(7): the map of the one that is no other's.
+	// user_namespaces(7): check for the map of the initial user namespace.
 	raw, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
 		return fmt.Errorf("look at the user namespace: %w", err)
@@ -66,15 +67,15 @@ func checkNode(paths policy.Paths) error {
 	return container.CheckNode(paths)
 }
 
-// answer is a monitor's, once it has what the container needs, or not.
+// answer is the monitor's reply once it has made what the container needs, or has failed to.
 type answer struct {
 	Error string `json:"error,omitempty"`
 }
 
 const maxOrder = 64 << 10
 
-// startMonitor starts the monitor of a container, and returns once all is ready
-// for the runtime to create it.
+// startMonitor starts a container's monitor, and returns once everything is ready for the runtime
+// to create the container.
 func startMonitor(ctx context.Context, o order) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -85,7 +86,7 @@ func startMonitor(ctx context.Context, o order) error {
 		return fmt.Errorf("write the monitor's order: %w", err)
 	}
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, MonitorCommand) //nolint:gosec // this binary
-	// It outlives this process, and whoever this process belongs to.
+	// It outlives this process, and this process's session.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
 	in, err := cmd.StdinPipe()
@@ -116,7 +117,7 @@ func startMonitor(ctx context.Context, o order) error {
 	return nil
 }
 
-// reap waits for a monitor that has said that it ends.
+// reap waits for a monitor that has reported that it ends.
 func reap(cmd *exec.Cmd) error {
 	var exit *exec.ExitError
 	if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {

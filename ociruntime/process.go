@@ -10,23 +10,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a process that is waited for, and is nobody's child here.
+// process is a process to wait for that is not a child of this one.
 type process struct {
 	pid  int
 	file *os.File // a pidfd
 }
 
-// openProcess opens a process that is there now. Whoever calls it knows that pid is still the one that is meant.
+// openProcess opens a process that exists now. The caller must know that pid still refers to the
+// intended process.
 func openProcess(pid int) (*process, error) {
 	fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("open process %d: %w", pid, err)
 	}
-	// A non-blocking file waits in the Go runtime's poller, and Close wakes whoever waits.
+	// A non-blocking file waits in the Go runtime's poller, and Close wakes its waiters.
 	return &process{pid: pid, file: os.NewFile(uintptr(fd), "pidfd")}, nil
 }
 
-// ended is closed once the process has ended, or ctx is done.
+// ended returns a channel that is closed once the process has ended or ctx is done.
 func (p *process) ended(ctx context.Context) <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
@@ -46,14 +47,14 @@ func (p *process) ended(ctx context.Context) <-chan struct{} {
 	return done
 }
 
-// How long the status of a process that has ended is waited for: whoever reaps it has to do so first.
+// How long to wait for the status of an ended process: its parent must reap it first.
 const (
 	reapPatience = time.Second
 	reapPoll     = 10 * time.Millisecond
 )
 
-// code is the exit code of a process that has ended, as a shell gives it; nil
-// where the kernel does not tell it to others than the parent (before 6.15).
+// code returns the exit code of an ended process, as a shell reports it, or nil if the kernel
+// reports it only to the parent (before Linux 6.15).
 func (p *process) code(ctx context.Context) *int {
 	ctx, cancel := context.WithTimeout(ctx, reapPatience)
 	defer cancel()

@@ -19,23 +19,23 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Name is the name of a link to shimward's binary that makes it `shimward runc`:
-// Podman and containerd's BinaryName take a path alone.
+// Name is the name for a link to shimward's binary that makes it act as `shimward runc`: Podman and
+// containerd's BinaryName take only a path.
 const Name = "shimward-runc"
 
-// Invocation is how an engine has run the runtime.
+// Invocation is how an engine ran the runtime.
 type Invocation struct {
-	Args    []string // without the command's name
+	Args    []string // without the program name
 	Environ []string
 	Getenv  func(string) string
 	Stderr  io.Writer
 
-	// Exec becomes another program; tests replace it.
+	// Exec replaces this process by another program; tests replace the function.
 	Exec func(path string, args, environ []string) error
 }
 
-// Run does what an engine asks of its OCI runtime. It returns only where that
-// failed; the error has been said where the engine looks for it.
+// Run does what an engine asks of its OCI runtime. It returns only on failure, and has then
+// reported the error where the engine looks for it.
 func Run(ctx context.Context, invoked Invocation) error {
 	if invoked.Exec == nil {
 		invoked.Exec = syscall.Exec
@@ -63,7 +63,7 @@ func run(ctx context.Context, c *command, invoked Invocation) error {
 		return err
 	}
 	if err != nil {
-		// What is there can be killed and deleted all the same.
+		// Existing containers can still be killed and deleted.
 		config = policy.DefaultConfig()
 	}
 	self, err := os.Executable()
@@ -94,14 +94,15 @@ func run(ctx context.Context, c *command, invoked Invocation) error {
 	return fmt.Errorf("start %s: %w", runc, err)
 }
 
-// marked is an environment with the mark of this process, which exec keeps, and no other.
+// marked returns an environment with the mark of this process, which survives exec, as its only
+// mark.
 func marked(environ []string) []string {
 	others := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool { return strings.HasPrefix(entry, envBelow+"=") })
 	return append(others, envBelow+"="+strconv.Itoa(os.Getpid()))
 }
 
-// create has a container guarded that is about to be created, unless its mode is
-// off, and returns the arguments to create it with.
+// create has a container guarded before its creation, unless its mode is off, and returns the
+// arguments to create it with.
 func create(ctx context.Context, c *command, runc string) ([]string, error) {
 	bundle := c.bundle
 	if bundle == "" {
@@ -131,12 +132,12 @@ func create(ctx context.Context, c *command, runc string) ([]string, error) {
 	return c.rewritten(bundle), nil
 }
 
-// namespaceOf is the namespace of the containers whose state is in root. containerd
-// and Docker keep one folder for each of theirs: /run/containerd/runc/k8s.io.
+// namespaceOf returns the namespace of the containers whose state is in root. containerd and Docker
+// keep one folder per namespace: /run/containerd/runc/k8s.io.
 func namespaceOf(root string) string { return filepath.Base(filepath.Clean(root)) }
 
-// say says an error where runc would have said it: on standard error, and in
-// the file that the engine reads it from (runc, --log and --log-format).
+// say reports an error where runc would have: on standard error, and in the file from which the
+// engine reads it (runc, --log and --log-format).
 func say(c *command, stderr io.Writer, err error) {
 	text := "shimward: " + err.Error()
 	fmt.Fprintln(stderr, text)
@@ -145,7 +146,7 @@ func say(c *command, stderr io.Writer, err error) {
 	}
 	f, err := os.OpenFile(c.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644) //nolint:gosec // the engine's path, and the mode that runc gives it
 	if err != nil {
-		return // it was said on stderr
+		return // it is on stderr
 	}
 	defer f.Close() //nolint:errcheck // there is nowhere to say it
 	now := time.Now().Format(time.RFC3339)

@@ -14,8 +14,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// fixture is a node's config, a runtime, and a bundle. The runtime is never
-// started: what it would be started with is noted.
+// fixture is a node's config, a runtime, and a bundle. The runtime is never started; the arguments
+// that it would be started with are recorded.
 type fixture struct {
 	dir, config, runc, bundle string
 
@@ -77,7 +77,7 @@ func TestRunPassesOn(t *testing.T) {
 	for name, test := range map[string]struct {
 		config string
 		args   []string
-		want   []string // BUNDLE is the bundle
+		want   []string // BUNDLE stands for the bundle
 	}{
 		"off":                   {off, []string{"--root", "/r", "create", "--bundle", "BUNDLE", "c"}, []string{"--root=/r", "create", "--bundle=BUNDLE", "--", "c"}},
 		"off, a restore":        {off, []string{"restore", "-b", "BUNDLE", "c"}, []string{"restore", "--bundle=BUNDLE", "--", "c"}},
@@ -96,7 +96,7 @@ func TestRunPassesOn(t *testing.T) {
 				return filled
 			}
 			_, err := f.run(t, nil, fill(test.args)...)
-			if test.want == nil { // runc where it usually is, if it is here
+			if test.want == nil { // runc in a usual place, if this machine has it
 				if !errors.Is(err, errStarted) && !strings.Contains(err.Error(), "install it") {
 					t.Errorf("got %v", err)
 				}

@@ -12,16 +12,17 @@ import (
 	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
-// usualPlaces are where distributions and runc's own `make install` put it, in the order of a PATH of root's.
+// usualPlaces are where distributions and runc's own `make install` put it, in the order of root's
+// PATH.
 var usualPlaces = []string{"/usr/bin/runc", "/usr/sbin/runc", "/usr/local/bin/runc", "/usr/local/sbin/runc"}
 
-// envBelow marks the environment of the runtime that shimward became, with its pid. A
-// shimward that finds its own there, or its parent's, has been put in the real runtime's
-// place; one that finds another's was started by one of that runtime's hooks.
+// envBelow is the environment variable with which shimward marks the runtime that it execs; its
+// value is their pid. A shimward that finds its own pid there, or its parent's, has been put in the
+// real runtime's place; one that finds another was started by one of that runtime's hooks.
 const envBelow = "SHIMWARD_BELOW"
 
-// findRunc returns the absolute path of the real runtime: the configured one, or
-// the first usual one. self is this process's own binary.
+// findRunc returns the absolute path of the real runtime: the configured one, or the first that
+// exists in a usual place. self is this process's own binary.
 func findRunc(configured, self string, usual []string) (string, error) {
 	if configured != "" {
 		if err := checkRunc(configured, self); err != nil {
@@ -42,7 +43,7 @@ func findRunc(configured, self string, usual []string) (string, error) {
 	return "", fmt.Errorf("there is no runc in any of %v: install it, or write where it is as runc.path in shimward's config", usual)
 }
 
-// CheckRunc says why what runc.path names cannot be the runtime below `shimward runc`, or nil.
+// CheckRunc returns an error if what runc.path names cannot be the runtime below `shimward runc`.
 func CheckRunc(path string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -54,8 +55,8 @@ func CheckRunc(path string) error {
 	return trustRunc(path)
 }
 
-// trustRunc refuses a runtime to start anything with that another user can change.
-// What runs can be stopped and deleted with it all the same.
+// trustRunc returns an error for a runtime that another user can change, with which nothing may be
+// started. Existing containers can still be stopped and deleted with it.
 func trustRunc(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -70,7 +71,7 @@ func checkRunc(path, self string) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%q is not an absolute path: write one, such as %q", path, "/usr/sbin/"+filepath.Base(path))
 	}
-	info, err := os.Stat(path) // through links: those of alternatives(8) are usual
+	info, err := os.Stat(path) // follows symbolic links: those of alternatives(8) are common
 	if errors.Is(err, unix.ELOOP) {
 		return fmt.Errorf("%s is a loop of links: write the real runc's path", path)
 	}

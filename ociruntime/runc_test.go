@@ -16,7 +16,7 @@ func TestFindRunc(t *testing.T) {
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(path, mode); err != nil { // whatever the umask is
+		if err := os.Chmod(path, mode); err != nil { // whatever the umask
 			t.Fatal(err)
 		}
 		return path
@@ -67,10 +67,11 @@ func TestFindRunc(t *testing.T) {
 	}
 }
 
-// Nothing is started with a runtime that others can change; what runs is deleted with it.
+// Nothing is started with a runtime that others can change, but existing containers can be deleted
+// with it.
 func TestRunDistrusts(t *testing.T) {
 	f := newFixture(t, "version = 1\ndefault_mode = \"off\"", `{}`)
-	if err := os.Chmod(f.runc, 0o757); err != nil { // whatever the umask is
+	if err := os.Chmod(f.runc, 0o757); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"create", "--bundle", f.bundle, "c"}, {"start", "c"}, {"exec", "c", "sh"}} {

@@ -16,33 +16,34 @@ import (
 	"github.com/shimward/shimward/hooks"
 )
 
-// saying is something that a monitor is told. done takes one error, or nil.
+// saying is a message to a monitor. done receives one error, or nil.
 type saying struct {
 	hooks.Message
 
 	done chan error
 }
 
-// server takes what a monitor is told, from the hooks and from `shimward runc`.
+// server receives a monitor's messages from the hooks and from `shimward runc`.
 type server struct {
 	socket    *net.UnixListener
 	answering sync.WaitGroup
 }
 
 const (
-	// maxMessage bounds what a monitor is told at once, in bytes: an exec's command line is in it.
+	// maxMessage is the maximum size of one message, in bytes: it may include an exec's command
+	// line.
 	maxMessage = 1 << 20
-	// saidWithin is how long somebody who connects may take to say something.
+	// saidWithin is how long a client may take to send its message.
 	saidWithin = 5 * time.Second
 )
 
-// listen makes a monitor's socket, for root alone.
+// listen creates a monitor's socket, accessible only to root.
 func listen(path string) (*server, error) {
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listen for the container's hooks: %w", err)
 	}
-	// The folder is root's alone, too.
+	// Its folder is accessible only to root, too.
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("listen for the container's hooks: %w", err), socket.Close())
 	}
@@ -51,7 +52,7 @@ func listen(path string) (*server, error) {
 
 func (s *server) close() { _ = s.socket.Close() }
 
-// serve hands on what is said, until ctx is done.
+// serve forwards messages to said until ctx is done.
 func (s *server) serve(ctx context.Context, said chan<- saying) {
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
@@ -60,7 +61,7 @@ func (s *server) serve(ctx context.Context, said chan<- saying) {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil { // out of descriptors, most likely
+		if err != nil { // most likely out of descriptors
 			select {
 			case <-time.After(100 * time.Millisecond):
 				continue
@@ -82,14 +83,14 @@ func answerOne(ctx context.Context, conn *net.UnixConn, said chan<- saying) {
 	}
 	s := saying{done: make(chan error, 1)}
 	if err := json.NewDecoder(io.LimitReader(conn, maxMessage)).Decode(&s.Message); err != nil {
-		return // whoever only wanted to know whether somebody is here
+		return // the client only checked whether the monitor is there
 	}
 	select {
 	case said <- s:
 	case <-ctx.Done():
 		return
 	}
-	// Once taken, it is answered: the monitor's last answer comes as it ends.
+	// Once taken, a message is answered: the monitor gives its last answer as it ends.
 	var reply hooks.Reply
 	if err := <-s.done; err != nil {
 		reply.Error = err.Error()
@@ -97,7 +98,7 @@ func answerOne(ctx context.Context, conn *net.UnixConn, said chan<- saying) {
 	_ = json.NewEncoder(conn).Encode(reply)
 }
 
-// fromRoot says that root is at the other end.
+// fromRoot reports whether the peer is root.
 func fromRoot(conn *net.UnixConn) bool {
 	raw, err := conn.SyscallConn()
 	if err != nil {
