@@ -1,5 +1,5 @@
-// Command containerd-shim-shimward-v1 is the shim that containerd starts for
-// the runtime type io.containerd.shimward.v1. Package shim is what it does.
+// Command containerd-shim-shimward-v1 is the shim that containerd starts for the runtime type
+// io.containerd.shimward.v1. It is implemented in package shim.
 package main
 
 import (

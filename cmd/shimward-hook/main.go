@@ -1,6 +1,6 @@
-// Command shimward-hook is `shimward hook` alone, which a container waits for
-// when it is created and again when it is deleted: a fifth of the size, and up
-// in a third of the time. The shim looks for it beside itself.
+// Command shimward-hook is `shimward hook` alone. A container waits for the hook when it is created
+// and again when it is deleted; this binary has a fifth of the size, and starts in a third of the
+// time. The shim looks for it next to itself.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/hooks"
 )
 
-// statusFailed fails the container's creation; poststop never has it.
+// statusFailed fails the container's creation; poststop never returns it.
 const statusFailed = 2
 
 func main() {

@@ -38,7 +38,7 @@ the container's (shimward events --kind lease).
 
 Exit status: 0; 2: an error.`
 
-// The bounds of a lease.
+// The limits of a lease.
 const (
 	minLease = time.Second
 	maxLease = 24 * time.Hour
@@ -102,15 +102,15 @@ func runAllow(env environment, command *cli.Command) error {
 	return makeLease(env, plan, guarded.Lease{Exe: exe, Pod: command.Bool("pod"), Why: why}, length)
 }
 
-// changed is what has become of a container's leases.
+// changed is the result of a change to a container's leases.
 type changed struct {
 	leases  []guarded.Lease
-	message string       // what is said, and recorded
-	undo    func() error // takes back what the kernel allows; nil: nothing
+	message string       // to be printed and recorded
+	undo    func() error // reverts the change in the kernel; nil if there is nothing to revert
 }
 
-// changeLeases has change work on a container's leases and on the kernel's side
-// of them. What is allowed in the kernel and cannot be listed is not allowed.
+// changeLeases runs change on a container's leases, as listed and in the kernel. What is allowed in
+// the kernel but cannot be listed is revoked.
 func changeLeases(env environment, plan *policy.Plan, change func(*bpf.Node, []guarded.Lease) (changed, error)) (err error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: plan.Paths})
 	if err != nil {
@@ -158,7 +158,7 @@ func makeLease(env environment, plan *policy.Plan, lease guarded.Lease, length t
 		return err
 	}
 	lease.By, lease.Granted, lease.Ends = by, now.Time.UTC().Truncate(time.Second), now.SinceBoot+length
-	lease.Until = now.Time.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's
+	lease.Until = now.Time.Add(length).UTC().Truncate(time.Second).Add(time.Second) // not before the kernel's end
 	return changeLeases(env, plan, func(node *bpf.Node, leases []guarded.Lease) (changed, error) {
 		file, err := node.Lease(plan.Identity.Key, lease.Exe, lease.Pod, lease.Ends)
 		if err != nil {
@@ -200,7 +200,8 @@ func describeLease(l guarded.Lease) string {
 	return fmt.Sprintf("%s to access %s", l.Exe, whom)
 }
 
-// recordLease puts an event into a folder of the store beside the container's own, which the shim writes alone.
+// recordLease appends an event to a separate folder of the store, as the container's own is written
+// only by its shim or monitor.
 func recordLease(plan *policy.Plan, message string) (err error) {
 	const size = 1 << 20
 	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key+"-leases"), size)
@@ -263,11 +264,11 @@ func listLeases(env environment, command *cli.Command, paths policy.Paths) error
 	return table.Flush()
 }
 
-// noLogin is what /proc/self/loginuid says where nobody has logged in.
+// noLogin is the value of /proc/self/loginuid if nobody has logged in.
 const noLogin = 1<<32 - 1
 
-// whoami is who runs this: who logged in, where the kernel's audit knows it, or
-// who called sudo, or the user.
+// whoami returns the user who runs this: the one who logged in, if the kernel's audit knows it;
+// else the caller of sudo; else the current user.
 func whoami(env environment) (string, error) {
 	text, err := os.ReadFile("/proc/self/loginuid")
 	if err == nil {
@@ -284,7 +285,7 @@ func whoami(env environment) (string, error) {
 	return named(strconv.Itoa(os.Getuid())), nil
 }
 
-// named is a user's name, or the number.
+// named returns a user's name, or the number if it has none.
 func named(uid string) string {
 	if found, err := user.LookupId(uid); err == nil {
 		return found.Username

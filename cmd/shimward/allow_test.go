@@ -8,7 +8,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// What is refused is told so that the next try is right.
+// Error messages say how to get it right the next time.
 func TestAllowRefuses(t *testing.T) {
 	testenv.Root(t)
 	config, _ := node(t)

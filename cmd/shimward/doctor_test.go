@@ -15,7 +15,7 @@ func TestDoctor(t *testing.T) {
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil {
 		t.Fatalf("%v in %+v", err, got)
 	}
-	// Its paths are on no bpffs, and there is no shim beside a test binary.
+	// The config's paths are not on bpffs, and there is no shim next to a test binary.
 	if got.code != statusNo || report.Kept {
 		t.Errorf("got %+v", got)
 	}

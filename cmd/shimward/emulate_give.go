@@ -35,7 +35,7 @@ func give(ctx context.Context, env environment, command *cli.Command) error {
 	}
 	path := command.String("socket")
 	if path == "" {
-		// Its starter reads the errno off the exit status.
+		// The process that started this one reads the errno from the exit status.
 		err := emulate.Give(pid, 3)
 		if errno := emulate.Errno(err); errno != 0 {
 			_, _ = fmt.Fprintln(env.stderr, err)

@@ -71,7 +71,7 @@ func runEvents(ctx context.Context, env environment, command *cli.Command) error
 			return nil
 		}
 	}
-	if errors.Is(err, unix.EPIPE) { // "shimward events | head"
+	if errors.Is(err, unix.EPIPE) { // for example "shimward events | head"
 		return nil
 	}
 	return err

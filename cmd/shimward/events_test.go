@@ -48,7 +48,7 @@ func TestEvents(t *testing.T) {
 
 	for _, test := range []struct {
 		args []string
-		want string // the containers of the events that are shown
+		want string // the containers of the events shown
 	}{
 		{nil, "first second first"},
 		{[]string{"--container", "second"}, "second"},
@@ -79,7 +79,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// Following ends when it is told to, and is no error then.
+// Following ends when it is canceled, and that is not an error.
 func TestEventsFollow(t *testing.T) {
 	config, paths := node(t)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -40,7 +40,7 @@ func explainCommand(env environment) *cli.Command {
 		Usage:       "which rule decides an access, and why",
 		ArgsUsage:   "VECTOR RELATION",
 		Description: explainAbout,
-		// An annotation's value is a list with commas itself.
+		// An annotation's value is itself a list with commas.
 		DisableSliceFlagSeparator: true,
 		Flags: []cli.Flag{
 			configFlag(env),
@@ -112,7 +112,8 @@ func explainQuestion(command *cli.Command) (policy.Question, error) {
 	return question, errors.Join(errs...)
 }
 
-// explainPlan is a container's that runs, or what the config makes of one that does not.
+// explainPlan returns the plan of a running container, or the one that the config makes for a
+// container that does not exist.
 func explainPlan(command *cli.Command, config *policy.Config) (*policy.Plan, error) {
 	if name := command.String("container"); name != "" {
 		if command.IsSet("namespace") || command.IsSet("annotation") {
@@ -133,7 +134,7 @@ func explainPlan(command *cli.Command, config *policy.Config) (*policy.Plan, err
 	})
 }
 
-// loadedTier is the tier that this node's containers are guarded in.
+// loadedTier returns the tier in which this node's containers are guarded.
 func loadedTier(paths policy.Paths) (access.Tier, error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
 	if errors.Is(err, fs.ErrNotExist) {

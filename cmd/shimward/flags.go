@@ -9,13 +9,13 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// containerFlag is --container, as guarded.Find takes it.
+// containerFlag returns --container, in the form that guarded.Find accepts.
 func containerFlag() cli.Flag {
 	return &cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"}
 }
 
-// configFlag is --config. containerd's environment, which the shim reads
-// nodeconfig.Env from, is not this process's; so the flag says what it takes.
+// configFlag returns --config. The shim reads nodeconfig.Env from containerd's environment, which
+// this process does not have; so the flag says what it uses.
 func configFlag(env environment) cli.Flag {
 	return &cli.StringFlag{
 		Name: "config", Value: env.getenv(nodeconfig.Env), HideDefault: true,

@@ -6,7 +6,7 @@ import (
 	"github.com/shimward/shimward/hooks"
 )
 
-// A hook that has nothing to go by must fail the container's creation; poststop must fail nothing.
+// A hook without usable input must fail the container's creation; poststop must fail nothing.
 func TestHooks(t *testing.T) {
 	_, paths := node(t)
 	state := `{"ociVersion":"1.2.0","id":"x","status":"creating","pid":1,"bundle":"/no/such/bundle"}`

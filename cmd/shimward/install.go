@@ -105,7 +105,7 @@ func runInstall(ctx context.Context, env environment, command *cli.Command, do f
 	return restartContainerd(ctx, env, restart, command.Bool("restart"))
 }
 
-// restartContainerd restarts the unit that runs containerd, or says that it is due.
+// restartContainerd restarts the unit that runs containerd, or says that this has to be done.
 func restartContainerd(ctx context.Context, env environment, units []string, now bool) error {
 	unit, err := install.Active(units, func(args ...string) (int, error) {
 		err := exec.CommandContext(ctx, "systemctl", args...).Run() //nolint:gosec // the units are install's

@@ -5,7 +5,7 @@ import (
 	"github.com/shimward/shimward/internal/guarded"
 )
 
-// kernel is a bpf.Node as package guarded asks it.
+// kernel adapts a bpf.Node to the interface that package guarded needs.
 type kernel struct{ *bpf.Node }
 
 // Counts returns a container's counters as a list.

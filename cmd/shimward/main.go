@@ -1,6 +1,6 @@
-// Command shimward is shimward's command line: what the container runtime calls
-// (hook), what tells an operator how a node is doing (doctor, events, ps), and
-// what lets anybody try it (emulate, verify).
+// Command shimward is shimward's command line: what the container runtime calls (hook), what shows
+// operators the state of a node (doctor, events, ps), and what lets anyone try it out (emulate,
+// verify).
 package main
 
 import (

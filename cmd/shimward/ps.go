@@ -75,7 +75,8 @@ func runPs(env environment, command *cli.Command) (err error) {
 	}
 }
 
-// openKernel opens what is pinned. There is none, and no error, where nothing has been loaded since the boot.
+// openKernel opens the pinned objects. If nothing has been loaded since the boot, it returns a nil
+// Kernel and no error.
 func openKernel(paths policy.Paths) (guarded.Kernel, func() error, error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
 	if errors.Is(err, fs.ErrNotExist) {
@@ -119,7 +120,7 @@ func pod(c *guarded.Container) string {
 	return c.PodNamespace + "/" + c.Pod
 }
 
-// shortID is as much of an ID as people compare: containerd's own have 64 digits.
+// shortID shortens an ID to what people compare: containerd's own IDs have 64 digits.
 func shortID(id string) string {
 	if len(id) == 64 {
 		return id[:12]

@@ -10,7 +10,7 @@ import (
 	"github.com/urfave/cli/v3"
 )
 
-// environment is everything that a run takes from the process that it is in.
+// environment is everything that a run takes from its process.
 type environment struct {
 	args   []string
 	stdin  *os.File
@@ -19,19 +19,18 @@ type environment struct {
 	getenv func(string) string
 }
 
-// status is an error that says nothing more than what the exit status is: what
-// there was to say has been said.
+// status is an error that carries only an exit status: everything else has already been reported.
 type status int
 
 func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
-// The exit statuses, of every command.
+// The exit statuses of all commands.
 const (
-	statusNo    = 1 // the command's question has been answered with "no"; each command's help says which
-	statusError = 2 // it could not be answered
+	statusNo    = 1 // the answer to the command's question is "no"; each command's help says which question
+	statusError = 2 // the question could not be answered
 )
 
-// exitStatus turns what run returned into an exit status, and says the error.
+// exitStatus converts the error of run to an exit status, and prints it.
 func exitStatus(stderr io.Writer, err error) int {
 	var plain status
 	switch {
@@ -59,7 +58,7 @@ func command(env environment) *cli.Command {
 		Reader:    env.stdin,
 		Writer:    env.stdout,
 		ErrWriter: env.stderr,
-		// The one exit is in main; an error is said there.
+		// Only main exits, and errors are printed there.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
 		OnUsageError:   usageError,
 		Action:         noSuchCommand,
@@ -75,7 +74,7 @@ func usageError(_ context.Context, command *cli.Command, err error, _ bool) erro
 	return fmt.Errorf("%w (see \"%s --help\")", err, command.FullName())
 }
 
-// noSuchCommand is the action of a command that has commands below it only.
+// noSuchCommand is the action of a command that only has subcommands.
 func noSuchCommand(_ context.Context, command *cli.Command) error {
 	if name := command.Args().First(); name != "" {
 		return fmt.Errorf("no command is called %q (see \"%s --help\")", name, command.FullName())

@@ -11,20 +11,21 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// TestMain lets the test binary be the processes that emulate starts of itself.
+// TestMain lets the test binary act as the processes that emulate starts from itself.
 func TestMain(m *testing.M) {
 	if os.Args[0] == "shimward" {
 		main()
 		return
 	}
-	// The race detector has each of the many processes that start here sleep a second at its end.
+	// With the race detector, each of the many processes started here would sleep a second before
+	// it exits.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
 	m.Run()
 }
 
-// result is what a run left behind.
+// result is the outcome of a run.
 type result struct {
 	code           int
 	stdout, stderr string
@@ -62,7 +63,7 @@ func shimward(t *testing.T, s setup, args ...string) result {
 	return result{code, stdout.String(), string(said)}
 }
 
-// node writes a config whose paths are the test's own, and returns both.
+// node writes a config whose paths belong to the test, and returns both.
 func node(t *testing.T) (string, policy.Paths) {
 	t.Helper()
 	dir := t.TempDir()
@@ -79,7 +80,7 @@ func TestWrongUse(t *testing.T) {
 	config, _ := node(t)
 	for _, test := range []struct {
 		args []string
-		want string // in what is said
+		want string // in the output
 	}{
 		{[]string{"no-such"}, `no command is called "no-such"`},
 		{[]string{"--no-such"}, "-no-such"},

@@ -13,7 +13,8 @@ import (
 	"github.com/shimward/shimward/ociruntime"
 )
 
-// runcCommand is there for its help, and called for nothing else: its arguments are runc's, and are read before any of shimward's.
+// runcCommand exists only for its help: its arguments are runc's, and are parsed before any of
+// shimward's.
 func runcCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "runc",
@@ -40,7 +41,7 @@ func monitorCommand(env environment) *cli.Command {
 	}
 }
 
-// runtimeArgs are the arguments of an OCI runtime, if that is what was called.
+// runtimeArgs returns the arguments of an OCI runtime, if the process was called as one.
 func runtimeArgs(args []string) ([]string, bool) {
 	switch {
 	case len(args) > 0 && filepath.Base(args[0]) == ociruntime.Name:
@@ -48,7 +49,7 @@ func runtimeArgs(args []string) ([]string, bool) {
 	case len(args) < 2 || args[1] != "runc":
 		return nil, false
 	case len(args) == 3 && (args[2] == "--help" || args[2] == "-h"):
-		return nil, false // shimward's own
+		return nil, false // shimward's own help
 	default:
 		return args[2:], true
 	}

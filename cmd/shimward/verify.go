@@ -94,7 +94,8 @@ func runVerify(ctx context.Context, env environment, command *cli.Command) error
 	return nil
 }
 
-// labelNode has kubectl set the label, or remove it: that it is not there is no error to kubectl.
+// labelNode has kubectl set the label or remove it. kubectl does not treat removing a label that is
+// not there as an error.
 func labelNode(ctx context.Context, env environment, command *cli.Command, node string, held bool) error {
 	var args []string
 	if file := command.String("kubeconfig"); file != "" {

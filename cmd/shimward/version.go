@@ -23,10 +23,10 @@ func versionCommand(env environment) *cli.Command {
 	}
 }
 
-// stamped is what `make build` says: the tag that is checked out, or the commit.
+// stamped is the version that `make build` sets: the checked-out tag, or the commit.
 var stamped string //nolint:gochecknoglobals // the linker sets it (go tool link -X)
 
-// version is stamped or, in a binary that `go install` made, the module's version.
+// version returns stamped or, in a binary made by `go install`, the module's version.
 func version() string {
 	if stamped != "" {
 		return stamped
