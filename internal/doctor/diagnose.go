@@ -90,7 +90,8 @@ func (r *Report) kernel(f *Facts) {
 	r.check("notify", "seccomp user notification is there", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
 }
 
-// switchedOff says that the node's LSM programs were called once, and are not now.
+// switchedOff reports whether the node's LSM programs were loaded and called before, but are not
+// called now.
 func switchedOff(k *Kernel) bool {
 	return k.Tier == access.TierLSM && errors.Is(k.LSM, bpf.ErrFtraceOff)
 }
@@ -130,7 +131,7 @@ func (r *Report) mounts(f *Facts) {
 	}
 }
 
-// promise holds what the config says against the tier.
+// promise compares what the config promises with the tier.
 func (r *Report) promise(f *Facts) {
 	if f.Config == nil {
 		return
@@ -162,7 +163,8 @@ func (r *Report) promise(f *Facts) {
 	}
 }
 
-// enforcing names the part of the config that asks for enforce by itself; "" if none does.
+// enforcing names the part of the config that asks for enforce by default. It returns "" if none
+// does.
 func enforcing(config *policy.Config) string {
 	if config.DefaultMode == policy.ModeEnforce {
 		return "default_mode"
@@ -202,7 +204,7 @@ func (r *Report) programs(f *Facts) {
 	}
 }
 
-// runtime says what a runc can.
+// runtime adds a finding about a runc and what it supports.
 func (r *Report) runtime(name string, runc Program, missing State, advice string) {
 	r.found(name, runc, missing, advice)
 	switch last := &r.Findings[len(r.Findings)-1]; {
@@ -231,7 +233,8 @@ func (r *Report) found(name string, p Program, missing State, advice string) {
 	}
 }
 
-// older tells whether a version is before major.minor. One that cannot be read is not.
+// older reports whether a version is before major.minor. It is false for a version that cannot be
+// parsed.
 func older(version string, major, minor int) bool {
 	first, rest, _ := strings.Cut(strings.TrimPrefix(version, "v"), ".")
 	second, _, _ := strings.Cut(rest, ".")

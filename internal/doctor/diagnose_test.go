@@ -12,7 +12,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// healthy is a node that lacks nothing.
+// healthy returns the facts of a node that lacks nothing.
 func healthy() *Facts {
 	return &Facts{
 		Architecture: "amd64",
@@ -47,8 +47,8 @@ func TestDiagnose(t *testing.T) {
 		change  func(*Facts)
 		finding string
 		state   State
-		advice  string // a part of it
-		lost    bool   // the promise
+		advice  string // a substring of the expected advice
+		lost    bool   // whether the promise is lost
 	}{
 		{name: "healthy", change: func(*Facts) {}, finding: "promise", state: StateOK},
 		{name: "not root", change: func(f *Facts) { f.UID = 1000 }, finding: "user", state: StateFail, advice: "root", lost: true},

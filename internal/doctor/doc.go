@@ -1,6 +1,6 @@
-// Package doctor says whether a node can keep what its config promises.
+// Package doctor reports whether a node can keep what its config promises.
 //
-// Gather asks the machine; Diagnose judges what it found, asks nothing and so
-// can be tested with any node's facts. Neither changes anything but to load
-// and attach programs for a moment, to see whether the kernel takes them.
+// Gather collects facts about the machine. Diagnose judges the facts without querying anything, so
+// it can be tested with the facts of any node. Neither changes the node, except that Gather loads
+// and attaches programs for a moment to see whether the kernel accepts them.
 package doctor

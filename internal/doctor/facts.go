@@ -5,12 +5,12 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Facts is what matters of a node.
+// Facts is what Diagnose needs to know about a node.
 type Facts struct {
 	UID          int
-	Architecture string // as Go calls it
+	Architecture string // a GOARCH value
 	Config       *policy.Config
-	ConfigFrom   string // its path; "" for the built-in one
+	ConfigFrom   string // path of the config file; "" for the built-in config
 	ConfigErr    error
 	Kernel       Kernel
 	Cgroup       Cgroup
@@ -18,35 +18,35 @@ type Facts struct {
 	NotifyErr    error // why the kernel has no seccomp user notification
 	Containerd   Program
 	Runc         Program
-	Below        Program // what shimward runc starts, where Config names it
-	BelowErr     error   // why it cannot be started
+	Below        Program // what `shimward runc` starts, if Config names it
+	BelowErr     error   // why Below cannot be started
 	Shim         Program
-	Unserved     bool    // no containerd looks in the folder that Shim is in
-	Hook         Program // shimward-hook, beside the shim
+	Unserved     bool    // no containerd looks in the folder of Shim
+	Hook         Program // shimward-hook, next to the shim
 }
 
-// Kernel is what it takes of shimward's programs.
+// Kernel is what the kernel offers to shimward's programs.
 type Kernel struct {
 	Release  string
-	LSMs     string // the active ones, in the kernel's own words; "" where it does not tell
+	LSMs     string // the active LSMs, in the kernel's format; "" if the kernel does not report them
 	BTF      error
-	Tracing  error       // why no tp_btf program, or what such a program needs, loads
+	Tracing  error       // why no tp_btf program loads, or what such a program needs is missing
 	LSM      error       // why no LSM program loads, attaches and is called
-	Tier     access.Tier // that shimward's own programs came up in; 0: they did not, or were not tried
-	Programs error       // why they did not
-	Loaded   bool        // they have been loaded since the boot, for the node's containers
+	Tier     access.Tier // the tier in which shimward's own programs came up; 0 if they failed or were not tried
+	Programs error       // why shimward's own programs did not come up
+	Loaded   bool        // shimward's programs have been loaded since boot, for the node's containers
 }
 
 // Cgroup is how cgroups are mounted.
 type Cgroup struct {
-	Mount  string // of the v2 hierarchy; "" where there is none
-	Hybrid bool   // there are v1 hierarchies with controllers beside it
+	Mount  string // mount point of the v2 hierarchy; "" if there is none
+	Hybrid bool   // v1 hierarchies with controllers are mounted next to it
 }
 
 // Program is an executable that shimward works with.
 type Program struct {
-	Path    string // "" where it was not found
-	Version string // as it says itself; "" for what was not asked
-	Seccomp string // runc's: the version of its libseccomp
+	Path    string // "" if it was not found
+	Version string // as the program reports it; "" if it was not asked
+	Seccomp string // runc only: the version of its libseccomp
 	Err     error
 }

@@ -18,14 +18,14 @@ import (
 	"github.com/shimward/shimward/ociruntime"
 )
 
-// Options is what Gather cannot find out by itself.
+// Options are the inputs that Gather cannot find out by itself.
 type Options struct {
-	Config string // the config file that was named, if one was
-	Path   string // where executables are looked for, as in $PATH
-	Beside string // a folder that is looked in first: this binary's
+	Config string // the config file that was named on the command line, if any
+	Path   string // where to look for executables, in the format of $PATH
+	Beside string // a folder to search first: that of this binary
 }
 
-// Gather asks the machine.
+// Gather collects the facts about this machine.
 func Gather(ctx context.Context, options Options) *Facts {
 	f := &Facts{UID: os.Geteuid(), Architecture: runtime.GOARCH}
 	f.Config, f.ConfigFrom, f.ConfigErr = nodeconfig.Load(options.Config)
@@ -52,7 +52,7 @@ func Gather(ctx context.Context, options Options) *Facts {
 	return f
 }
 
-// cgroup finds the v2 hierarchy among the mounts (proc_pid_mountinfo(5)).
+// cgroup finds the v2 hierarchy in a mountinfo file (proc_pid_mountinfo(5)).
 func cgroup(mountinfo string) Cgroup {
 	var c Cgroup
 	mounts, err := os.ReadFile(mountinfo) //nolint:gosec // procfs
@@ -77,7 +77,7 @@ func cgroup(mountinfo string) Cgroup {
 	return c
 }
 
-// onBPFFS is an error where what is put at path will not be on a bpffs.
+// onBPFFS returns an error if a file created at path would not be on a bpffs.
 func onBPFFS(path string) error {
 	on, err := bpf.OnBPFFS(path)
 	if err == nil && !on {
@@ -86,7 +86,7 @@ func onBPFFS(path string) error {
 	return err
 }
 
-// notify asks the kernel for SECCOMP_RET_USER_NOTIF (seccomp(2)).
+// notify checks that the kernel supports SECCOMP_RET_USER_NOTIF (seccomp(2)).
 func notify() error {
 	const (
 		getActionAvail = 2          // SECCOMP_GET_ACTION_AVAIL
@@ -100,7 +100,7 @@ func notify() error {
 	return nil
 }
 
-// find is exec.LookPath on a path that is handed in.
+// find is exec.LookPath with an explicit search path.
 func find(name, path string) string {
 	for _, folder := range filepath.SplitList(path) {
 		if folder == "" {
@@ -114,7 +114,7 @@ func find(name, path string) string {
 	return ""
 }
 
-// ask runs a program with --version.
+// ask runs a program with --version and parses the output with read.
 func ask(ctx context.Context, path string, read func(string, *Program)) Program {
 	p := Program{Path: path}
 	if path == "" {
@@ -133,14 +133,14 @@ func ask(ctx context.Context, path string, read func(string, *Program)) Program 
 	return p
 }
 
-// containerdVersion reads "containerd github.com/containerd/containerd/v2 v2.4.2 <commit>".
+// containerdVersion parses "containerd github.com/containerd/containerd/v2 v2.4.2 <commit>".
 func containerdVersion(output string, p *Program) {
 	if fields := strings.Fields(output); len(fields) >= 3 && fields[0] == "containerd" {
 		p.Version = fields[2]
 	}
 }
 
-// runcVersion reads "runc version 1.5.2" and "libseccomp: 2.5.4", each on a line.
+// runcVersion parses the lines "runc version 1.5.2" and "libseccomp: 2.5.4".
 func runcVersion(output string, p *Program) {
 	for line := range strings.Lines(output) {
 		line = strings.TrimSpace(line)

@@ -61,7 +61,7 @@ func TestOnBPFFS(t *testing.T) {
 	}
 }
 
-// This machine's facts, whichever they are, must come without a panic and with a diagnosis.
+// Whatever this machine's facts are, gathering them must not panic and must yield a diagnosis.
 func TestGather(t *testing.T) {
 	report := Diagnose(Gather(t.Context(), Options{Path: os.Getenv("PATH")}))
 	if len(report.Findings) < 8 {

@@ -18,8 +18,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// kernel asks the kernel what it takes: with the smallest program of each kind,
-// to be able to say what is missing, and then with shimward's own.
+// kernel finds out what the kernel supports: first with a minimal program of each kind, to be able
+// to name what is missing, and then with shimward's own programs.
 func kernel(config *policy.Config) Kernel {
 	k := Kernel{Release: release(), LSMs: bpf.ActiveLSMs()}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
@@ -36,7 +36,7 @@ func kernel(config *policy.Config) Kernel {
 	case k.BTF == nil && k.Tracing == nil:
 		k.Tier, k.Programs = trial()
 	default:
-		k.Programs = nil // not tried: what is missing is known
+		k.Programs = nil // not tried: it is known what is missing
 	}
 	return k
 }
@@ -49,14 +49,15 @@ func release() string {
 	return unix.ByteSliceToString(name.Release[:])
 }
 
-// tracing tells whether the kernel takes what both tiers stand on.
+// tracing returns an error if the kernel lacks something that both tiers need.
 func tracing() error {
 	for kind, name := range map[ebpf.MapType]string{ebpf.RingBuf: "ring buffers", ebpf.TaskStorage: "task-local storage"} {
 		if err := features.HaveMapType(kind); err != nil {
 			return fmt.Errorf("no %s: %w", name, err)
 		}
 	}
-	// One is where memory of another process is touched, the others are where a guard begins and is passed on.
+	// The first tracepoint reports accesses to another process's memory; at the others a guard
+	// starts and is inherited.
 	for _, tracepoint := range []string{"mmap_lock_start_locking", "sched_process_exec", "task_newtask"} {
 		err := attaches(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: tracepoint},
 			func(program *ebpf.Program) (link.Link, error) {
@@ -69,8 +70,8 @@ func tracing() error {
 	return nil
 }
 
-// lsm tells why no LSM program is called, if none is: a kernel that does not have
-// bpf among its active modules lets them attach all the same.
+// lsm returns the reason why LSM programs are not called, or nil if they are. Attaching proves
+// nothing: a kernel without bpf among its active modules lets them attach all the same.
 func lsm(active string) error {
 	err := attaches(&ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open"},
 		func(program *ebpf.Program) (link.Link, error) {
@@ -85,7 +86,7 @@ func lsm(active string) error {
 	return bpf.FtraceOff()
 }
 
-// attaches loads a program that does nothing, and attaches it for a moment.
+// attaches loads a program that does nothing, attaches it, and detaches it again.
 func attaches(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, error)) (err error) {
 	spec.Name, spec.License = "shimward_doctor", "Dual BSD/GPL"
 	spec.Instructions = asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()}
@@ -101,7 +102,7 @@ func attaches(spec *ebpf.ProgramSpec, attach func(*ebpf.Program) (link.Link, err
 	return attached.Close()
 }
 
-// brief says in a line what the kernel says in many.
+// brief shortens a multi-line error of the kernel to one line.
 func brief(err error) error {
 	var verifier *ebpf.VerifierError
 	switch {

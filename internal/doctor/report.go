@@ -10,17 +10,17 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// State is how a finding is.
+// State is the severity of a finding.
 type State string
 
 // The states.
 const (
 	StateOK   State = "ok"
-	StateWarn State = "warn" // something is less than it could be, and the config's promises hold
+	StateWarn State = "warn" // something is worse than it could be, but the config's promises hold
 	StateFail State = "fail" // guarded containers do not start, or a promise of the config cannot be kept
 )
 
-// Finding is one thing that was looked at.
+// Finding is the result of one check.
 type Finding struct {
 	Name   string `json:"name"`
 	State  State  `json:"state"`
@@ -30,7 +30,7 @@ type Finding struct {
 
 // Report is the diagnosis of a node.
 type Report struct {
-	Tier     *access.Tier `json:"tier"` // null where the kernel takes none of shimward's programs
+	Tier     *access.Tier `json:"tier"` // null if the kernel accepts none of shimward's programs
 	Kept     bool         `json:"kept"` // the node can keep what its config promises
 	Findings []Finding    `json:"findings"`
 }
@@ -39,7 +39,7 @@ func (r *Report) add(name string, state State, text, advice string) {
 	r.Findings = append(r.Findings, Finding{Name: name, State: state, Text: text, Advice: advice})
 }
 
-// check adds what err says, or ok, if there is none.
+// check adds a failed finding with err's text or, if err is nil, an ok finding with the text ok.
 func (r *Report) check(name, ok string, err error, advice string) {
 	if err != nil {
 		r.add(name, StateFail, err.Error(), advice)

@@ -7,15 +7,15 @@ import (
 	"slices"
 )
 
-// served tells whether a containerd finds a shim, by a link to it or by itself: in the PATH
-// that doctor was given, as one that is started from here has it, or where one that runs
-// looks. That is its own PATH, and beside its binary (containerd, core/runtime/v2,
-// resolveRuntimePath).
+// served reports whether a containerd finds the shim, either directly or through a link to it. It
+// looks in path, the PATH that doctor was given, which a containerd started from here would have;
+// and where each running containerd looks: in its own PATH and in the folder of its binary
+// (containerd, core/runtime/v2, resolveRuntimePath).
 func served(shim, path, proc string) bool {
 	lookedIn := filepath.SplitList(path)
 	names, err := filepath.Glob(filepath.Join(proc, "[0-9]*", "comm"))
 	if err != nil {
-		names = nil // the pattern is sound
+		names = nil // ErrBadPattern is impossible with this pattern
 	}
 	for _, name := range names {
 		process := filepath.Dir(name)

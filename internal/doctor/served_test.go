@@ -30,7 +30,7 @@ func TestServed(t *testing.T) {
 	}{
 		"in this PATH":              {path: "/nowhere:" + folder, want: true},
 		"in this PATH, by a link":   {path: linked, want: true},
-		"a link to it":              {path: links, want: true}, // as install makes them
+		"a link to it":              {path: links, want: true}, // as install creates it
 		"in no PATH":                {path: other, comm: "containerd\n", environ: "A=b\x00PATH=" + other + "\x00", exe: filepath.Join(other, "containerd")},
 		"in containerd's PATH":      {path: other, comm: "containerd\n", environ: "A=b\x00PATH=/nowhere:" + folder + "\x00", want: true},
 		"beside containerd":         {path: other, comm: "containerd\n", environ: "A=b\x00", exe: filepath.Join(folder, "containerd"), want: true},

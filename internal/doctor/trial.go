@@ -14,8 +14,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// loaded asks for what containers of this boot are guarded by already. The error
-// is fs.ErrNotExist where there has been none.
+// loaded returns the tier of the programs that already guard containers in this boot. The error is
+// fs.ErrNotExist if none have been loaded.
 func loaded(paths policy.Paths) (access.Tier, error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
 	if err != nil {
@@ -24,13 +24,12 @@ func loaded(paths policy.Paths) (access.Tier, error) {
 	return node.Tier(), node.Close()
 }
 
-// trial loads and attaches shimward's own programs, as the first container of a
-// boot does, and lets them go again. Package bpf makes sure that they see
-// something before it calls that a success.
+// trial loads and attaches shimward's own programs, as the first container of a boot does, and
+// unloads them again. Package bpf counts that as a success only after the programs have seen
+// something.
 //
-// Their pins are on a bpffs in a mount namespace that this thread alone is in,
-// and that ends with it: nobody else sees them, and nothing is left, not even
-// of a doctor that is killed.
+// The pins are on a bpffs in a mount namespace that only this thread is in and that ends with the
+// thread. Nobody else sees the pins, and nothing is left behind, even if doctor is killed.
 func trial() (access.Tier, error) {
 	type outcome struct {
 		tier access.Tier
@@ -38,7 +37,7 @@ func trial() (access.Tier, error) {
 	}
 	done := make(chan outcome, 1)
 	go func() {
-		// Never unlocked: the thread ends with this function.
+		// Never unlocked, so that the thread ends with this function.
 		runtime.LockOSThread()
 		tier, err := tryAlone()
 		done <- outcome{tier, err}

@@ -9,7 +9,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// The trial must come out with a tier on every kernel that has one, and leave nothing.
+// The trial must return a tier on every kernel that has one, and must leave nothing behind.
 func TestTrial(t *testing.T) {
 	testenv.BPF(t)
 	t.Setenv("TMPDIR", t.TempDir())
@@ -20,7 +20,7 @@ func TestTrial(t *testing.T) {
 	if left, err := filepath.Glob(filepath.Join(os.TempDir(), "*")); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
-	// What other tests mount meanwhile is not its doing.
+	// Only mounts under this test's TMPDIR count: other tests may mount things at the same time.
 	if mounts, err := os.ReadFile("/proc/thread-self/mountinfo"); err != nil || strings.Contains(string(mounts), os.TempDir()) {
 		t.Errorf("%v, mounted under %s:\n%s", err, os.TempDir(), mounts)
 	}
