@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// include/uapi/linux/userfaultfd.h; the same on all architectures.
+// Constants of include/uapi/linux/userfaultfd.h; they are the same on all architectures.
 const (
-	userModeOnly    = 1 // UFFD_USER_MODE_ONLY: what may be had without CAP_SYS_PTRACE
+	userModeOnly    = 1 // UFFD_USER_MODE_ONLY: does not need CAP_SYS_PTRACE
 	faultAPI        = 0xaa
 	faultInit       = 0xc018aa3f // UFFDIO_API
 	faultRegister   = 0xc020aa00 // UFFDIO_REGISTER
@@ -22,12 +22,12 @@ const (
 	registerMissing = 1
 )
 
-// newUserfaultfd returns one; 0: this kernel has none.
+// newUserfaultfd returns a new userfaultfd, or 0 if this kernel does not offer one.
 func newUserfaultfd(flags int) (int, error) {
 	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, uintptr(userModeOnly|flags), 0, 0)
 	switch {
 	case errno == unix.ENOSYS || errno == unix.EPERM:
-		return 0, nil // the second from a seccomp profile
+		return 0, nil // EPERM comes from a seccomp profile
 	case errno != 0:
 		return 0, named("userfaultfd", errno)
 	default:
@@ -35,14 +35,15 @@ func newUserfaultfd(flags int) (int, error) {
 	}
 }
 
-// absentPage is a page of the victim's memory that is not there: who has the
-// userfaultfd says what is in it. Whoever asks at a socket is given that.
+// absentPage is a page of the victim's address space that is not populated: whoever has the
+// userfaultfd supplies its content. A listener hands the userfaultfd to anyone who connects.
 type absentPage struct {
 	page     []byte
 	listener *net.UnixListener
 }
 
-// pagerSocket is where a victim that has its secret at address gives its userfaultfd away.
+// pagerSocket returns the path of the socket where a victim with its secret at address hands out
+// its userfaultfd.
 func pagerSocket(address uint64) string {
 	return filepath.Join(sharedMemory, fmt.Sprintf("shimward-pager-%x", address))
 }
@@ -107,9 +108,9 @@ func (a *absentPage) close() {
 	}
 }
 
-// take moves the word of a page that somebody has filled to where the victim's word
-// is, and takes the page away again. To look at a page that is not there would be
-// to wait for somebody who fills it.
+// take copies the word of a page that somebody has filled to the victim's word, and drops the page
+// again. It checks with mincore(2) first, because reading an absent page would block until somebody
+// fills it.
 func (a *absentPage) take(word []byte) error {
 	if a == nil {
 		return nil

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attacker is what matters of the process that attacks.
+// Attacker describes the attacking process.
 type Attacker struct {
 	PID       int  `json:"pid"`
 	UID       int  `json:"uid"`
 	SysPtrace bool `json:"cap_sys_ptrace"`
 	SysNice   bool `json:"cap_sys_nice"`
-	Yama      *int `json:"yama_ptrace_scope"` // nil where the kernel has no Yama
+	Yama      *int `json:"yama_ptrace_scope"` // nil if the kernel has no Yama
 }
 
 func attacker() (Attacker, error) {
@@ -46,7 +46,7 @@ func attacker() (Attacker, error) {
 	return facts, nil
 }
 
-// String is the attacker in a few words.
+// String describes the attacker in a few words.
 func (a Attacker) String() string {
 	has := "without"
 	if a.SysPtrace {
@@ -59,7 +59,7 @@ func (a Attacker) String() string {
 	return fmt.Sprintf("uid %d, %s CAP_SYS_PTRACE, %s", a.UID, has, yama)
 }
 
-// note says what else than shimward may have refused an attempt.
+// note names what may have refused an attempt other than shimward.
 func (a Attacker) note(r Result, errno unix.Errno) string {
 	if errno != unix.EPERM && errno != unix.EACCES {
 		return ""
@@ -92,7 +92,7 @@ func joinNotes(notes ...string) string {
 	return strings.Join(kept, "; ")
 }
 
-// signalOf names the signal that ended a process, if one did.
+// signalOf returns the name of the signal that ended a process, or "" if none did.
 func signalOf(state *os.ProcessState) string {
 	status, ok := state.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() {

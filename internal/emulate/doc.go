@@ -1,13 +1,12 @@
-// Package emulate is the attacks that shimward is about, for anyone who wants
-// to try a set-up of their own: a victim that keeps a secret in its memory, and
-// attempts to get at it, each through one door.
+// Package emulate implements the attacks that shimward defends against, so that anyone can try them
+// on their own set-up: a victim keeps a secret in its memory, and each attempt tries to get at it
+// in one particular way.
 //
-// Every attempt runs in a process of its own and reads into memory that it
-// shares with the process that judges it. So an attempt that is killed is still
-// judged by what reached it: the secret was read if its bytes arrived there,
-// and the victim was changed if the victim itself says so. Nothing is believed
-// because a system call returned 0.
+// Every attempt runs in a process of its own and reads into memory that it shares with the process
+// that judges it. So even an attempt that is killed is judged by what reached it: the secret was
+// read if its bytes arrived there, and the victim was changed if the victim itself says so. A
+// system call that returned 0 proves nothing.
 //
-// The package knows nothing of shimward's other parts but the names in package
-// access, and finds the same things with and without shimward.
+// The package uses nothing of shimward but the names in package access, and makes the same attempts
+// with and without shimward.
 package emulate

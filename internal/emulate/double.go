@@ -17,17 +17,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// doubleName is what a victim's double is called.
+// doubleName is the comm of a victim's double.
 const doubleName = "double"
 
-// maxDoubles is how many in a row may end before they are killed.
+// maxDoubles is how many doubles in a row may end otherwise than by a signal before no more are
+// started.
 const maxDoubles = 20
 
-// keepDouble runs a process that has the victim's secret too and may be made to
-// crash, and another one when that is gone, until ctx is done. Its folder is where
-// a core goes that the kernel names without one.
+// keepDouble runs a double, a process that has the victim's secret too and may be made to crash,
+// and starts a new one whenever it is gone, until ctx is done or stop is called. The double runs in
+// a folder of its own, where the kernel writes a core whose pattern names no folder.
 func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err error) {
-	none := func() {} // the attack on it says that there is none
+	none := func() {} // the attack on the double reports that there is none
 	if !hasSharedMemory() {
 		return none, nil
 	}
@@ -42,7 +43,7 @@ func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err er
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		// One may find something else at the secret's address, which the next does not.
+		// A double may find its secret's address taken; the next one need not.
 		for failed := 0; failed < maxDoubles && ctx.Err() == nil; {
 			if runDouble(ctx, dir, options) != nil {
 				failed++
@@ -58,7 +59,8 @@ func keepDouble(ctx context.Context, options VictimOptions) (stop func(), err er
 	}, nil
 }
 
-// runDouble runs one to its end. It ends with the pipe that it holds, if the victim is killed.
+// runDouble runs one double to its end. If the victim is killed, the double ends with the pipe that
+// the victim holds.
 func runDouble(ctx context.Context, dir string, options VictimOptions) error {
 	secret, err := ownFile(options.Planted.MemFD, memfdName)
 	if err != nil {
@@ -84,8 +86,8 @@ func runDouble(ctx context.Context, dir string, options VictimOptions) error {
 	return errors.Join(err, errors.New("the double ended by itself"))
 }
 
-// ownFile returns a file with a descriptor of its own for what fd is: the collector
-// closes the descriptor of an os.File that nobody holds any more, and fd is to stay.
+// ownFile returns a file on a duplicate of fd. The garbage collector closes the descriptor of an
+// unreachable os.File, and fd itself must stay open.
 func ownFile(fd int, name string) (*os.File, error) {
 	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -94,7 +96,7 @@ func ownFile(fd int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(own), name), nil
 }
 
-// RunDouble plants a victim's secret at its address, and waits to be killed.
+// RunDouble plants a victim's secret at its address and waits to be killed.
 func RunDouble(planted Victim, lifeline io.Reader) error {
 	secret := make([]byte, secretLength)
 	if _, err := unix.Pread(planted.MemFD, secret, 0); err != nil {
@@ -107,12 +109,12 @@ func RunDouble(planted Victim, lifeline io.Reader) error {
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
 		return named("getrlimit", err)
 	}
-	// As services are run whose crashes somebody looks into.
+	// Allow cores, as for services whose crashes are analysed.
 	limit.Cur = limit.Max
 	if err := unix.Setrlimit(unix.RLIMIT_CORE, &limit); err != nil {
 		return named("setrlimit", err)
 	}
-	// Go's runtime handles every signal; SIG_DFL is what programs have that are in no such language.
+	// Go's runtime handles every signal; programs in most other languages have SIG_DFL for SIGABRT.
 	var action [4]uint64
 	if _, _, errno := unix.Syscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGABRT), uintptr(unsafe.Pointer(&action)), 0, 8, 0, 0); errno != 0 { //nolint:gosec // what a system call takes are addresses
 		return named("rt_sigaction", errno)
@@ -124,7 +126,8 @@ func RunDouble(planted Victim, lifeline io.Reader) error {
 	return err
 }
 
-// doubleOf returns a victim's double, which a thread of its started; 0: it has none at the moment.
+// doubleOf returns the pid of a victim's double, a child of any of its threads, or 0 if it has none
+// at the moment.
 func doubleOf(victim int) (int, error) {
 	tasks := filepath.Join(procDir(victim), "task")
 	threads, err := os.ReadDir(tasks)
@@ -134,14 +137,14 @@ func doubleOf(victim int) (int, error) {
 	for _, thread := range threads {
 		children, err := os.ReadFile(filepath.Join(tasks, thread.Name(), "children")) //nolint:gosec // the kernel's own words
 		if err != nil {
-			continue // it has ended
+			continue // the thread has ended
 		}
 		for child := range strings.FieldsSeq(string(children)) {
 			comm, err := os.ReadFile(filepath.Join("/proc", child, "comm")) //nolint:gosec // likewise
 			if err != nil || strings.TrimSpace(string(comm)) != doubleName {
 				continue
 			}
-			// One that was made to crash is still there until it has been waited for.
+			// A double that has crashed is still listed until it has been waited for.
 			if _, err := os.Readlink(filepath.Join("/proc", child, "cwd")); errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -151,11 +154,12 @@ func doubleOf(victim int) (int, error) {
 	return 0, nil
 }
 
-// corePattern is where the kernel writes cores: the file system namespace is the crashing process's.
+// corePattern is the setting for where the kernel writes cores. It resolves the path in the
+// crashing process's mount namespace.
 const corePattern = "/proc/sys/kernel/core_pattern"
 
-// coreFolder is the folder that a process's core goes to, as the attacker sees it,
-// and how its name begins.
+// coreFolder returns the folder that a process's core goes to, as the attacker sees it, and the
+// file name part of the pattern.
 func coreFolder(pid int) (folder, name string, err error) {
 	raw, err := os.ReadFile(corePattern)
 	if err != nil {

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A victim whose doubles come and go has what attacks are after for as long as it runs.
+// A victim must keep its descriptors open, for attacks to use, as long as it runs, although doubles
+// come and go.
 func TestVictimKeepsItsDescriptors(t *testing.T) {
 	if !hasSharedMemory() {
 		t.Fatal("needs a tmpfs at " + sharedMemory)
 	}
-	// Go's collector runs once a MiB or so at the most, and starting a double copies the environment.
+	// Make the garbage collector run often: it runs about once per MiB at most, and starting a
+	// double copies the environment.
 	t.Setenv("GOGC", "1")
 	t.Setenv("SHIMWARD_TEST_GARBAGE", strings.Repeat("x", 100<<10))
 	victim := outside(t)
@@ -33,7 +35,7 @@ func TestVictimKeepsItsDescriptors(t *testing.T) {
 	}
 }
 
-// descriptors says what those are that the victim's command line names.
+// descriptors returns what the descriptors that the victim's command line names refer to.
 func descriptors(t *testing.T, victim Victim) string {
 	t.Helper()
 	var all []string
@@ -47,7 +49,7 @@ func descriptors(t *testing.T, victim Victim) string {
 	return strings.Join(all, ", ")
 }
 
-// nextDouble waits for the victim's double, other than the one before.
+// nextDouble waits for a double of the victim other than the previous one.
 func nextDouble(t *testing.T, victim, before int) int {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {

@@ -19,7 +19,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// TestMain lets the test binary be the attempts and the victims, as cmd/shimward is.
+// TestMain lets the test binary run as the attempts and the victims, as cmd/shimward does.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 2 && os.Args[1] == "emulate" {
 		runtime.LockOSThread() // as in cmd/shimward
@@ -32,7 +32,8 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
-	// The race detector has each of the many processes that start here sleep a second at its end.
+	// With the race detector, each of the many processes that start here would sleep for a second
+	// when it exits.
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
@@ -106,7 +107,7 @@ func attack(t *testing.T, options Options) *Report {
 	return report
 }
 
-// outside starts a victim that no attempt has anything to do with.
+// outside starts a victim that is unrelated to any attempt.
 func outside(t *testing.T) Victim {
 	t.Helper()
 	read, write, err := os.Pipe()
@@ -133,8 +134,8 @@ func outside(t *testing.T) Victim {
 	return first.victim
 }
 
-// wantThrough holds that nothing stands in an attempt's way here but the
-// kernel's own rules: an attack that fails without shimward proves nothing.
+// wantThrough checks that nothing but the kernel's own rules stops the attempts here: an attack
+// that fails without shimward proves nothing.
 func wantThrough(t *testing.T, report *Report) {
 	t.Helper()
 	for _, result := range report.Results {
@@ -273,9 +274,9 @@ func TestDescribeRefusesOthers(t *testing.T) {
 	}
 }
 
-// docs/threat-model.md says that procfs hands out no handle that would open a file of its.
+// docs/threat-model.md says that procfs hands out no handle that opens one of its files.
 func TestProcfsHasNoHandles(t *testing.T) {
-	const handleFID = 0x200 // AT_HANDLE_FID, which tells files apart; since Linux 6.5, any file system has those
+	const handleFID = 0x200 // AT_HANDLE_FID: a handle that only tells files apart; since Linux 6.5 any file system has those
 	dir, err := os.Open("/proc")
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +294,7 @@ func TestProcfsHasNoHandles(t *testing.T) {
 	}
 }
 
-// docs/threat-model.md says that a user namespace of its own leads to nobody outside it.
+// docs/threat-model.md says that a new user namespace gives access to nobody outside it.
 func TestUsernsReachesNobodyOutside(t *testing.T) {
 	victim := outside(t)
 	proof, err := newProof()

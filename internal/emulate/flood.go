@@ -7,17 +7,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Flooded is what a flood came to.
+// Flooded is the result of a flood.
 type Flooded struct {
 	Attempts int `json:"attempts"`
 	Refused  int `json:"refused"` // failed with EPERM
 	Through  int `json:"through"` // read the victim's memory
-	// Took is how long it took, in nanoseconds, on all threads at once.
+	// Took is the elapsed time, in nanoseconds, with all threads running at once.
 	Took time.Duration `json:"took_ns"`
 }
 
-// Flood tries to read the victim's secret again and again, as fast as the
-// kernel lets it, on that many threads at once. Any other error ends it.
+// Flood tries to read the victim's secret repeatedly, as fast as the kernel allows, on the given
+// number of threads at once. An error other than EPERM ends it.
 func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 	var (
 		group sync.WaitGroup
@@ -48,8 +48,8 @@ func Flood(victim *Victim, attempts, threads int) (Flooded, error) {
 	return sum, first
 }
 
-// flood makes the attempts. A call that a signal interrupts just as it is answered never
-// gets the answer: it is made, refused and counted once more (kernel/seccomp.c,
+// flood makes the attempts with signals blocked. A call that a signal interrupts just as it is
+// answered never gets the answer: it is made, refused and counted once more (kernel/seccomp.c,
 // seccomp_do_user_notification).
 func flood(victim *Victim, attempts int) (sum Flooded, err error) {
 	into := make([]byte, secretLength)

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapLow keeps a mapping within reach of 32-bit addresses.
+// mapLow keeps a mapping within the range of 32-bit addresses.
 const mapLow = unix.MAP_32BIT
 
-// sysProcessVMReadvI386 is process_vm_readv's number in the kernel's
+// sysProcessVMReadvI386 is the number of process_vm_readv in the kernel's
 // arch/x86/entry/syscalls/syscall_32.tbl.
 const sysProcessVMReadvI386 = 347
 
@@ -20,13 +20,14 @@ type compatIovec struct{ base, length uint32 }
 func int80(trap, a1, a2, a3, a4, a5, a6 uintptr) uintptr
 
 func processVMReadvI386(s *striker) error {
-	// Both vectors are in the shared page too: it is below 4 GiB, the stack and the heap are not.
+	// Both iovecs are in the shared page too, because it is below 4 GiB and the stack and the heap
+	// are not.
 	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2) //nolint:gosec // within the page, and aligned
 	vectors[0] = compatIovec{address32(&s.secret()[0]), secretLength}
 	vectors[1] = compatIovec{uint32(s.Victim.Address), secretLength} //nolint:gosec // below 4 GiB
-	// The Go runtime takes a thread in assembly for one that computes, and sends it
-	// SIGURG every 10 ms. Each signal makes the kernel ask a seccomp listener anew,
-	// which a slow one never catches up with.
+	// The Go runtime takes a thread in assembly for one that is busy computing, and sends it SIGURG
+	// every 10 ms to preempt it. Each signal makes the kernel notify a seccomp listener again, and
+	// a slow listener never catches up.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	urgent := unix.Sigset_t{}

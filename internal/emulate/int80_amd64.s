@@ -2,8 +2,8 @@
 
 // func int80(trap, a1, a2, a3, a4, a5, a6 uintptr) uintptr
 //
-// A system call through the i386 table: its arguments are in EBX, ECX, EDX,
-// ESI, EDI and EBP. The kernel may not keep R8 to R11; ABI0 does not ask it to.
+// int80 makes a system call through the i386 table. The arguments go in EBX, ECX, EDX, ESI, EDI and
+// EBP. The kernel may clobber R8 to R11, and ABI0 does not require them to be kept.
 TEXT ·int80(SB), NOSPLIT, $8-64
 	MOVQ	BP, saved-8(SP)
 	MOVQ	trap+0(FP), AX

@@ -2,8 +2,8 @@
 
 package emulate
 
-// mapLow has no meaning here: only i386 system calls need low addresses.
+// mapLow has no effect here: only i386 system calls need low addresses.
 const mapLow = 0
 
-// processVMReadvI386 is x86's alone: int 0x80 is an instruction of its.
+// processVMReadvI386 exists on x86 only, which alone has the instruction int 0x80.
 func processVMReadvI386(*striker) error { return errUnsupported }

@@ -14,45 +14,45 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Outcome is what became of an attempt.
+// Outcome is how an attempt ended.
 type Outcome string
 
-// The outcomes. With the first three the attempt got through.
+// The outcomes. With the first three the attempt succeeded.
 const (
 	OutcomeSecret      Outcome = "secret"      // bytes of the target's memory arrived
 	OutcomeChanged     Outcome = "changed"     // the target's memory was changed
-	OutcomeReached     Outcome = "reached"     // the call was done; it moves no memory
+	OutcomeReached     Outcome = "reached"     // the kernel did what the call asked for; the call moves no memory
 	OutcomeRefused     Outcome = "refused"     // EPERM or EACCES
 	OutcomeKilled      Outcome = "killed"      // SIGKILL, before anything arrived
 	OutcomeUnsupported Outcome = "unsupported" // ENOSYS, or not on this architecture
 	OutcomeFailed      Outcome = "failed"      // anything else
 )
 
-// Result is what is known of one attempt.
+// Result is the result of one attempt.
 type Result struct {
 	Vector
 	Outcome  Outcome `json:"outcome"`
 	Got      bool    `json:"got_secret"`
 	Changed  bool    `json:"changed_memory"`
 	Errno    string  `json:"errno,omitempty"`  // by name, such as EPERM
-	Error    string  `json:"error,omitempty"`  // as the attempt tells it
+	Error    string  `json:"error,omitempty"`  // as the attempt reported it
 	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
-	Step     string  `json:"step,omitempty"`   // the last thing that it was about to do
-	Attacker int     `json:"attacker"`         // its pid, in this pid namespace; or that of a process it sent ahead, where that one was stopped
-	Target   int     `json:"target"`           // the victim's; 0 where the attempt did not get to start its own, or aims at no process
+	Step     string  `json:"step,omitempty"`   // the last step that it announced before taking it
+	Attacker int     `json:"attacker"`         // its pid, or that of the helper process that it started and that was stopped, in this pid namespace
+	Target   int     `json:"target"`           // the victim's pid; 0 if the attempt failed to start its own victim, or targets no process
 	Note     string  `json:"note,omitempty"`
 }
 
-// Through says that the attempt got what it was after.
+// Through reports whether the attempt succeeded.
 func (r Result) Through() bool {
 	return r.Outcome == OutcomeSecret || r.Outcome == OutcomeChanged || r.Outcome == OutcomeReached
 }
 
-// judge makes one attempt after the other and finds out what each came to.
+// judge makes the attempts one after another and determines the outcome of each.
 type judge struct {
 	options Options
 	facts   Attacker
-	victim  Victim   // unless each attempt starts its own
+	victim  Victim   // zero if each attempt starts its own
 	own     *ownPage // this process's own secret, and its mem file, opened early
 }
 
@@ -62,7 +62,8 @@ func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 		return Result{}, err
 	}
 	defer proof.close()
-	// A victim of the attempt's own is of no more use after it, and all of them ask their memory all the time.
+	// A victim that the attempt started is of no use after it, and every running victim polls its
+	// own memory.
 	stop, stopper, err := os.Pipe()
 	if err != nil {
 		return Result{}, fmt.Errorf("pipe: %w", err)
@@ -97,7 +98,7 @@ func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 	if vector.Access == access.VectorSelfMem {
 		r.Target = r.Attacker
 	}
-	// A tracer that is killed may leave its tracee stopped.
+	// A tracer that was killed may have left its tracee stopped.
 	_ = unix.Kill(order.Victim.PID, unix.SIGCONT)
 	if err := j.weigh(&r, order, proof, last, state); err != nil {
 		return Result{}, err
@@ -144,14 +145,16 @@ func (j *judge) weigh(r *Result, order Order, proof *proof, last Line, state *os
 	return nil
 }
 
-// answered says that the kernel told what a call asked for, whatever became of its caller after.
+// answered reports whether the kernel has answered a call, even if the caller was killed
+// afterwards.
 func answered(proof *proof) bool {
 	word := func(at int) uint32 { return binary.NativeEndian.Uint32(proof.page[at:]) }
 	return word(proofAsked) == asked && word(proofAnswer) != noAnswer
 }
 
-// changed asks the target, by its name, whether its memory has what was to be
-// written. A victim looks every few milliseconds, so it is given time.
+// changed reports whether the target's memory contains the word that was to be written, which a
+// victim publishes in its name. A victim polls its memory every few milliseconds, so changed waits
+// for a while.
 func changed(r *Result, order Order, proof *proof, last Line) (bool, error) {
 	if r.Goal != GoalChange {
 		return false, nil
@@ -163,7 +166,7 @@ func changed(r *Result, order Order, proof *proof, last Line) (bool, error) {
 	if last.Done && last.Error == "" {
 		patience = 400 * pollEvery
 	}
-	// There is nothing to wait on: a name is not announced.
+	// Poll: a change of a process's name cannot be waited for.
 	ask := time.NewTicker(pollEvery)
 	defer ask.Stop()
 	for deadline := time.Now().Add(patience); ; <-ask.C {

@@ -13,8 +13,8 @@ import (
 	"slices"
 )
 
-// order says what the attempt is told, and which files it gets, from descriptor
-// 3 on; stop is what ends a victim that it starts.
+// order returns the order for an attempt and the files that it inherits, from descriptor 3 on. A
+// victim that the attempt starts ends with stop.
 func (j *judge) order(vector Vector, proof *proof, stop *os.File) (Order, []*os.File, error) {
 	var nonce [4]byte
 	if _, err := rand.Read(nonce[:]); err != nil {
@@ -48,7 +48,7 @@ func (j *judge) order(vector Vector, proof *proof, stop *os.File) (Order, []*os.
 	return order, files, nil
 }
 
-// strike runs one attempt to its end, whichever that is.
+// strike runs one attempt to its end, however it ends.
 func (j *judge) strike(ctx context.Context, order Order, files []*os.File) (*os.ProcessState, []Line, error) {
 	ctx, cancel := context.WithTimeout(ctx, j.options.Timeout)
 	defer cancel()
@@ -73,11 +73,12 @@ func (j *judge) strike(ctx context.Context, order Order, files []*os.File) (*os.
 	for decoder := json.NewDecoder(read); ; {
 		var line Line
 		if err := decoder.Decode(&line); err != nil {
-			break // its end; a line that a kill cut off is no line
+			break // end of file; a line cut off by a kill does not count
 		}
 		lines = append(lines, line)
 	}
-	// How it ended is in its state; what Wait says of that is no error here.
+	// The process state says how the attempt ended; the error that Wait makes of it is not an error
+	// here.
 	err = command.Wait()
 	if ctx.Err() != nil {
 		return nil, nil, fmt.Errorf("the attempt %s took more than %s: %w", order.Vector, j.options.Timeout, ctx.Err())

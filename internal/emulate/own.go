@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownPage is a secret in the memory of this very process, and its own mem file.
-// Opening that for reading is nobody's business; using it from another process
-// is an access to memory that no kernel check stands before any more.
+// ownPage is a secret in the memory of this process, and this process's mem file. Opening one's own
+// mem file for reading is allowed to everyone; using it from another process is a memory access
+// that no kernel check guards any more.
 type ownPage struct {
 	victim Victim
 	mem    *os.File
@@ -38,7 +38,7 @@ func newOwnPage() (*ownPage, error) {
 	return own, nil
 }
 
-// offer sends the mem file into a socket and returns the socket's other end.
+// offer sends the mem file into a socket pair and returns its other end.
 func (o *ownPage) offer() (*os.File, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -49,7 +49,7 @@ func (o *ownPage) offer() (*os.File, error) {
 	return far, send(int(near.Fd()), int(o.mem.Fd()))
 }
 
-// Close takes the secret away and closes what is open.
+// Close unmaps the secret and closes what is open.
 func (o *ownPage) Close() error {
 	var errs []error
 	if o.mem != nil {

@@ -2,5 +2,5 @@
 
 package emulate
 
-// ioperm is x86's alone: other architectures have no ports, and no system call of that name.
+// ioperm exists on x86 only: other architectures have no I/O ports and no such system call.
 func ioperm(*striker) error { return errUnsupported }

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// proof is the page that a judge shares with an attempt.
+// proof is the page that the judge shares with an attempt.
 type proof struct {
 	file *os.File
 	page []byte

@@ -9,26 +9,26 @@ import (
 	"time"
 )
 
-// Options is what to attack, how, and whom.
+// Options says what to attack, and how.
 type Options struct {
 	Vectors []Vector
 	Victim  *Victim  // nil: start one, as a sibling of the attempts
 	Child   bool     // each attempt starts a victim as its own child instead
 	Self    []string // the command line (from argument 0 on) that runs this program's emulate command
 	MemFile *os.File // for mem-inherited: an open mem file of Victim
-	Socket  *os.File // for mem-scm-rights: where a mem file of Victim comes over
+	Socket  *os.File // for mem-scm-rights: a socket to receive a mem file of Victim from
 	Timeout time.Duration
 	Stderr  *os.File // of the attempts
 }
 
-// Report is what a run came to.
+// Report is the result of a run.
 type Report struct {
 	Attacker Attacker `json:"attacker"`
-	Victim   *Victim  `json:"victim,omitempty"` // nil where each attempt had one of its own
+	Victim   *Victim  `json:"victim,omitempty"` // nil if each attempt had its own
 	Results  []Result `json:"results"`
 }
 
-// Through says that at least one attempt got what it was after.
+// Through reports whether at least one attempt succeeded.
 func (r *Report) Through() bool {
 	for _, result := range r.Results {
 		if result.Through() {
@@ -38,8 +38,8 @@ func (r *Report) Through() bool {
 	return false
 }
 
-// Run makes the attempts, one after the other. An attempt that is refused or
-// killed is a result; an error is that something could not be tried or judged.
+// Run makes the attempts, one after another. An attempt that is refused or killed is a result; an
+// error means that something could not be tried or judged.
 func Run(ctx context.Context, options Options) (report *Report, err error) {
 	facts, err := attacker()
 	if err != nil {
@@ -86,7 +86,7 @@ func Run(ctx context.Context, options Options) (report *Report, err error) {
 	return report, nil
 }
 
-// spawn starts a victim beside the attempts: a sibling of theirs, not a child. It ends with stop.
+// spawn starts a victim that is a sibling of the attempts, not a child of them. It ends with stop.
 func (j *judge) spawn(stop *os.File) (*exec.Cmd, error) {
 	command, announced, err := victimCommand(j.options.Self, stop)
 	if err != nil {

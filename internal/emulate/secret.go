@@ -16,23 +16,23 @@ import (
 const (
 	memfdName    = "shimward-secret"
 	secretLength = 32
-	wordOffset   = 64 // of the word that attempts to write aim at, from the secret's address
+	wordOffset   = 64 // offset of the word that attempts to write target, from the secret's address
 	pageLength   = 4096
-	absentOffset = 16 * pageLength // of the page that is not there, from the secret's address
-	// The secret's page lies below 4 GiB, because an i386 system call can name no
-	// other address, and above a binary's own text, data and (randomised) break.
+	absentOffset = 16 * pageLength // offset of the absent page, from the secret's address
+	// The secret's page is below 4 GiB, because an i386 system call cannot name any other address,
+	// and above a binary's own text, data and (randomised) break.
 	lowest, highest = 0x5000_0000, 0x7000_0000
 )
 
-// Victim is what an attacker is told of a victim. It is all in the victim's
-// command line, which anybody may read without touching its memory on purpose.
+// Victim is what an attacker knows about a victim. All of it is in the victim's command line, which
+// anybody may read without deliberately touching the victim's memory.
 type Victim struct {
-	PID     int    `json:"pid"` // in the pid namespace of the reader
+	PID     int    `json:"pid"` // in the reader's pid namespace
 	Address uint64 `json:"address"`
-	SHA256  string `json:"sha256"` // of the secret, in hex
-	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd with the secret
-	ShmFD   int    `json:"shm"`    // that of a file as shm_open(3) makes one, with the secret; 0: it has no /dev/shm
-	UserFD  int    `json:"uffd"`   // that of a userfaultfd for the page at Address+absentOffset; 0: its kernel has none
+	SHA256  string `json:"sha256"` // of the secret, in hexadecimal
+	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd that contains the secret
+	ShmFD   int    `json:"shm"`    // the victim's descriptor of a file with the secret as shm_open(3) creates it; 0 if it has no /dev/shm
+	UserFD  int    `json:"uffd"`   // the victim's descriptor of a userfaultfd for the page at Address+absentOffset; 0 if its kernel has none
 }
 
 func newSecret() ([]byte, error) {
@@ -56,8 +56,8 @@ func digest(secret []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// secretFile returns a sealed memfd with the secret. It survives an exec: the
-// victim takes the secret from it, and keeps it open to be stolen.
+// secretFile returns a sealed memfd that contains the secret. It survives an exec: the victim reads
+// the secret from it after the exec, and keeps it open as a target for attacks.
 func secretFile(secret []byte) (int, error) {
 	fd, err := unix.MemfdCreate(memfdName, unix.MFD_ALLOW_SEALING)
 	if err != nil {
@@ -72,18 +72,17 @@ func secretFile(secret []byte) (int, error) {
 	return fd, nil
 }
 
-// sharedMemory is where the C library's shm_open(3) makes its files.
+// sharedMemory is where the C library's shm_open(3) creates its files.
 const sharedMemory = "/dev/shm"
 
-// hasSharedMemory says that there is such a tmpfs: a container need not have one.
+// hasSharedMemory reports whether that tmpfs exists: a container need not have one.
 func hasSharedMemory() bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(sharedMemory, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
 }
 
-// sharedFile returns a file with the secret as shm_open(3) and shm_unlink(3) leave
-// one: memory that has no name any more. It survives an exec. 0: there is no tmpfs
-// for it.
+// sharedFile returns a file that contains the secret, as shm_open(3) followed by shm_unlink(3)
+// leaves it: memory without a name. It survives an exec. It returns 0 if there is no tmpfs for it.
 func sharedFile(secret []byte) (int, error) {
 	if !hasSharedMemory() {
 		return 0, nil
@@ -106,8 +105,8 @@ func sharedFile(secret []byte) (int, error) {
 	return fd, nil
 }
 
-// segment attaches a System V shared memory segment with the secret, which is gone
-// with the process. It has no descriptor.
+// segment attaches a System V shared memory segment that contains the secret. It has no descriptor,
+// and goes away with the process.
 func segment(secret []byte) error {
 	id, err := unix.SysvShmGet(unix.IPC_PRIVATE, pageLength, unix.IPC_CREAT|0o600)
 	if errors.Is(err, unix.ENOSYS) {
@@ -125,8 +124,8 @@ func segment(secret []byte) error {
 	return nil
 }
 
-// plant maps an anonymous page at address and puts the secret there. The page
-// is outside of the garbage collector's reach and stays for good.
+// plant maps an anonymous page at address and copies the secret there. The page is outside the
+// garbage collector's reach and stays until it is unmapped.
 func plant(address uint64, secret []byte) ([]byte, error) {
 	where, err := unix.MmapPtr(-1, 0, unsafe.Add(nil, address), pageLength,
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE)

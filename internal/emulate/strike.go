@@ -14,15 +14,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// selfExe is how a process starts itself again, wherever its file is by now.
+// selfExe is how a process executes its own binary, even if the file has been moved or deleted.
 const selfExe = "/proc/self/exe"
 
-// Offsets in the page that an attempt shares with its judge.
+// Offsets in the page that an attempt shares with the judge.
 const (
 	proofSecret = 0          // what was read
 	proofWord   = wordOffset // what self-mem-write writes
 	proofAnswer = 128        // what move_pages answers
-	proofAsked  = 132        // asked, before it does
+	proofAsked  = 132        // set to asked just before the call
 )
 
 const (
@@ -30,24 +30,24 @@ const (
 	noAnswer = 0x7fff_ffff
 )
 
-// Order is what an attempt is told, as JSON on its standard input.
+// Order is the order for an attempt, as JSON on its standard input.
 type Order struct {
 	Vector string   `json:"vector"`
 	Victim Victim   `json:"victim"`
-	Child  bool     `json:"child"`  // start a victim as a child of its own
-	Self   []string `json:"self"`   // what runs this program's emulate command
-	Nonce  uint32   `json:"nonce"`  // what to write
+	Child  bool     `json:"child"`  // start a victim as a child of the attempt
+	Self   []string `json:"self"`   // the command line that runs this program's emulate command
+	Nonce  uint32   `json:"nonce"`  // the word to write
 	Proof  int      `json:"proof"`  // the descriptor of the shared page
-	Stop   int      `json:"stop"`   // the descriptor that ends a victim of its own
+	Stop   int      `json:"stop"`   // the descriptor whose end of file ends a victim that the attempt started
 	Mem    int      `json:"mem"`    // the descriptor of an open mem file; 0 if there is none
-	Sock   int      `json:"socket"` // the descriptor of a socket that a mem file comes over
+	Sock   int      `json:"socket"` // the descriptor of a socket to receive a mem file from; 0 if there is none
 }
 
-// Line is one line of what an attempt reports. The last one has Done.
+// Line is one line of an attempt's report. The last one has Done set.
 type Line struct {
-	Step   string     `json:"step,omitempty"`   // what it is about to do
-	Victim *Victim    `json:"victim,omitempty"` // the victim that it has started
-	Actor  int        `json:"actor,omitempty"`  // the process that was stopped, where it was one sent ahead
+	Step   string     `json:"step,omitempty"`   // what the attempt is about to do
+	Victim *Victim    `json:"victim,omitempty"` // the victim that the attempt started
+	Actor  int        `json:"actor,omitempty"`  // pid of the helper process that acted, if not the attempt itself
 	Done   bool       `json:"done,omitempty"`
 	Errno  unix.Errno `json:"errno,omitempty"`
 	Error  string     `json:"error,omitempty"`
@@ -59,10 +59,10 @@ type striker struct {
 	out   *json.Encoder
 }
 
-// errUnsupported is what a vector returns that this architecture, or this kernel, does not have.
+// errUnsupported is returned by a vector that this architecture or this kernel does not have.
 var errUnsupported = errors.New("not on this architecture")
 
-// Strike makes the attempt that in orders and reports to out.
+// Strike makes the attempt that is ordered on in, and reports to out.
 func Strike(in io.Reader, out io.Writer) error {
 	s := &striker{out: json.NewEncoder(out)}
 	if err := json.NewDecoder(in).Decode(&s.Order); err != nil {
@@ -87,12 +87,12 @@ func Strike(in io.Reader, out io.Writer) error {
 	return s.out.Encode(last)
 }
 
-// nameThreads has events name the attempt, which was started as /proc/self/exe. Threads that
-// are yet to come have the name of the one that starts them.
+// nameThreads sets the comm of this process's threads, so that events name the attempt although it
+// was started as /proc/self/exe. New threads inherit the comm of the thread that starts them.
 func nameThreads(name string) {
 	threads, _ := filepath.Glob("/proc/self/task/*/comm")
 	for _, thread := range threads {
-		_ = os.WriteFile(thread, []byte(name), 0) // it is for readers alone, and some threads end
+		_ = os.WriteFile(thread, []byte(name), 0) // only for readers of events, and a thread may have ended
 	}
 }
 
@@ -112,19 +112,20 @@ func (s *striker) attempt(vector Vector) (err error) {
 	return vector.attack(s)
 }
 
-// at says what comes next, so that a kill can be told by where it hit.
+// at reports the next step, so that a kill can be attributed to it.
 func (s *striker) at(step string) { _ = s.out.Encode(Line{Step: step}) }
 
-// secret is where what is read goes.
+// secret returns the buffer for what is read.
 func (s *striker) secret() []byte { return s.proof[proofSecret : proofSecret+secretLength] }
 
-// payload is what is written.
+// payload returns the bytes to write.
 func (s *striker) payload() []byte { return binary.NativeEndian.AppendUint32(nil, s.Nonce) }
 
-// word is the address of what attempts to write aim at.
+// word returns the address that attempts to write target.
 func (s *striker) word() uint64 { return s.Victim.Address + wordOffset }
 
-// mapProof maps the shared page below 4 GiB where the architecture can, for i386 calls to name it.
+// mapProof maps the shared page below 4 GiB if the architecture supports it, so that i386 calls can
+// name it.
 func mapProof(fd int) ([]byte, error) {
 	where, err := unix.MmapPtr(fd, 0, nil, pageLength, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|mapLow)
 	if err != nil {

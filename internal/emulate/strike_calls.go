@@ -30,7 +30,7 @@ func processVMWritev(s *striker) error {
 
 func pidfdGetfd(s *striker) error { return s.readTaken(s.Victim.MemFD) }
 
-// pidfdGetfdShm does so to memory that is shared by shm_open(3).
+// pidfdGetfdShm reads memory shared with shm_open(3) through pidfd_getfd.
 func pidfdGetfdShm(s *striker) error {
 	if s.Victim.ShmFD == 0 {
 		return fmt.Errorf("the victim %d has no shared memory: %w", s.Victim.PID, unix.ENOSYS)
@@ -48,7 +48,7 @@ func (s *striker) readTaken(number int) error {
 	return errors.Join(named("read", err), unix.Close(fd))
 }
 
-// getfd takes what the victim has under a descriptor.
+// getfd duplicates a descriptor of the victim's.
 func (s *striker) getfd(number int) (int, error) {
 	s.at("pidfd_open")
 	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
@@ -85,7 +85,8 @@ func kcmp(s *striker) error {
 	return result("kcmp", errno)
 }
 
-// robustList asks for the address of the futexes that a thread's death would free.
+// robustList asks for the address of a thread's robust futex list, whose futexes the kernel
+// releases when the thread dies.
 func robustList(s *striker) error {
 	var head, length uintptr
 	s.at("get_robust_list")
@@ -108,8 +109,8 @@ func named(call string, err error) error {
 	return fmt.Errorf("%s: %w", call, err)
 }
 
-// withoutSignals does something on a thread that takes no signals until it is done:
-// Go's scheduler sends them, and there are calls that one interrupts.
+// withoutSignals calls do on a thread with all signals blocked: Go's scheduler sends signals, and
+// they interrupt some calls.
 func withoutSignals(do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -34,8 +34,8 @@ func (s *striker) adopt(news announcement) error {
 	return s.out.Encode(Line{Victim: &news.victim})
 }
 
-// launchVictim starts a victim. It ends with the pipe that the judge holds, not with
-// its parent: the judge still has a question when the attacker has been killed.
+// launchVictim starts a victim. It ends with the pipe that the judge holds, not with its parent,
+// because the judge still queries it after the attacker has been killed.
 func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
 	stop, err := ownFile(s.Stop, "stop")
 	if err != nil {
@@ -50,8 +50,8 @@ func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
 	return announced(command.Start())
 }
 
-// victimCommand prepares a victim that ends when stop does. What is returned
-// besides is told how starting it went, and says what the victim announces.
+// victimCommand prepares a victim that ends when stop is closed. The returned function takes the
+// result of starting the command, and returns a channel for what the victim announces.
 func victimCommand(self []string, stop *os.File) (*exec.Cmd, func(error) (<-chan announcement, error), error) {
 	read, write, err := os.Pipe()
 	if err != nil {
@@ -76,7 +76,8 @@ func victimCommand(self []string, stop *os.File) (*exec.Cmd, func(error) (<-chan
 	}, nil
 }
 
-// passSignal lets whichever thread of the tracee stopped go on from that, if one did.
+// passSignal resumes whichever thread of the tracee has stopped, if one has, and delivers the
+// signal that it stopped for.
 func (s *striker) passSignal(tracee int) error {
 	var status unix.WaitStatus
 	tid, err := unix.Wait4(-1, &status, unix.WALL|unix.WNOHANG, nil)
@@ -92,6 +93,6 @@ func (s *striker) passSignal(tracee int) error {
 	case tid == tracee:
 		return errors.New("the traced child ended: " + strconv.Itoa(int(status)))
 	default:
-		return nil // one of its threads, at an exec
+		return nil // one of its threads ended, in an exec
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// coreDump makes the victim's double crash, and reads its memory from the file that
-// the kernel leaves.
+// coreDump makes the victim's double crash, and reads its memory from the core that the kernel
+// writes.
 func coreDump(s *striker) error {
 	return s.crash(func(double, _ int) error {
 		s.at("kill(SIGABRT)")
@@ -22,14 +22,14 @@ func coreDump(s *striker) error {
 	})
 }
 
-// coreDumpIO has a pipe send the signal.
+// coreDumpIO does the same, but has the kernel send the signal for a pipe (O_ASYNC).
 func coreDumpIO(s *striker) error {
 	return s.crash(func(double, pidfd int) error {
 		ends := make([]int, 2)
 		if err := unix.Pipe2(ends, unix.O_CLOEXEC); err != nil {
 			return named("pipe2", err)
 		}
-		// Last, for closing it makes the other end send the signal again.
+		// Closed last, because closing it makes the other end send the signal again.
 		defer unix.Close(ends[1]) //nolint:errcheck // all has been said by then
 		defer unix.Close(ends[0]) //nolint:errcheck // likewise
 		for _, call := range []struct {
@@ -53,11 +53,11 @@ func coreDumpIO(s *striker) error {
 	})
 }
 
-// arrives is how long a signal that was sent may leave no trace.
+// arrives is how long to look for a trace of a signal that was sent.
 const arrives = time.Second
 
-// arrived tells whether a SIGABRT was sent to a process, which no call says. By the time
-// that the pipe is written to, it was, or it will not be.
+// arrived finds out whether SIGABRT was sent to a process, which no call reports. The kernel sends
+// it while the pipe is written to, or not at all.
 func (s *striker) arrived(pid, pidfd int) error {
 	s.at("wait for the signal")
 	look := time.NewTicker(pollEvery)
@@ -79,7 +79,7 @@ func (s *striker) arrived(pid, pidfd int) error {
 	return fmt.Errorf("the kernel sent no signal: %w", unix.EPERM)
 }
 
-// abortPending tells whether a process has a SIGABRT before it, or writes its core already.
+// abortPending reports whether a process has SIGABRT pending, or is already writing its core.
 func abortPending(pid int) (bool, error) {
 	status, err := os.ReadFile(filepath.Join(procDir(pid), "status"))
 	if err != nil {
@@ -103,7 +103,7 @@ func abortPending(pid int) (bool, error) {
 	return false, nil
 }
 
-// crash has the victim's double end by what is done to it, and reads the core.
+// crash makes the victim's double crash by calling provoke, and reads the core.
 func (s *striker) crash(provoke func(double, pidfd int) error) error {
 	double, err := s.double()
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *striker) crash(provoke func(double, pidfd int) error) error {
 	if err != nil {
 		return err
 	}
-	// Held open: it is not to be reached through a process that is gone.
+	// Held open, because it cannot be reached through a process that is gone.
 	folder, err := os.Open(path) //nolint:gosec // of the victim's own double
 	if err != nil {
 		return err
@@ -141,10 +141,10 @@ func (s *striker) crash(provoke func(double, pidfd int) error) error {
 	return s.readCore(folder, literal)
 }
 
-// doubleStarts is how long a double may take to start, on emulated CPUs too.
+// doubleStarts is how long a double may take to start, even on emulated CPUs.
 const doubleStarts = 20 * time.Second
 
-// double is the victim's double, which may have to be started again first.
+// double returns the pid of the victim's double, and waits if it has to be started again first.
 func (s *striker) double() (int, error) {
 	if s.Victim.ShmFD == 0 {
 		return 0, fmt.Errorf("the victim %d has no folder for a double's core: %w", s.Victim.PID, unix.ENOSYS)
@@ -168,7 +168,7 @@ func (s *striker) double() (int, error) {
 	return 0, fmt.Errorf("the victim %d has no double", s.Victim.PID)
 }
 
-// readCore reads the secret from the core in a folder, and removes that.
+// readCore reads the secret from the core in a folder, and removes the core.
 func (s *striker) readCore(folder *os.File, literal string) error {
 	dir := "/proc/self/fd/" + strconv.Itoa(int(folder.Fd()))
 	entries, err := os.ReadDir(dir)

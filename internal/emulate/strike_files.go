@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Memory that is reached through a file which is not the target's mem.
+// Accesses to memory through files other than the target's mem.
 
-// procFD opens the victim's memfd by the number that it has there.
+// procFD opens the victim's memfd through its number in /proc/<pid>/fd.
 func procFD(s *striker) error {
 	if s.Victim.MemFD == 0 {
 		return fmt.Errorf("the victim %d does not say which descriptor its memfd is", s.Victim.PID)
@@ -23,7 +23,7 @@ func procFD(s *striker) error {
 	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD)))
 }
 
-// procFDShm opens its shared memory in the same way.
+// procFDShm opens the victim's shared memory in the same way.
 func procFDShm(s *striker) error {
 	if s.Victim.ShmFD == 0 {
 		return fmt.Errorf("the victim %d has no shared memory: %w", s.Victim.PID, unix.ENOSYS)
@@ -31,7 +31,8 @@ func procFDShm(s *striker) error {
 	return s.readFile(filepath.Join(procDir(s.Victim.PID), "fd", strconv.Itoa(s.Victim.ShmFD)))
 }
 
-// procFDReopened opens it with O_PATH, which opens no file, and then what that is, by a number of its own.
+// procFDReopened opens the memfd with O_PATH, which does not open the file itself, and then opens
+// that descriptor through its own number.
 func procFDReopened(s *striker) error {
 	path := filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(s.Victim.PID), "fd", strconv.Itoa(s.Victim.MemFD))
 	s.at("open " + path + " with O_PATH")
@@ -42,16 +43,16 @@ func procFDReopened(s *striker) error {
 	return errors.Join(s.readFile("/proc/self/fd/"+strconv.Itoa(fd)), unix.Close(fd))
 }
 
-// mapFiles opens a mapping of the victim's memfd by its range.
+// mapFiles opens the victim's mapping of its memfd through its address range.
 func mapFiles(s *striker) error { return s.readMapped(memfdName) }
 
-// segmentName is how the kernel calls a System V segment of no key; ipc/shm.c
+// segmentName is the kernel's name for a System V segment without a key (ipc/shm.c).
 const segmentName = "/SYSV00000000"
 
-// mapFilesSysV opens a System V shared memory segment, which no descriptor leads to.
+// mapFilesSysV opens a System V shared memory segment, for which there is no descriptor.
 func mapFilesSysV(s *striker) error { return s.readMapped(segmentName) }
 
-// readMapped opens the file that the victim has mapped under a name.
+// readMapped reads the file that the victim has mapped under name.
 func (s *striker) readMapped(name string) error {
 	maps, err := os.ReadFile(filepath.Join(procDir(s.Victim.PID), "maps"))
 	if err != nil {
@@ -66,8 +67,8 @@ func (s *striker) readMapped(name string) error {
 	return fmt.Errorf("the victim %d has no mapping of %s: %w", s.Victim.PID, name, unix.ENOSYS)
 }
 
-// kcore finds where the victim's page lies in the node's memory, and reads it
-// there. A container's own /proc/kcore is covered; another procfs has it too.
+// kcore looks up the physical address of the victim's page and reads it there. A container's own
+// /proc/kcore is masked; a new procfs mount exposes it.
 func kcore(s *striker) error {
 	return s.inOwnMounts(func(dir string) error {
 		s.at("mount -t proc")
@@ -103,8 +104,8 @@ func kcore(s *striker) error {
 	})
 }
 
-// physical is where the secret is in the node's memory; /proc/<pid>/pagemap tells
-// it to CAP_SYS_ADMIN. Documentation/admin-guide/mm/pagemap.rst
+// physical returns the physical address of the secret, which /proc/<pid>/pagemap reveals to
+// CAP_SYS_ADMIN (Documentation/admin-guide/mm/pagemap.rst).
 func (s *striker) physical() (uint64, error) {
 	const present, frame = 1 << 63, 1<<55 - 1
 	file, err := os.Open(filepath.Join(procDir(s.Victim.PID), "pagemap"))
@@ -123,7 +124,7 @@ func (s *striker) physical() (uint64, error) {
 	return value&frame*pageLength + s.Victim.Address%pageLength, nil
 }
 
-// readFile reads the secret from a file that holds it.
+// readFile reads the secret from a file that contains it.
 func (s *striker) readFile(path string) error {
 	s.at("open " + path)
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -135,7 +136,7 @@ func (s *striker) readFile(path string) error {
 	return errors.Join(named("read", err), unix.Close(fd))
 }
 
-// reconFiles tell of a process's memory besides its content.
+// reconFiles reveal facts about a process's memory, but not its content.
 var reconFiles = [...]string{
 	"maps", "smaps", "smaps_rollup", "numa_maps", "pagemap", "auxv", "environ", "wchan", "syscall", "stack", "personality", "timers",
 }
@@ -148,12 +149,13 @@ func (s *striker) readRecon(file string) error {
 	})
 }
 
-// readFDInfo reads what the kernel tells of a descriptor: of an epoll's or an io_uring's, addresses.
+// readFDInfo reads the kernel's description of a descriptor, which for an epoll or io_uring
+// contains addresses.
 func readFDInfo(s *striker) error {
 	return s.readRecon(filepath.Join("fdinfo", strconv.Itoa(s.Victim.MemFD)))
 }
 
-// listMapFiles lists the ranges that have files mapped.
+// listMapFiles lists the address ranges that have files mapped.
 func listMapFiles(s *striker) error {
 	return s.lookInto("map_files", unix.O_RDONLY|unix.O_DIRECTORY, func(fd int) error {
 		s.at("getdents")
@@ -162,8 +164,8 @@ func listMapFiles(s *striker) error {
 	})
 }
 
-// clearRefs has the kernel forget which pages were accessed: what pagemap and smaps
-// tell of later is what was since.
+// clearRefs makes the kernel forget which pages were accessed, so that pagemap and smaps then show
+// what was accessed since.
 func clearRefs(s *striker) error {
 	return s.lookInto("clear_refs", unix.O_WRONLY, func(fd int) error {
 		s.at("write")
@@ -172,7 +174,7 @@ func clearRefs(s *striker) error {
 	})
 }
 
-// lookInto opens a file of the victim's in procfs, and uses it.
+// lookInto opens a file in the victim's folder in procfs, and calls use on it.
 func (s *striker) lookInto(file string, flags int, use func(fd int) error) error {
 	path := filepath.Join(procDir(s.Victim.PID), file)
 	s.at("open " + path)

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// processMrelease asks for a process's memory to be taken from it. The kernel
-// does so to one that is being killed, and looks at no credentials.
+// processMrelease asks the kernel to reap a process's memory. The kernel does that only for a
+// process that is being killed, and checks no credentials.
 func processMrelease(s *striker) error {
 	pidfd, err := unix.PidfdOpen(s.Victim.PID, 0)
 	if err != nil {
@@ -21,15 +21,15 @@ func processMrelease(s *striker) error {
 	s.at("process_mrelease")
 	_, _, errno := unix.Syscall(unix.SYS_PROCESS_MRELEASE, uintptr(pidfd), 0, 0)
 	if errno == unix.EINVAL {
-		errno = 0 // it looked: the victim is not dying
+		errno = 0 // the kernel looked at the victim, which is not dying
 	}
 	return errors.Join(result("process_mrelease", errno), unix.Close(pidfd))
 }
 
-// movePages asks which of the victim's pages is where; it moves none.
+// movePages asks on which NUMA node the victim's page is; it moves none.
 func movePages(s *striker) error {
 	page := uintptr(s.Victim.Address)
-	// The judge sees the answer even where this process does not live to tell.
+	// The answer goes to the shared page, so that the judge sees it even if this process is killed.
 	answer := &s.proof[proofAnswer]
 	binary.NativeEndian.PutUint32(s.proof[proofAnswer:], noAnswer)
 	binary.NativeEndian.PutUint32(s.proof[proofAsked:], asked)
@@ -39,12 +39,12 @@ func movePages(s *striker) error {
 	return result("move_pages", errno)
 }
 
-// perfEvent samples the victim's registers and stack as a profiler does.
+// perfEvent samples the victim's registers and stack, as a profiler does.
 func perfEvent(s *striker) error {
 	return s.openPerf(s.Victim.PID, -1)
 }
 
-// perfAll does so to whatever runs on the first CPU, in any container.
+// perfAll does so for everything that runs on the first CPU, in any container.
 func perfAll(s *striker) error { return s.openPerf(-1, 0) }
 
 func (s *striker) openPerf(pid, cpu int) error {
@@ -61,7 +61,7 @@ func (s *striker) openPerf(pid, cpu int) error {
 	return unix.Close(fd)
 }
 
-// coreLimit sets how much of the victim a crash leaves behind, to what it is.
+// coreLimit sets the victim's limit for the size of a core, to its current value.
 func coreLimit(s *striker) error {
 	var limit unix.Rlimit
 	_, _, errno := unix.Syscall6(unix.SYS_PRLIMIT64, uintptr(s.Victim.PID), unix.RLIMIT_CORE, 0, uintptr(unsafe.Pointer(&limit)), 0, 0) //nolint:gosec // what a system call takes are addresses
@@ -69,14 +69,15 @@ func coreLimit(s *striker) error {
 		return named("prlimit", errno)
 	}
 	s.at("prlimit(RLIMIT_CORE)")
-	// Not unix.Prlimit: that tells the scheduler nothing, which then sends signals that interrupt the wait.
+	// Not unix.Prlimit: it does not tell the scheduler that the call blocks, and the scheduler then
+	// sends signals that interrupt the wait.
 	_, _, errno = unix.Syscall6(unix.SYS_PRLIMIT64, uintptr(s.Victim.PID), unix.RLIMIT_CORE, uintptr(unsafe.Pointer(&limit)), 0, 0, 0) //nolint:gosec // what a system call takes are addresses
 	return result("prlimit", errno)
 }
 
-// bpfLoad loads a program of a kind that may read any process's memory. It is
-// attached to nothing. No signal is let in meanwhile: the verifier gives up where one
-// is pending (do_check: EAGAIN), and Go's scheduler sends them.
+// bpfLoad loads, but does not attach, a program of a type that can read any process's memory.
+// Signals are blocked meanwhile: the verifier gives up when one is pending (do_check: EAGAIN), and
+// Go's scheduler sends them.
 func bpfLoad(s *striker) error {
 	instructions := [...]uint64{0x00000000000000b7, 0x0000000000000095} // r0 = 0; exit
 	license := [...]byte{'G', 'P', 'L', 0}
@@ -103,8 +104,8 @@ func ftraceEnabledOpened(s *striker) error { return s.openSwitch("proc", "sys/ke
 
 func uprobeEventsOpened(s *striker) error { return s.openSwitch("tracefs", "uprobe_events") }
 
-// swapon asks for a file that is not there, which the kernel looks for once it has
-// looked at who asks.
+// swapon names a file that does not exist. The kernel looks it up only after it has checked the
+// caller's capability.
 func swapon(s *striker) error {
 	path, err := unix.BytePtrFromString("/no such device")
 	if err != nil {
@@ -118,8 +119,8 @@ func swapon(s *striker) error {
 	return result("swapon", errno)
 }
 
-// openSwitch opens one of the node's settings for writing, and writes nothing: the node
-// is in use. A container's own /proc/sys cannot be written; another procfs can.
+// openSwitch opens one of the node's settings for writing, but writes nothing, as the node is in
+// use. A container's own /proc/sys is read-only; a new procfs mount is writable.
 func (s *striker) openSwitch(filesystem, name string) error {
 	return s.inOwnMounts(func(dir string) error {
 		s.at("mount -t " + filesystem)

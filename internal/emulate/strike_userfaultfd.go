@@ -18,7 +18,7 @@ func control(fd int, request uintptr, argument unsafe.Pointer) error {
 	return nil
 }
 
-// userfaultfdGetfd takes the victim's userfaultfd, and fills the page that is not there.
+// userfaultfdGetfd duplicates the victim's userfaultfd, and fills the absent page.
 func userfaultfdGetfd(s *striker) error {
 	if s.Victim.UserFD == 0 {
 		return fmt.Errorf("the victim %d has no userfaultfd: %w", s.Victim.PID, unix.ENOSYS)
@@ -30,7 +30,8 @@ func userfaultfdGetfd(s *striker) error {
 	return errors.Join(s.fillPage(fd), unix.Close(fd))
 }
 
-// userfaultfdReceived asks the victim for it, as the process does that is to fill its pages.
+// userfaultfdReceived receives the userfaultfd from the victim, as the process that fills its pages
+// does.
 func userfaultfdReceived(s *striker) error {
 	if s.Victim.UserFD == 0 {
 		return fmt.Errorf("the victim %d has no userfaultfd: %w", s.Victim.PID, unix.ENOSYS)
@@ -43,7 +44,7 @@ func userfaultfdReceived(s *striker) error {
 	}
 	if err := unix.Connect(socket, &unix.SockaddrUnix{Name: path}); err != nil {
 		if errors.Is(err, unix.ENOENT) {
-			err = unix.ENOSYS // the victim has no /dev/shm to have it in
+			err = unix.ENOSYS // the victim has no /dev/shm for the socket
 		}
 		return errors.Join(named("connect", err), unix.Close(socket))
 	}
@@ -55,7 +56,7 @@ func userfaultfdReceived(s *striker) error {
 	return errors.Join(s.fillPage(fd), unix.Close(fd), unix.Close(socket))
 }
 
-// fillPage puts the nonce into the page that the victim's memory does not have yet.
+// fillPage puts the nonce into the victim's absent page.
 func (s *striker) fillPage(fd int) error {
 	content := make([]byte, pageLength)
 	copy(content[wordOffset:], s.payload())

@@ -12,17 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ptraceUserns has this program attach in a user namespace of its own, to a child
-// there: see inUserns.
+// ptraceUserns attaches to a child in a new user namespace: see inUserns.
 func ptraceUserns(s *striker) error {
 	order := s.Order
 	order.Vector, order.Child = "ptrace-attach", true
 	return s.inUserns(order, os.NewFile(uintptr(s.Proof), "proof"), os.NewFile(uintptr(s.Stop), "stop"))
 }
 
-// inUserns makes the attempt that an order asks for in a user namespace of its own.
-// Whoever makes one has every capability there, and over nobody outside: the
-// kernel asks for CAP_SYS_PTRACE in the target's namespace (cap_ptrace_access_check).
+// inUserns makes the attempt that an order describes in a new user namespace. The process that
+// creates a user namespace has every capability in it, but none over processes outside: the kernel
+// requires CAP_SYS_PTRACE in the target's namespace (cap_ptrace_access_check).
 func (s *striker) inUserns(order Order, proof, stop *os.File) error {
 	order.Proof, order.Stop = 3, 4
 	input, err := json.Marshal(order)
@@ -38,7 +37,8 @@ func (s *striker) inUserns(order Order, proof, stop *os.File) error {
 	command.Args = append(append([]string{}, s.Self...), "strike")
 	command.Stdin, command.Stdout, command.Stderr = bytes.NewReader(input), write, os.Stderr
 	command.ExtraFiles = []*os.File{proof, stop}
-	// A thread of many cannot leave its user namespace: a child is made in another.
+	// A process with several threads cannot unshare its user namespace, so a child is created in a
+	// new one.
 	command.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
@@ -62,7 +62,7 @@ func (s *striker) inUserns(order Order, proof, stop *os.File) error {
 	}
 }
 
-// relay reports what the process pid does as what this one does, and returns its last line.
+// relay forwards the reports of the process pid as this attempt's own, and returns the last line.
 func (s *striker) relay(lines *json.Decoder, pid int) Line {
 	_ = s.out.Encode(Line{Actor: pid})
 	for {

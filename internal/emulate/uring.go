@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is an io_uring of one entry; include/uapi/linux/io_uring.h.
+// ring is an io_uring with one entry (include/uapi/linux/io_uring.h).
 type ring struct {
 	fd     int
 	params ringParams
-	rings  []byte // the heads and tails, and what is completed
-	entry  []byte // what is submitted
+	rings  []byte // the heads and tails, and the completion queue
+	entry  []byte // the submission queue entry
 }
 
 type ringParams struct {
@@ -74,11 +74,10 @@ func newRing() (_ *ring, err error) {
 	return r, named("mmap", err)
 }
 
-// do submits one operation, waits for it and returns its result. One that was
-// cancelled is submitted again: nobody here cancels, but the kernel does so
-// where it cannot make the thread that is to do the work, which any signal to
-// the caller can bring about (io_uring/io-wq.c, create_worker_cont), and Go's
-// runtime sends its threads signals all the time.
+// do submits one operation, waits for it and returns its result. A cancelled operation is submitted
+// again. Nobody here cancels, but the kernel does when it cannot create the worker thread. Any
+// signal to the caller can cause that (io_uring/io-wq.c, create_worker_cont), and Go's runtime
+// sends its threads signals all the time.
 func (r *ring) do(s submission) (int, error) {
 	for again := 0; ; again++ {
 		n, err := r.once(s)
@@ -94,7 +93,7 @@ func (r *ring) once(s submission) (int, error) {
 	*r.word(r.params.submit.array) = 0
 	atomic.AddUint32(r.word(r.params.submit.tail), 1)
 	head := atomic.LoadUint32(r.word(r.params.complete.head))
-	// A signal ends the wait, and the call says how many were submitted all the same.
+	// A signal ends the wait, and the call still returns how many entries were submitted.
 	for left := uintptr(1); atomic.LoadUint32(r.word(r.params.complete.tail)) == head; {
 		n, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), left, 1, ringGetEvents, 0, 0)
 		switch errno {
@@ -128,7 +127,7 @@ func (r *ring) close() error {
 	return errors.Join(append(errs, unix.Close(r.fd))...)
 }
 
-// memIOUring opens and reads the file without a system call that says so.
+// memIOUring opens and reads the file without an open or read system call.
 func memIOUring(s *striker) error {
 	r, err := newRing()
 	if err != nil {

@@ -8,33 +8,33 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Goal is what an attempt is after.
+// Goal is what an attempt tries to achieve.
 type Goal string
 
 // The goals.
 const (
 	GoalSecret Goal = "secret" // the victim's secret
-	GoalChange Goal = "change" // a change of the memory of the target
-	GoalReach  Goal = "reach"  // that the kernel does the call at all: it moves no memory
+	GoalChange Goal = "change" // a change of the target's memory
+	GoalReach  Goal = "reach"  // that the kernel performs the call at all: it moves no memory
 )
 
 // Vector is one way to attack.
 type Vector struct {
 	Name      string           `json:"name"`
 	Goal      Goal             `json:"goal"`
-	Access    access.Vector    `json:"access"`    // what shimward calls the door
-	Operation access.Operation `json:"operation"` // what shimward calls what it does there
+	Access    access.Vector    `json:"access"`    // shimward's name for the vector
+	Operation access.Operation `json:"operation"` // shimward's name for the operation
 	About     string           `json:"about"`
-	own       bool             // aims at a process of its own, whichever victim there is
-	node      bool             // aims at no process but at the whole node, or all of its memory
+	own       bool             // targets a process of the attempt's own, whichever victim there is
+	node      bool             // targets no process, but the whole node or all of its memory
 	attack    func(*striker) error
 }
 
-// Vectors lists every vector, in the order in which they are tried.
+// Vectors returns all vectors, in the order in which they are tried.
 func Vectors() []Vector { return append(attacks(), recon()...) }
 
-// recon are the vectors that get nothing of a memory's content. A profile lets
-// them pass unseen unless it says otherwise.
+// recon returns the vectors that reveal nothing of a memory's content. A profile lets them pass
+// unrecorded unless it says otherwise.
 func recon() []Vector {
 	var vectors []Vector
 	add := func(name, about string, attack func(*striker) error) {
@@ -268,8 +268,8 @@ func attacks() []Vector {
 	}
 }
 
-// Select returns the named vectors, in the order of Vectors; "recon" names those
-// of access.VectorRecon, "all" names all others.
+// Select returns the named vectors, in the order of Vectors. "recon" stands for those with
+// access.VectorRecon, and "all" for all others.
 func Select(names []string) ([]Vector, error) {
 	all := Vectors()
 	var selected []Vector

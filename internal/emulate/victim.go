@@ -18,24 +18,24 @@ import (
 )
 
 const (
-	// commPrefix and eight hex digits fill the 15 bytes of a process's name. The
-	// digits are the word that attempts to write aim at, as the victim sees it.
+	// commPrefix and eight hex digits fill the 15 bytes of a process's name. The digits are the
+	// word that attempts to write target, as the victim sees it.
 	commPrefix = "victim:"
 	pollEvery  = 5 * time.Millisecond
 )
 
-// VictimOptions is how a victim runs.
+// VictimOptions says how a victim runs.
 type VictimOptions struct {
 	Stop    int  // a descriptor at whose end of file the victim ends; 0: it ends at SIGTERM or SIGINT only
-	JSON    bool // announce itself as one line of JSON
+	JSON    bool // announce itself with one line of JSON
 	Planted *Victim
-	Command []string // what runs a victim again, with its parameters in its command line
+	Command []string // the command line that runs a victim again, to which its parameters are appended
 	Out     io.Writer
 }
 
-// RunVictim plants a secret in this process's memory and keeps it until it is
-// told to stop. It replaces the process once, so that the command line says
-// where the secret is, and its hash: that needs no memory access to be read.
+// RunVictim plants a secret in this process's memory and keeps it until it is told to stop. It
+// first replaces the process once by exec, so that the command line contains the secret's address
+// and hash, which can then be read without access to the memory.
 func RunVictim(ctx context.Context, options VictimOptions) error {
 	if options.Planted == nil {
 		return replaceWithVictim(options)
@@ -50,7 +50,7 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	if err != nil {
 		return err
 	}
-	// Mapped as well, so that it is found among the victim's mappings.
+	// Map the memfd as well, so that the victim's mappings include it.
 	if _, err := unix.Mmap(victim.MemFD, 0, pageLength, unix.PROT_READ, unix.MAP_PRIVATE); err != nil {
 		return fmt.Errorf("mapping the memfd: %w", err)
 	}
@@ -117,7 +117,8 @@ func replaceWithVictim(options VictimOptions) error {
 	if err != nil {
 		return err
 	}
-	// Of no use after the exec but for its number, which the command line can say.
+	// The userfaultfd is of no use after the exec; it reserves a descriptor number that the command
+	// line can name.
 	user, err := newUserfaultfd(0)
 	if err != nil {
 		return err
@@ -146,8 +147,8 @@ func announce(options VictimOptions, victim Victim) error {
 	return err
 }
 
-// publish makes the word part of the process's name, which others can read
-// without any access to its memory.
+// publish makes the word part of the process's name, which others can read without access to its
+// memory.
 func publish(word []byte) error {
 	name := commPrefix + fmt.Sprintf("%08x", binary.NativeEndian.Uint32(word))
 	if err := os.WriteFile("/proc/self/comm", []byte(name), 0); err != nil {
@@ -156,7 +157,7 @@ func publish(word []byte) error {
 	return nil
 }
 
-// wordOf reads what a victim publishes. It fails once pid is no victim (any more).
+// wordOf reads the word that a victim publishes. It fails if pid is not, or is no longer, a victim.
 func wordOf(pid int) (uint32, error) {
 	comm, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "comm"))
 	if err != nil {
@@ -207,11 +208,11 @@ func Describe(pid int) (Victim, error) {
 	return victim, nil
 }
 
-// ErrNoVictim is Find's answer where there is none.
+// ErrNoVictim is returned by Find if there is no victim.
 var ErrNoVictim = errors.New("no victim among the processes that this one can see: start one with \"shimward emulate victim\" " +
 	"in a container that shares its pid namespace with this one, or use --spawn")
 
-// Find returns the first victim that this pid namespace has.
+// Find returns the first victim in this pid namespace.
 func Find() (Victim, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
