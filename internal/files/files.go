@@ -1,6 +1,6 @@
-// Package files reads and writes the small files of shimward's state: in the place of one
-// may be something that somebody else has put there, and whoever reads one reads it whole.
-// What is in them it does not know.
+// Package files reads and writes the small files of shimward's state. Somebody else may have put
+// something different in the place of such a file, so Read checks it and bounds its size. A reader
+// always sees a whole file. The package does not interpret the content.
 package files
 
 import (
@@ -13,9 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read reads a regular file of at most limit bytes, that no check refuses.
+// Read reads the regular file at path, which must have at most limit bytes and pass every check.
 func Read(path string, limit int64, checks ...func(path string, info fs.FileInfo) error) ([]byte, error) {
-	// Opening a pipe would wait for somebody to write to it.
+	// Opening a FIFO without O_NONBLOCK would wait for a writer.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) //nolint:gosec // the caller's path is the point
 	if err != nil {
 		return nil, err
@@ -43,8 +43,9 @@ func Read(path string, limit int64, checks ...func(path string, info fs.FileInfo
 	return raw, nil
 }
 
-// Replace has a file hold this text, for root alone. Readers never see half of it: they
-// look for the name. There is one writer at a time, and it does not wait for the disk.
+// Replace writes text to a file that only root can read, by renaming a new file over it, so that a
+// reader that opens path never sees half of it. There must be only one writer at a time. Replace
+// does not wait for the disk.
 func Replace(path string, text []byte) error {
 	fresh := path + ".new"
 	if err := os.Remove(fresh); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever has the old file open goes on reading that.
+// A reader that has the old file open continues to read the old content.
 func TestReplace(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := Replace(path, []byte("old")); err != nil {
@@ -50,7 +50,7 @@ func TestRead(t *testing.T) {
 	for _, test := range []struct {
 		name, path string
 		limit      int64
-		wrong      string // "" where it is read
+		wrong      string // "" if it can be read
 	}{
 		{"as large as may be", regular, 4, ""},
 		{"too large", regular, 3, "larger than 3 bytes"},
