@@ -5,7 +5,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// InEvents is how events name a container.
+// InEvents converts an Identity to the form in which events name a container.
 func InEvents(i *policy.Identity) event.Container {
 	return event.Container{
 		ID: i.ID, Namespace: i.Namespace, Name: i.Name, Image: i.Image,

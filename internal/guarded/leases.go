@@ -16,28 +16,29 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Lease is an exception that somebody made for a container that runs, for a time.
-// The kernel's side of it decides, and ends it; this is what people want to know of it.
+// Lease is a temporary exception that somebody made for a running container. The kernel's copy is
+// what is enforced, and the kernel ends it; this is the information about it for people.
 type Lease struct {
-	Exe     string    `json:"exe"` // in the container's mount namespace
-	Pod     bool      `json:"pod"` // at processes of the pod's other containers
+	Exe     string    `json:"exe"` // path in the container's mount namespace
+	Pod     bool      `json:"pod"` // for accesses to the pod's other containers, instead of the container's own processes
 	Granted time.Time `json:"granted"`
 	Until   time.Time `json:"until"`
-	// Ends is when the kernel ends it, since boot: the time of day may be set meanwhile.
-	// 0 is a lease of an earlier version's, of which Until is all that is known.
+	// Ends is when the kernel ends the lease, as a time since boot, because the time of day may be
+	// changed in the meantime. It is 0 for a lease written by an earlier version, for which only
+	// Until is known.
 	Ends time.Duration `json:"ends_boot_ns,omitempty"`
 	By   string        `json:"by"`  // who ran the command
 	Why  string        `json:"why"` // in their own words
 	File File          `json:"file"`
 }
 
-// Moment is a time by both of the clocks that leases go by.
+// Moment is one point in time, by both of the clocks that leases use.
 type Moment struct {
 	Time      time.Time
-	SinceBoot time.Duration // CLOCK_BOOTTIME, the kernel's
+	SinceBoot time.Duration // CLOCK_BOOTTIME, which the kernel uses
 }
 
-// Now is the Moment.
+// Now returns the current Moment.
 func Now() (Moment, error) {
 	var boot unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot); err != nil {
@@ -46,7 +47,7 @@ func Now() (Moment, error) {
 	return Moment{Time: time.Now(), SinceBoot: time.Duration(boot.Nano())}, nil
 }
 
-// over says that a lease has run out.
+// over reports whether a lease has expired.
 func (l *Lease) over(now Moment) bool {
 	if l.Ends > 0 {
 		return now.SinceBoot >= l.Ends
@@ -54,13 +55,14 @@ func (l *Lease) over(now Moment) bool {
 	return !now.Time.Before(l.Until)
 }
 
-// File is what the kernel knows an executable by.
+// File identifies an executable in the kernel.
 type File struct {
 	Inode  uint64 `json:"inode"`
 	Device uint64 `json:"device"`
 }
 
-// maxLeases bounds the leases of one container, maxLeaseFile the file that they are in.
+// maxLeases limits the leases of one container, and maxLeaseFile the size in bytes of the file that
+// holds them.
 const (
 	maxLeases    = 32
 	maxLeaseFile = 1 << 20
@@ -70,14 +72,14 @@ func leaseFile(paths policy.Paths, key string) string {
 	return filepath.Join(paths.Container(key), "leases.json")
 }
 
-// HasLeases tells whether leases were ever made for a container. It is asked
-// while a caller waits.
+// HasLeases reports whether leases were ever made for a container. It must be fast, because a
+// caller waits for it.
 func HasLeases(paths policy.Paths, key string) bool {
 	_, err := os.Stat(leaseFile(paths, key))
 	return err == nil
 }
 
-// Leases returns those leases of a container that have not run out at that moment.
+// Leases returns those leases of a container that have not expired at the given moment.
 func Leases(paths policy.Paths, key string, now Moment) ([]Lease, error) {
 	text, err := files.Read(leaseFile(paths, key), maxLeaseFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,9 +95,10 @@ func Leases(paths policy.Paths, key string, now Moment) ([]Lease, error) {
 	return slices.DeleteFunc(leases, func(l Lease) bool { return l.over(now) }), nil
 }
 
-// ChangeLeases has change make the list of a container's leases anew, while nobody else does.
+// ChangeLeases replaces the list of a container's leases with the result of change, under a lock.
 func ChangeLeases(paths policy.Paths, key string, now Moment, change func([]Lease) ([]Lease, error)) error {
-	// The folder is there as long as the container is: it is locked, as the file is replaced.
+	// Lock the folder, because the file is replaced; the folder exists as long as the container
+	// does.
 	folder, err := os.Open(paths.Container(key))
 	if err != nil {
 		return fmt.Errorf("change the container's leases: %w", err)

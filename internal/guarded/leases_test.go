@@ -55,14 +55,15 @@ func TestLeases(t *testing.T) {
 	}
 }
 
-// The kernel does not go by the time of day: whatever that is set to, what it allows can be seen and revoked.
+// The kernel does not use the time of day: whatever the clock is set to, what the kernel allows
+// must remain visible and revocable.
 func TestLeasesAfterAStep(t *testing.T) {
 	paths := testPaths(t)
 	key := writePlan(t, paths, "c", nil)
 	now, boot := time.Now(), 5*time.Hour
 	stored := []Lease{
 		{Exe: "/new", Until: now.Add(2 * time.Hour), Ends: boot + 2*time.Hour},
-		{Exe: "/old", Until: now.Add(2 * time.Hour)}, // of a version that did not note the end since boot
+		{Exe: "/old", Until: now.Add(2 * time.Hour)}, // written by a version that did not record the end since boot
 	}
 	for _, test := range []struct {
 		name         string

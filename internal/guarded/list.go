@@ -1,6 +1,5 @@
-// Package guarded lists the containers that are guarded on a node, with what
-// the kernel has counted for each. It reads the shim's state and the pins, and
-// changes neither.
+// Package guarded lists the guarded containers of a node, with the kernel's counts for each. It
+// reads the shim's state and the pins; only ChangeLeases writes, to a container's file of leases.
 package guarded
 
 import (
@@ -18,14 +17,15 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Kernel is what the list asks of package bpf.
+// Kernel is the part of package bpf that List needs.
 type Kernel interface {
 	Tier() access.Tier
 	Counts(key string) ([]Count, error)
 	Armed(key string) (bool, error)
 }
 
-// Count is how often one sensor has seen one vector come to one verdict: exact, whatever events were dropped.
+// Count is how often one sensor has seen one vector end in one verdict. It is exact, even if events
+// were dropped.
 type Count struct {
 	Vector  access.Vector  `json:"vector"`
 	Verdict access.Verdict `json:"verdict"`
@@ -33,14 +33,14 @@ type Count struct {
 	Count   uint64         `json:"count"`
 }
 
-// State is how far a container's guard has come.
+// State is the state of a container's guard.
 type State string
 
 // The states.
 const (
 	StateWaiting State = "waiting" // its init has not executed the user's program yet
 	StateArmed   State = "armed"   // its processes are guarded
-	StateGone    State = "gone"    // there is state of it, but nothing in the kernel: it has ended, or is being created or deleted
+	StateGone    State = "gone"    // there are files, but nothing in the kernel: it has ended, or is being created or deleted
 )
 
 // Container is a guarded container.
@@ -54,8 +54,8 @@ type Container struct {
 	Counts  []Count     `json:"counts"`
 }
 
-// Total is how many accesses came to a verdict. One that several sensors saw is
-// counted by each, so it is, for each vector, the number of the sensor that saw most.
+// Total returns the number of accesses with a verdict. An access seen by several sensors is counted
+// by each of them, so for each vector Total takes the count of the sensor that saw most.
 func (c *Container) Total(verdict access.Verdict) uint64 {
 	most := make(map[access.Vector]uint64)
 	for _, count := range c.Counts {
@@ -70,7 +70,7 @@ func (c *Container) Total(verdict access.Verdict) uint64 {
 	return total
 }
 
-// Plans returns what was decided about each of the node's guarded containers.
+// Plans returns the plan of each of the node's guarded containers.
 func Plans(paths policy.Paths) ([]*policy.Plan, error) {
 	folders, err := os.ReadDir(filepath.Dir(paths.Container("any")))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -93,8 +93,8 @@ func Plans(paths policy.Paths) ([]*policy.Plan, error) {
 	return plans, nil
 }
 
-// Find returns the plan of the one container that name is of: the start of its
-// ID, its name, its pod's name, or NAMESPACE/POD.
+// Find returns the plan of the one container that name identifies: the start of its ID, its name,
+// its pod's name, or NAMESPACE/POD. It is an error if no container matches, or more than one.
 func Find(paths policy.Paths, name string) (*policy.Plan, error) {
 	plans, err := Plans(paths)
 	if err != nil {
@@ -117,9 +117,9 @@ func Find(paths policy.Paths, name string) (*policy.Plan, error) {
 	}
 }
 
-// List returns the node's guarded containers, by pod and name, then by ID.
-// kernel is nil where nothing of shimward's is in the kernel. A container that
-// ends meanwhile is left out; one whose state cannot be read is an error.
+// List returns the node's guarded containers, sorted by pod namespace, pod, name and ID. kernel is
+// nil if none of shimward's programs are loaded. A container whose plan disappears meanwhile is
+// left out; a container whose state cannot be read is an error.
 func List(paths policy.Paths, kernel Kernel) ([]Container, error) {
 	plans, err := Plans(paths)
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// fakeKernel has what is in it, by key.
+// fakeKernel returns the counts that it contains, by key.
 type fakeKernel map[string][]Count
 
 func (k fakeKernel) Tier() access.Tier { return access.TierTracepoint }
