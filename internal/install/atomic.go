@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// replaceFile has a file hold this text, wholly or not at all, with the owner
-// and mode of the one that it replaces. A symbolic link stays one.
+// replaceFile atomically writes text to a file, keeping the owner and mode of the file that it
+// replaces. A symbolic link stays a link: its target is replaced.
 func replaceFile(path string, text []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
@@ -19,15 +19,14 @@ func replaceFile(path string, text []byte) error {
 	return copyFile(path, path, text)
 }
 
-// copyFile has a file hold this text, wholly or not at all, with the owner and mode of
-// another: a config may have secrets in it, and so has what is made of it.
+// copyFile atomically writes text to a file, with the owner and mode of the file like: a config may
+// contain secrets, and so may a file that is made from it.
 func copyFile(like, path string, text []byte) error {
-	info, _ := os.Stat(like) // nil if it is not there
+	info, _ := os.Stat(like) // nil if it does not exist
 	return writeFile(info, path, text)
 }
 
-// writeFile has a file hold this text, wholly or not at all, with the owner and mode of
-// the one that info is of, if there is one.
+// writeFile atomically writes text to a file, with the owner and mode in info if that is not nil.
 func writeFile(info fs.FileInfo, path string, text []byte) (err error) {
 	mode, uid, gid := fs.FileMode(0o644), -1, -1
 	if info != nil {
@@ -54,7 +53,7 @@ func writeFile(info fs.FileInfo, path string, text []byte) (err error) {
 	return os.Rename(temp.Name(), path)
 }
 
-// replaceLink has a symbolic link point to a target. There is no moment without the link.
+// replaceLink atomically makes path a symbolic link to target: there is no moment without the link.
 func replaceLink(path, target string) error {
 	temp := path + ".shimward-tmp"
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +65,8 @@ func replaceLink(path, target string) error {
 	return os.Rename(temp, path)
 }
 
-// undo is how to put back what was done, in the order that it was done.
+// undo is a list of steps that reverse what was done, in the order in which it was done. run runs
+// them backwards.
 type undo []func() error
 
 func (u *undo) add(step func() error) { *u = append(*u, step) }
@@ -79,8 +79,8 @@ func (u undo) run() error {
 	return errors.Join(errs...)
 }
 
-// restore is the step that gives a file back what it holds now, its mode and its time, or
-// removes it if there is none.
+// restore returns a step that restores a file's current content, mode and time, or removes the file
+// if it does not exist now.
 func restore(path string) (func() error, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // a file of the installation
 	if errors.Is(err, fs.ErrNotExist) {

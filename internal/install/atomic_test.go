@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A config with a registry's password in it is not for all to read, and neither is a copy.
+// A config that contains a registry's password is not readable by everyone, and neither may a copy
+// be.
 func TestCopyHasTheModeOfItsFile(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(config, []byte("password = 'x'\n"), 0o600); err != nil {
@@ -23,7 +24,7 @@ func TestCopyHasTheModeOfItsFile(t *testing.T) {
 	}
 }
 
-// What is undone is as it was, also what was removed meanwhile.
+// After undo, a file is as it was before, even if it was removed in the meantime.
 func TestRestoreKeepsModeAndTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.toml")
 	was := time.Now().Add(-time.Hour).Truncate(time.Second)

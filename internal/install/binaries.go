@@ -13,20 +13,20 @@ import (
 	"strings"
 )
 
-// binaryNames have to be in one folder: the shim looks for shimward-hook beside itself.
+// binaryNames must be in one folder: the shim looks for shimward-hook next to itself.
 var binaryNames = []string{"containerd-shim-shimward-v1", "shimward", "shimward-hook"}
 
-// Binaries are the names of all that is installed.
+// Binaries returns the names of all binaries that are installed.
 func Binaries() []string { return slices.Clone(binaryNames) }
 
-// runtimeLink is the name under which an engine that takes an OCI runtime by its path
-// alone finds `shimward runc` (ociruntime.Name), and what is behind it.
+// runtimeLink is the name under which an engine that takes only the path of an OCI runtime finds
+// `shimward runc` (ociruntime.Name), and runtimeBinary is the link's target.
 const (
 	runtimeLink   = "shimward-runc"
 	runtimeBinary = "shimward"
 )
 
-// linkNames are what is linked in PREFIX/bin, and to which binary.
+// linkNames maps the links in PREFIX/bin to the binaries that they point to.
 func linkNames() map[string]string {
 	links := map[string]string{runtimeLink: runtimeBinary}
 	for _, name := range binaryNames {
@@ -52,8 +52,8 @@ func readBinaries(source string) ([]binary, error) {
 	return files, nil
 }
 
-// folderOf names a folder by version and content, so none is ever written over:
-// what runs from it keeps its file.
+// folderOf returns a folder name made from version and content, so that a folder is never
+// overwritten and running programs keep their files.
 func folderOf(o Options, files []binary) string {
 	sum := sha256.New()
 	for _, file := range files {
@@ -75,7 +75,7 @@ func pointsTo(link, target string) bool {
 	return err == nil && now == target
 }
 
-// checkLinks refuses to replace what install did not put there.
+// checkLinks refuses to replace files that install did not create.
 func checkLinks(o Options) error {
 	for name := range linkNames() {
 		link := linkOf(o, name)
@@ -89,11 +89,12 @@ func checkLinks(o Options) error {
 	return nil
 }
 
-// placeBinaries makes the version's folder and swaps the links over. Folders of
-// other versions stay: what runs from them goes on.
+// placeBinaries creates the version's folder and switches the links to it. Folders of other
+// versions stay, because programs may be running from them.
 func placeBinaries(o Options, files []binary, record *Record, back *undo) (changed bool, err error) {
 	folder := folderOf(o, files)
-	// The record comes first: what is not there yet can be removed, too.
+	// Save the record first, so that an interrupted install can be removed too: removing a missing
+	// file is no error.
 	record.Folders = addOnce(record.Folders, folder)
 	names := slices.Sorted(maps.Keys(linkNames()))
 	for _, name := range names {
@@ -128,7 +129,8 @@ func placeBinaries(o Options, files []binary, record *Record, back *undo) (chang
 	return changed, nil
 }
 
-// putLinkBack is the step that gives a link back where it points now.
+// putLinkBack returns a step that restores a link's current target, or removes the link if it does
+// not exist now.
 func putLinkBack(link string) func() error {
 	target, err := os.Readlink(link)
 	if err != nil {

@@ -19,11 +19,12 @@ const (
 	blockEnd   = "# END shimward\n"
 )
 
-// criPlugins are the names of the plugin that has the runtimes: of versions 3 and 4, and of version 2.
+// criPlugins are the names of the plugin that holds the runtimes: in config versions 3 and 4, and
+// in version 2.
 var criPlugins = []string{"io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri"}
 
-// configVersion reads the version of a root file. Without one containerd takes
-// it for version 1, whose plugins have other names.
+// configVersion reads the version of a root file. containerd takes a file without one for version
+// 1, whose plugins have other names.
 func configVersion(text []byte) (int, error) {
 	var root struct {
 		Version int `toml:"version"`
@@ -41,7 +42,7 @@ func checkVersion(version int) error {
 	return nil
 }
 
-// runtimeTable is shimward's runtime in a config of this version, with runc's options.
+// runtimeTable returns shimward's runtime as TOML for this config version, with runc's options.
 func runtimeTable(version int, options map[string]any) string {
 	plugin := criPlugins[0]
 	if version == 2 {
@@ -63,8 +64,8 @@ func runtimeTable(version int, options map[string]any) string {
 	return text
 }
 
-// quoted is a basic string of TOML, whose escapes JSON's are, with no action for a
-// template in it.
+// quoted returns s as a TOML basic string, which has the same escapes as JSON. It escapes "{{", so
+// that the result contains no template action.
 func quoted(s string) string {
 	text, err := json.Marshal(s)
 	if err != nil { // not of a string
@@ -73,29 +74,29 @@ func quoted(s string) string {
 	return strings.ReplaceAll(string(text), "{{", `{\u007b`)
 }
 
-// dropIn is a whole file that a root file of this version imports.
+// dropIn returns the whole text of a file that a root file of this version imports.
 func dropIn(version int, options map[string]any) string {
 	return blockBegin + fmt.Sprintf("version = %d\n", version) + runtimeTable(version, options) + blockEnd
 }
 
-// withBlock is the root file with shimward's runtime at its end, where a table
-// ends no other. An older block is replaced.
+// withBlock returns the root file's text with shimward's runtime appended, where a new table cannot
+// cut into another one. An existing block is replaced.
 func withBlock(text string, version int, options map[string]any) (string, error) {
 	text, _, err := withoutBlock(text)
 	if err != nil {
 		return "", err
 	}
 	if text != "" && !strings.HasSuffix(text, "\n") {
-		// The newline that is added belongs to the block, and goes with it.
+		// The added newline belongs to the block, and is removed with it.
 		return text + "\n" + glued + blockBegin + runtimeTable(version, options) + blockEnd, nil
 	}
 	return text + blockBegin + runtimeTable(version, options) + blockEnd, nil
 }
 
-// glued says that the file did not end in a newline before the block was added.
+// glued marks a file that did not end in a newline before the block was added.
 const glued = "# (no newline before)\n"
 
-// withoutBlock is the root file as it was, and whether there was a block.
+// withoutBlock returns the root file's text without the block, and whether there was one.
 func withoutBlock(text string) (string, bool, error) {
 	before, rest, found := strings.Cut(text, blockBegin)
 	if !found {

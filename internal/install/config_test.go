@@ -65,7 +65,7 @@ func TestVersionsThatAreNotKnownAreRefused(t *testing.T) {
 	}
 }
 
-// A container is one of runc's: what the config says of runc holds for it.
+// A container under shimward is a runc container, so the config's options for runc apply to it.
 func TestOptionsOfRuncAreKept(t *testing.T) {
 	for version, plugin := range map[int]string{2: criPlugins[1], 3: criPlugins[0], 4: criPlugins[0]} {
 		before, err := parseDump([]byte(`

@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// backupSuffix is of the name of a file as it was before it got the block.
+// backupSuffix is appended to a file's name for a copy of the file as it was before the block was
+// added.
 const backupSuffix = ".before-shimward"
 
 type configState int
@@ -19,21 +20,21 @@ type configState int
 const (
 	missing    configState = iota
 	configured             // containerd reads it
-	awaited                // it is in the template, and will be in the root file from the next start on
+	awaited                // it is in the template, and will be in the root file after the next start
 )
 
-// site is what there is where the runtime goes.
+// site describes the place for the runtime in containerd's config.
 type site struct {
 	state   configState
-	version int    // to write in
-	root    []byte // the root file, nil if there is none
-	edited  string // the file that gets the block where containerd merges no drop-in
-	text    string // what that holds, or is to begin with
-	there   bool   // whether it is there
+	version int    // config version to write in
+	root    []byte // content of the root file, nil if it does not exist
+	edited  string // the file that gets the block if containerd does not merge a drop-in
+	text    string // content of edited, or its initial content if it does not exist
+	there   bool   // whether edited exists
 }
 
-// inspect says whether containerd has the runtime, and where it would go. One under its
-// name that is something else is an error.
+// inspect finds out whether containerd has the runtime, and where it would be written. A different
+// runtime under shimward's name is an error.
 func inspect(o Options, before dump) (site, error) {
 	s := site{edited: o.Config}
 	if runtime := before.runtime(); ours(runtime) {
@@ -43,7 +44,7 @@ func inspect(o Options, before dump) (site, error) {
 			runtimeName, runtime["runtime_type"], runtime["pod_annotations"], runtimeType, annotations, o.Config)
 	}
 	if s.state == configured && !o.generated() {
-		return s, nil // whatever the file is like
+		return s, nil // whatever is in the file
 	}
 	var err error
 	if s.root, s.version, err = readRoot(o.Config, before); err != nil {
@@ -56,7 +57,7 @@ func inspect(o Options, before dump) (site, error) {
 	return s, nil
 }
 
-// read is what containerd reads in the root file.
+// read returns the root file as containerd reads it.
 func (s *site) read() string {
 	if s.root == nil {
 		return fmt.Sprintf("version = %d\n", s.version)
@@ -64,8 +65,8 @@ func (s *site) read() string {
 	return string(s.root)
 }
 
-// adopt records a runtime that an install wrote that was killed before it could
-// say so, and says whether there is one. One that an operator wrote stays the operator's.
+// adopt records a runtime that was written by an install that was killed before it could record it,
+// and reports whether there is one. A runtime that an operator wrote is left to the operator.
 func adopt(o Options, s site, record *Record) (bool, error) {
 	record.Config = o.Config
 	for _, path := range o.dropIns() {
@@ -89,8 +90,8 @@ func adopt(o Options, s site, record *Record) (bool, error) {
 	return true, record.save(o.record())
 }
 
-// configure tries a drop-in, and the root file itself, or its template, where containerd
-// does not take that: 1.x does not import it, or replaces other runtimes by it.
+// configure tries a drop-in first. If containerd does not accept that, it edits the root file or
+// its template: containerd 1.x does not import the drop-in, or lets it replace the other runtimes.
 func configure(ctx context.Context, o Options, before dump, s site, record *Record, back *undo) error {
 	if err := removeStale(s, record, back); err != nil {
 		return err
@@ -103,8 +104,8 @@ func configure(ctx context.Context, o Options, before dump, s site, record *Reco
 	return edit(ctx, o, before, s, record, back)
 }
 
-// removeStale removes what an install wrote to containerd's config where containerd does
-// not read it any more.
+// removeStale removes what an install wrote to containerd's config if containerd no longer reads
+// it.
 func removeStale(s site, record *Record, back *undo) error {
 	if record.place() != s.edited {
 		if err := removeConfig(record, back); err != nil {
@@ -126,7 +127,8 @@ func removeStale(s site, record *Record, back *undo) error {
 	return nil
 }
 
-// readRoot is the root file, nil if there is none, and the version to write in.
+// readRoot returns the root file's content, nil if it does not exist, and the config version to
+// write in.
 func readRoot(path string, before dump) ([]byte, int, error) {
 	text, err := os.ReadFile(path) //nolint:gosec // the operator's file
 	if errors.Is(err, fs.ErrNotExist) {
@@ -174,8 +176,8 @@ func tryDropIn(ctx context.Context, o Options, before dump, version int, record 
 	return true, record.save(o.record())
 }
 
-// edit has the root file end in the block, or the template that it is made from. Before
-// that is touched, containerd is asked about the root file with the block at its end.
+// edit appends the block to the root file, or to the template that it is generated from. It first
+// asks containerd about a copy of the root file with the block appended.
 func edit(ctx context.Context, o Options, before dump, s site, record *Record, back *undo) error {
 	options := before.runcOptions()
 	read, err := withBlock(s.read(), s.version, options)
@@ -224,8 +226,8 @@ func edit(ctx context.Context, o Options, before dump, s site, record *Record, b
 	return nil
 }
 
-// askCopy has containerd read a text in the place of the root file: it is beside that,
-// where relative imports mean the same.
+// askCopy has containerd read text in place of the root file. The copy is in the same folder, so
+// that relative imports resolve to the same files.
 func askCopy(ctx context.Context, o Options, text string) (dump, error) {
 	copied := o.copied()
 	if err := copyFile(o.Config, copied, []byte(text)); err != nil {
@@ -237,7 +239,7 @@ func askCopy(ctx context.Context, o Options, text string) (dump, error) {
 
 func (o Options) copied() string { return o.Config + ".shimward-trial" }
 
-// compare says what containerd makes of a config that is not as it should be.
+// compare says how containerd's reading of a config differs from what it should be, or returns "".
 func compare(ctx context.Context, o Options, before dump, config string) (string, error) {
 	after, err := askDump(ctx, o.Containerd, config)
 	if err != nil {
@@ -246,7 +248,7 @@ func compare(ctx context.Context, o Options, before dump, config string) (string
 	return after.wrong(o, before), nil
 }
 
-// wrong says what a config with the runtime has otherwise than it should.
+// wrong says how a config with the runtime differs from what it should be, or returns "".
 func (d dump) wrong(o Options, before dump) string {
 	if !ours(d.runtime()) {
 		return "the runtime is not there"

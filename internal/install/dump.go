@@ -13,10 +13,10 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// dump is a config as containerd understands it.
+// dump is a config as containerd interprets it.
 type dump map[string]any
 
-// askDump has containerd read a root file and all that it imports.
+// askDump has containerd read a root file with all its imports, and returns the result.
 func askDump(ctx context.Context, containerd, config string) (dump, error) {
 	cmd := exec.CommandContext(ctx, containerd, "--config", config, "config", "dump") //nolint:gosec // the operator's containerd
 	var stdout, stderr bytes.Buffer
@@ -40,7 +40,7 @@ func (d dump) version() int {
 	return int(version)
 }
 
-// runtime is what the config has under shimward's name, if anything.
+// runtime returns the runtime under shimward's name, or nil if there is none.
 func (d dump) runtime() map[string]any {
 	for _, plugin := range criPlugins {
 		if found := table(d, "plugins", plugin, "containerd", "runtimes", runtimeName); found != nil {
@@ -50,14 +50,14 @@ func (d dump) runtime() map[string]any {
 	return nil
 }
 
-// runcOptions are the names of what the shim takes of runc's options.
+// runcOptions are the names of those options of runc that the shim accepts.
 var runcOptions = []string{
 	"BinaryName", "CriuImagePath", "CriuWorkPath", "IoGid", "IoUid", "NoNewKeyring", "NoPivotRoot", "Root", "ShimCgroup", "SystemdCgroup",
 }
 
-// runcOptions are those that the config sets for the runtime runc. A container
-// under shimward is one of runc's: on a node whose kubelet has systemd make the
-// cgroups, runc has to be told so by whichever runtime starts it.
+// runcOptions returns those options that the config sets for the runtime runc. A container under
+// shimward is a runc container: for example, if kubelet uses systemd's cgroup driver, every runtime
+// that starts runc must tell it so.
 func (d dump) runcOptions() map[string]any {
 	set := make(map[string]any)
 	for _, plugin := range criPlugins {
@@ -70,15 +70,15 @@ func (d dump) runcOptions() map[string]any {
 	return set
 }
 
-// ours says whether a runtime is what install would have written.
+// ours reports whether a runtime is what install would have written.
 func ours(runtime map[string]any) bool {
 	passed, _ := runtime["pod_annotations"].([]any)
 	return runtime["runtime_type"] == runtimeType && slices.Contains(passed, any(annotations))
 }
 
-// differences are the keys in which two configs differ, shimward's runtime and
-// these files among the imports aside: its drop-in, and the root file, which 1.7
-// counts among them under the name that it was read by.
+// differences returns the keys in which two configs differ. It ignores shimward's runtime, and the
+// given files among the imports: the drop-in, and the root file, which containerd 1.7 lists there
+// under the name that it was read by.
 func differences(before, after dump, files ...string) []string {
 	a, b := flatten(before, files), flatten(after, files)
 	var keys []string

@@ -22,7 +22,7 @@ func TestDifferencesLeaveOnlyOurRuntimeAside(t *testing.T) {
 		want  []string
 	}{
 		"added": {"imports = ['/etc/containerd/config.toml', '/d/shimward.toml']\n" + runc + wantV2, nil},
-		// 1.x takes a drop-in's CRI section for the whole one.
+		// containerd 1.x replaces the whole CRI section by that of a drop-in.
 		"replaced": {
 			"imports = ['/etc/containerd/config.toml']\n" + wantV2,
 			[]string{"plugins.io.containerd.grpc.v1.cri.containerd.runtimes.runc.runtime_type"},

@@ -12,22 +12,22 @@ import (
 	"time"
 )
 
-// generatedConfig is, below their data folder, the root file that k3s and RKE2 write each
-// time that they start (k3s, pkg/agent/config: Containerd.Config; RKE2 has k3s's agent in
-// it). They make it of a text/template beside it, or of their own where there is none.
+// generatedConfig is the path, below their data folder, of the root file that k3s and RKE2 write
+// each time they start (k3s, pkg/agent/config: Containerd.Config; RKE2 embeds k3s's agent). They
+// generate it from a text/template next to it, or from a built-in one if there is none.
 const generatedConfig = "/agent/etc/containerd/config.toml"
 
-// generatedSocket is where k3s's containerd listens, and RKE2's (k3s, pkg/agent/config:
+// generatedSocket is where the containerd of k3s and of RKE2 listens (k3s, pkg/agent/config:
 // Containerd.Address).
 const generatedSocket = "/run/k3s/containerd/containerd.sock"
 
-// includeBase is a template with all of k3s's own in it, which it knows by the name "base"
-// since v1.24.17, v1.25.13, v1.26.8, v1.27.5 and v1.28.1 (k3s-io/k3s#7991).
+// includeBase is a template that includes all of k3s's built-in one. k3s provides that under the
+// name "base" since v1.24.17, v1.25.13, v1.26.8, v1.27.5 and v1.28.1 (k3s-io/k3s#7991).
 const includeBase = "{{ template \"base\" . }}\n\n"
 
-// locate is the root file that was named, or that of the installation, or the one that is
-// there. A link to one that k3s or RKE2 write is that: what goes there is lost when they
-// start.
+// locate returns the root file that was named, or else the one in the installation's record, or
+// else the one that exists. A link to a file that k3s or RKE2 write is resolved: what is written to
+// that file is lost when they start.
 func (o Options) locate(root string) (string, error) {
 	config := o.Config
 	if config == "" {
@@ -50,8 +50,8 @@ func (o Options) locate(root string) (string, error) {
 	return config, nil
 }
 
-// findConfig is containerd's root file on a node where nobody has named it: containerd's
-// own or, where that is not there, that of k3s or RKE2.
+// findConfig returns containerd's root file on a node where nobody has named it: containerd's own
+// or, if that does not exist, that of k3s or RKE2.
 func findConfig(root string) (string, error) {
 	own := filepath.Join(root, "etc/containerd/config.toml")
 	if exists(own) {
@@ -61,7 +61,8 @@ func findConfig(root string) (string, error) {
 	return cmp.Or(found, own), err
 }
 
-// findGenerated is the root file of k3s or RKE2; empty: it has neither.
+// findGenerated returns the root file of k3s or RKE2, or "" if there is neither. It is an error if
+// there are both.
 func findGenerated(root string) (string, error) {
 	var found []string
 	for _, data := range []string{"var/lib/rancher/k3s", "var/lib/rancher/rke2"} {
@@ -79,8 +80,8 @@ func findGenerated(root string) (string, error) {
 	}
 }
 
-// Socket is where the containerd listens that shimward is installed for, or would be if
-// nobody named another.
+// Socket returns the socket of the containerd that shimward is installed for, or would be installed
+// for if no other is named.
 func Socket(prefix string) (string, error) {
 	config, err := Options{Prefix: prefix}.locate("/")
 	if err != nil {
@@ -89,8 +90,8 @@ func Socket(prefix string) (string, error) {
 	return socketOf(config), nil
 }
 
-// ConfigAt is the root file of the node's containerd that listens there, where that is known
-// to be k3s's or RKE2's; else it is empty.
+// ConfigAt returns the root file of the containerd that listens on socket if that is known to be
+// k3s's or RKE2's, and "" otherwise.
 func ConfigAt(socket string) (string, error) {
 	if socket != generatedSocket {
 		return "", nil
@@ -98,7 +99,7 @@ func ConfigAt(socket string) (string, error) {
 	return findGenerated("/")
 }
 
-// socketOf is where the containerd of a root file listens.
+// socketOf returns the socket of the containerd that reads a root file.
 func socketOf(config string) string {
 	if isGenerated(config) {
 		return generatedSocket
@@ -110,8 +111,8 @@ func isGenerated(config string) bool { return strings.HasSuffix(config, generate
 
 func (o Options) generated() bool { return isGenerated(o.Config) }
 
-// command is the containerd that the root file is for. k3s links data/current to the
-// version that it runs (cmd/k3s, extract), RKE2 bin (pkg/bootstrap, symlinkBinDir).
+// command returns the containerd binary that the root file is for. k3s links data/current to the
+// version that it runs (cmd/k3s, extract), and RKE2 links bin (pkg/bootstrap, symlinkBinDir).
 func (o Options) command() string {
 	if o.Containerd != "" || !o.generated() {
 		return cmp.Or(o.Containerd, "containerd")
@@ -123,7 +124,7 @@ func (o Options) command() string {
 	return filepath.Join(data, "data/current/bin/containerd")
 }
 
-// template is what a generated root file of this version is made of.
+// template returns the path of the template for a generated root file of this version.
 func (o Options) template(version int) string {
 	name := "config-v3.toml.tmpl"
 	if version == 2 {
@@ -132,8 +133,8 @@ func (o Options) template(version int) string {
 	return filepath.Join(filepath.Dir(o.Config), name)
 }
 
-// inTemplate says of a generated root file where the runtime is, or goes. What is in the
-// template counts: the root file is as the last start of k3s left it.
+// inTemplate determines, for a generated root file, where the runtime is or goes. What counts is
+// the template, because the root file is as the last start of k3s left it.
 func (s *site) inTemplate(o Options, before dump) error {
 	if err := s.checkVersion(o, before); err != nil {
 		return err
@@ -164,10 +165,10 @@ func (s *site) inTemplate(o Options, before dump) error {
 	return nil
 }
 
-// checkVersion refuses to install where the next start takes another template than the
-// last did. k3s with containerd 2 (since v1.31.6, v1.32.2) takes config-v3.toml.tmpl, else
-// config.toml.tmpl, else its own of version 3 (pkg/agent/containerd/config.go,
-// writeContainerdConfig). With 1.7, whose config is of version 2, it knows the second alone.
+// checkVersion refuses to install if the next start uses another template than the last one did.
+// k3s with containerd 2 (since v1.31.6, v1.32.2) uses config-v3.toml.tmpl, else config.toml.tmpl,
+// else its built-in template of version 3 (pkg/agent/containerd/config.go, writeContainerdConfig).
+// With containerd 1.7, whose config has version 2, k3s knows only config.toml.tmpl.
 func (s *site) checkVersion(o Options, before dump) error {
 	if before.version() == 2 {
 		return nil
@@ -183,11 +184,12 @@ func (s *site) checkVersion(o Options, before dump) error {
 		o.Config, s.version, o.template(next), filepath.Base(o.template(s.version)))
 }
 
-// checkTemplate refuses a template whose end cannot be written to, or that containerd
-// cannot be asked about: what it makes is known of the last start alone.
+// checkTemplate refuses a template that the block cannot be appended to, or about which containerd
+// cannot be asked because the template was changed since the last start: only what that start
+// generated is known.
 func (s *site) checkTemplate(o Options) error {
 	tree := parse.New(s.edited)
-	tree.Mode = parse.SkipFuncCheck // k3s brings functions of its own
+	tree.Mode = parse.SkipFuncCheck // k3s provides functions of its own
 	if _, err := tree.Parse(s.text, "", "", make(map[string]*parse.Tree)); err != nil {
 		return fmt.Errorf("%s is no template that k3s or RKE2 can read, mend it first: %w", s.edited, err)
 	}
@@ -195,7 +197,7 @@ func (s *site) checkTemplate(o Options) error {
 	if err != nil {
 		return err
 	}
-	if info.ModTime().After(time.Now()) { // no restart would be after that
+	if info.ModTime().After(time.Now()) { // the config would be older than that after any restart
 		return fmt.Errorf("%s was changed in the future, by its time: touch it, restart k3s or RKE2, and install then", s.edited)
 	}
 	later, err := changedAfter(s.edited, o.Config)
@@ -205,7 +207,8 @@ func (s *site) checkTemplate(o Options) error {
 	return err
 }
 
-// checkAwaited is an error where a start of k3s or RKE2 has not brought what it should.
+// checkAwaited returns an error if a start of k3s or RKE2 did not bring the runtime that the
+// template contains.
 func (s *site) checkAwaited(o Options) error {
 	later, err := changedAfter(o.Config, s.edited)
 	if err == nil && later {
@@ -215,7 +218,7 @@ func (s *site) checkAwaited(o Options) error {
 	return err
 }
 
-// changedAfter says whether a file was changed after another.
+// changedAfter reports whether a file was changed after another.
 func changedAfter(path, other string) (bool, error) {
 	a, err := os.Stat(path)
 	if err != nil {

@@ -23,7 +23,7 @@ func TestFindConfig(t *testing.T) {
 	const own, k3s, rke2 = "etc/containerd/config.toml", "var/lib/rancher/k3s" + generatedConfig, "var/lib/rancher/rke2" + generatedConfig
 	for _, test := range []struct {
 		there []string
-		want  string // "": refused
+		want  string // "" if refused
 	}{
 		{nil, own},
 		{[]string{own}, own},
@@ -111,12 +111,13 @@ func TestActiveUnit(t *testing.T) {
 	}
 }
 
-// What the next start of k3s would make is not known, or not what containerd was asked about.
+// Install must refuse if the result of the next start of k3s is unknown, or differs from what
+// containerd was asked about.
 func TestInstallRefusesWhatK3sWillChange(t *testing.T) {
 	const base, older = "version = 3\n", "version = 2\n"
 	const made = base + "# BEGIN\n" + wantV3
 	for name, test := range map[string]struct {
-		containerd int // the version of what it says
+		containerd int // the config version that containerd reports
 		config     string
 		v3, v2     string // the templates
 		later      bool   // the templates were changed after the config was made
@@ -143,7 +144,7 @@ func TestInstallRefusesWhatK3sWillChange(t *testing.T) {
 				Prefix: filepath.Join(data, "usr"), Config: data + generatedConfig, Containerd: filepath.Join(data, "containerd"),
 				Source: data, Version: "1", Output: io.Discard,
 			}
-			// It reads its config, and says no more.
+			// This containerd dumps its config as it is, except for the version.
 			write(t, o.Containerd, "#!/bin/sh\ngrep -v ^version \"$2\"\necho version = "+map[int]string{2: "2", 3: "3"}[test.containerd]+"\n")
 			texts := map[string]string{o.Config: test.config, o.template(3): test.v3, o.template(2): test.v2}
 			for path, text := range texts {
@@ -174,7 +175,7 @@ func TestInstallRefusesWhatK3sWillChange(t *testing.T) {
 	}
 }
 
-// A record says what to remove as root.
+// A record names what is removed as root, so it must not name other files.
 func TestRecordThatNamesAnothersFileIsRefused(t *testing.T) {
 	data := t.TempDir()
 	another := filepath.Join(data, "another")
@@ -198,7 +199,7 @@ func TestRecordThatNamesAnothersFileIsRefused(t *testing.T) {
 	}
 }
 
-// A template's action in a path of the config's is none in the template.
+// A template action in one of the config's paths must not become an action in the template.
 func TestBlockIsNoTemplate(t *testing.T) {
 	text, err := withBlock(includeBase, 3, map[string]any{"BinaryName": "/opt/{{{ .NodeConfig.Token }}"})
 	if err != nil {

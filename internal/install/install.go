@@ -14,24 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options says where things are.
+// Options says what to install, and where things are.
 type Options struct {
-	Prefix     string    // has bin and lib
-	Config     string    // containerd's root file; empty: the installation's, or the one that is there
-	Containerd string    // the command; empty: the one that the root file is for
+	Prefix     string    // the folder that has bin and lib
+	Config     string    // containerd's root file; "" for that of the installation, or the one that exists
+	Containerd string    // containerd's command; "" for the one that the root file is for
 	Source     string    // the folder with the binaries to install
 	Version    string    // of the binaries
-	DryRun     bool      // say what there is to do, and leave it
-	Output     io.Writer // is told each step
-	// Guarded are the containers that shimward has state of. Their hooks run
-	// its binaries even where the shim has died.
+	DryRun     bool      // only say what would be done
+	Output     io.Writer // gets a line for each step
+	// Guarded returns the containers that shimward has state of. Their hooks run its binaries even
+	// if the shim has died.
 	Guarded func() ([]string, error)
 }
 
 func (o Options) lib() string    { return filepath.Join(o.Prefix, "lib", "shimward") }
 func (o Options) record() string { return filepath.Join(o.lib(), "install.json") }
 
-// dropIn is the file that a root file of this version imports, if it does. k3s's own
+// dropIn returns the file that a root file of this version imports, if it imports any. k3s's own
 // templates import a folder that is named after them (k3s-io/k3s#13680, 2026).
 func (o Options) dropIn(version int) string {
 	folder := filepath.Join(filepath.Dir(o.Config), "conf.d")
@@ -41,7 +41,7 @@ func (o Options) dropIn(version int) string {
 	return filepath.Join(folder, "shimward.toml")
 }
 
-// dropIns are all that there may be: before it knew k3s, install had conf.d there, too.
+// dropIns returns all possible drop-ins. Before install supported k3s, it used conf.d there too.
 func (o Options) dropIns() []string {
 	return []string{o.dropIn(2), o.dropIn(3), filepath.Join(filepath.Dir(o.Config), "conf.d", "shimward.toml")}
 }
@@ -53,8 +53,8 @@ func (o Options) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(o.Output, format+"\n", args...)
 }
 
-// Install brings the node to where shimward is installed. Where containerd has to be
-// restarted for that, restart has its Units. On an error the node is as it was.
+// Install installs shimward on the node. If containerd has to be restarted for that, restart is its
+// Units. On an error the node is as it was before.
 func Install(ctx context.Context, o Options) (restart []string, err error) {
 	if o.Config, err = o.locate("/"); err != nil {
 		return nil, err
@@ -86,10 +86,10 @@ func Install(ctx context.Context, o Options) (restart []string, err error) {
 	}
 	unlock, err := lock(o.lib())
 	if err != nil {
-		return nil, err // the folder is another's to remove
+		return nil, err // it is for the other install to remove the folder
 	}
 	defer unlock()
-	// What is put back is put back under the lock: another install's would be lost.
+	// Undo under the lock: otherwise it could destroy what another install has written.
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, back.run())
@@ -119,7 +119,7 @@ func Install(ctx context.Context, o Options) (restart []string, err error) {
 	case s.state == missing:
 		err = configure(ctx, o, before, s, record, &back)
 	case !record.written():
-		due, err = adopt(o, s, record) // nobody has said yet that it is
+		due, err = adopt(o, s, record) // no earlier install has reported that a restart is due
 	}
 	if err != nil {
 		return nil, err
@@ -165,12 +165,12 @@ func makeFolder(path string, back *undo) error {
 	if err := os.MkdirAll(path, 0o755); err != nil { //nolint:gosec // binaries and configs are for all to read
 		return err
 	}
-	// With something of another's in it, it stays.
+	// If it contains files of others by then, Remove fails and it stays.
 	back.add(func() error { _ = os.Remove(path); return nil })
 	return nil
 }
 
-// lock keeps a second install or uninstall away.
+// lock prevents a second install or uninstall from running at the same time.
 func lock(folder string) (func(), error) {
 	f, err := os.Open(folder) //nolint:gosec // the installation's own folder
 	if err != nil {

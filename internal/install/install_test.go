@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Whoever waits for an install that is interrupted finds the node as it was before.
+// An install that waits for an interrupted one must find the node as it was before.
 func TestInterruptedInstallPutsBackUnderItsLock(t *testing.T) {
 	dir := t.TempDir()
 	o := Options{
@@ -22,7 +22,8 @@ func TestInterruptedInstallPutsBackUnderItsLock(t *testing.T) {
 	if err := unix.Mkfifo(asked, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Asked about what has been written, this containerd says so, and nothing else any more.
+	// This containerd, when asked about the config that was written, signals that through the pipe
+	// and then hangs.
 	script := fmt.Sprintf("#!/bin/sh\n[ ! -e %q ] || { echo >%q; exec sleep infinity; }\necho version = 3\n", filepath.Dir(o.dropIn(3)), asked)
 	for name, text := range map[string]string{"containerd": script, "config.toml": "version = 3\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
@@ -48,7 +49,7 @@ func TestInterruptedInstallPutsBackUnderItsLock(t *testing.T) {
 	if err != nil || len(folders) != 1 {
 		t.Fatal(folders, err)
 	}
-	for i := range 2000 { // to put back takes a while
+	for i := range 2000 { // makes undo take a while
 		if err := os.WriteFile(filepath.Join(folders[0], fmt.Sprint(i)), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

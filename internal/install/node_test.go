@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// newNode is one of k3s's, with a containerd that reads its config, and no more.
+// newNode sets up a k3s node, with a containerd that dumps its config as it is.
 func newNode(t *testing.T, config string) Options {
 	t.Helper()
 	data := t.TempDir()
@@ -32,7 +32,7 @@ func holds(t *testing.T, path, want string) {
 	}
 }
 
-// What is written to a generated config by way of a link to it is lost, too.
+// What is written to a generated config through a link to it is lost too.
 func TestInstallThroughALinkToAGeneratedConfig(t *testing.T) {
 	o := newNode(t, "version = 3\n")
 	generated := o.Config
@@ -60,7 +60,7 @@ func TestLocate(t *testing.T) {
 		}
 	}
 	located(own)
-	// Of an installation, what is there is not asked any more.
+	// After an installation, its record decides, whatever else exists.
 	installed := filepath.Join(root, "another/config.toml")
 	write(t, o.record(), "")
 	if err := (&Record{Config: installed, Block: true}).save(o.record()); err != nil {
@@ -79,7 +79,7 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// Which one it was is in the record, whatever there is by now.
+// The record says which config it was, whatever else exists by now.
 func TestUninstallKnowsItsConfig(t *testing.T) {
 	o := newNode(t, "version = 3\n")
 	if _, err := Install(t.Context(), o); err != nil {
@@ -95,7 +95,7 @@ func TestUninstallKnowsItsConfig(t *testing.T) {
 	}
 }
 
-// k3s writes its config when it starts. Until then the template is all that there is.
+// k3s writes its config when it starts; until then there is only the template.
 func TestUninstallWithoutTheGeneratedConfig(t *testing.T) {
 	o := newNode(t, "version = 3\n")
 	write(t, o.template(3), includeBase)
@@ -114,7 +114,7 @@ func TestUninstallWithoutTheGeneratedConfig(t *testing.T) {
 	}
 }
 
-// An editor has written the template with other ends of lines, so the block is no block.
+// An editor has rewritten the template with other line endings, so the block is not recognised.
 func TestUninstallSaysWhatItCannotTakeOut(t *testing.T) {
 	o := newNode(t, "version = 3\n")
 	if _, err := Install(t.Context(), o); err != nil {
@@ -134,7 +134,7 @@ func TestUninstallSaysWhatItCannotTakeOut(t *testing.T) {
 	}
 }
 
-// Before it knew k3s, install wrote to conf.d where the operator's template imports that.
+// Before install supported k3s, it wrote to conf.d if the operator's template imported that.
 func TestRecordOfAnOlderInstallOnK3s(t *testing.T) {
 	o := newNode(t, "version = 3\n"+wantV3)
 	write(t, o.template(3), includeBase+wantV3)
@@ -147,7 +147,7 @@ func TestRecordOfAnOlderInstallOnK3s(t *testing.T) {
 	if _, err := Install(t.Context(), o); err != nil {
 		t.Error(err)
 	}
-	// This containerd does not merge it, and so has the runtime from elsewhere.
+	// This containerd does not merge the drop-in, so it has the runtime from elsewhere.
 	write(t, o.Config, "version = 3\n")
 	if _, err := Uninstall(t.Context(), o); err != nil {
 		t.Error(err)
@@ -165,7 +165,7 @@ func aged(t *testing.T, path string) {
 	}
 }
 
-// No restart of k3s makes a config that is later.
+// No restart of k3s generates a config that is newer than that.
 func TestTemplateOfTheFuture(t *testing.T) {
 	o := newNode(t, "version = 3\n")
 	write(t, o.template(3), includeBase)

@@ -11,20 +11,21 @@ import (
 	"time"
 )
 
-// Record is what install wrote, and so what uninstall removes.
+// Record is what install wrote, and therefore what uninstall removes.
 type Record struct {
-	Folders []string `json:"folders"`           // of binaries, one a version
-	Links   []string `json:"links"`             // to the binaries of the newest
+	Folders []string `json:"folders"`           // of binaries, one for each version
+	Links   []string `json:"links"`             // to the binaries of the newest version
 	Config  string   `json:"config,omitempty"`  // containerd's root file that was read
-	DropIn  string   `json:"drop_in,omitempty"` // the file that was added to it,
-	Block   bool     `json:"block,omitempty"`   // or the root file has a block of shimward's,
-	// Template is what k3s or RKE2 make the root file of, if that has the block.
+	DropIn  string   `json:"drop_in,omitempty"` // the file that was added to it
+	Block   bool     `json:"block,omitempty"`   // the root file contains shimward's block instead
+	// Template is the file that k3s or RKE2 generate the root file from, if that contains the
+	// block.
 	Template string   `json:"template,omitempty"`
-	Created  bool     `json:"created,omitempty"` // the file with the block is install's own
-	Backup   string   `json:"backup,omitempty"`  // that file as it was
-	Made     []string `json:"made,omitempty"`    // other folders that were not there before
-	// Written is when containerd's config was changed: a containerd that has run since
-	// before that does not know of it.
+	Created  bool     `json:"created,omitempty"` // install created the file with the block
+	Backup   string   `json:"backup,omitempty"`  // a copy of that file as it was before
+	Made     []string `json:"made,omitempty"`    // other folders that install created
+	// Written is when containerd's config was changed. A containerd that was started before does
+	// not know the runtime.
 	Written time.Time `json:"written,omitzero"`
 }
 
@@ -33,13 +34,13 @@ func Load(prefix string) (*Record, error) {
 	return loadRecord(Options{Prefix: prefix}.record())
 }
 
-// written says whether containerd's config has something of install's in it.
+// written reports whether containerd's config contains anything that install wrote.
 func (r *Record) written() bool { return r.place() != "" }
 
-// place is the file that has the runtime, if one has.
+// place returns the file that contains the runtime, or "".
 func (r *Record) place() string { return cmp.Or(r.DropIn, r.edited()) }
 
-// edited is the file that has the block, if one has.
+// edited returns the file that contains the block, or "".
 func (r *Record) edited() string {
 	switch {
 	case r.Template != "":
@@ -58,12 +59,12 @@ func (r *Record) setEdited(o Options, path string) {
 	}
 }
 
-// forget is for what was written to containerd's config, and is not there any more.
+// forget clears the fields for what was written to containerd's config, after it has been removed.
 func (r *Record) forget() {
 	r.DropIn, r.Block, r.Template, r.Created, r.Backup = "", false, "", false, ""
 }
 
-// loadRecord reads the record, which is empty where nothing was installed.
+// loadRecord reads the record. It is empty if nothing was installed.
 func loadRecord(path string) (*Record, error) {
 	record := &Record{}
 	text, err := os.ReadFile(path) //nolint:gosec // the installation's own file

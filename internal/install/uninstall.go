@@ -11,8 +11,9 @@ import (
 	"strings"
 )
 
-// Uninstall removes what Install wrote. Where containerd has to be restarted for that,
-// restart has its Units. While anything runs of it, it does nothing and says what.
+// Uninstall removes what Install wrote. If containerd has to be restarted for that, restart is its
+// Units. While anything of shimward is in use, it changes nothing and returns an error that says
+// what.
 func Uninstall(ctx context.Context, o Options) (restart []string, err error) {
 	if _, err := os.Stat(o.record()); errors.Is(err, fs.ErrNotExist) {
 		o.say("do nothing: there is no record of an installation in %s", o.lib())
@@ -53,7 +54,7 @@ func Uninstall(ctx context.Context, o Options) (restart []string, err error) {
 	if err := removeLinks(o, record, &back); err != nil {
 		return nil, err
 	}
-	// Without links no shim starts any more. One may have before.
+	// Without the links no new shim can start. One may have started before they were removed.
 	if err := errors.Join(ctx.Err(), checkUnused(o)); err != nil {
 		return nil, err
 	}
@@ -79,8 +80,8 @@ func checkUnused(o Options) error {
 	return nil
 }
 
-// checkOwned refuses a record that names what install cannot have written: it
-// is a file, and what is removed by it is removed as root.
+// checkOwned refuses a record that names files that install cannot have written: the record is a
+// file that may have been edited, and what it names is removed as root.
 func checkOwned(o Options, record *Record) error {
 	for _, folder := range record.Folders {
 		if filepath.Dir(folder) != o.lib() {
@@ -131,8 +132,9 @@ func unconfigure(ctx context.Context, o Options, record *Record, back *undo) ([]
 	return Units(o.Config), nil
 }
 
-// askWithout asks containerd about its config without what was removed. A root file that
-// was made of a template still has it, or does not have it yet: then it says nothing.
+// askWithout asks containerd about its config without what was removed. A root file generated from
+// a template still contains the block, or does not contain it yet; in the latter case askWithout
+// returns nil.
 func askWithout(ctx context.Context, o Options, record *Record) (dump, error) {
 	if record.Template == "" {
 		return askDump(ctx, o.Containerd, o.Config)
@@ -148,7 +150,7 @@ func askWithout(ctx context.Context, o Options, record *Record) (dump, error) {
 	return askCopy(ctx, o, without)
 }
 
-// removeConfig removes from containerd's config what the record says that install wrote.
+// removeConfig removes what install wrote to containerd's config, according to the record.
 func removeConfig(record *Record, back *undo) error {
 	path := record.place()
 	if path == "" {
@@ -173,7 +175,7 @@ func removeConfig(record *Record, back *undo) error {
 		return removeFile(path)
 	}
 	without, found, err := withoutBlock(string(text))
-	if err == nil && !found && strings.Contains(without, runtimeType) && path == record.Template { // else containerd would tell
+	if err == nil && !found && strings.Contains(without, runtimeType) && path == record.Template { // for other files, containerd would report it
 		err = errors.New("shimward's runtime is no longer between the lines that install wrote: remove it from there")
 	}
 	if err != nil {
@@ -186,7 +188,7 @@ func removeConfig(record *Record, back *undo) error {
 	return replaceFile(path, []byte(without))
 }
 
-// onlyBegun says whether a file that install made has nothing but its beginning.
+// onlyBegun reports whether a file that install created contains nothing but its initial content.
 func onlyBegun(text string) bool {
 	version, rest, _ := strings.Cut(text, "\n")
 	return text == includeBase || rest == "" && strings.HasPrefix(version, "version = ")
@@ -196,7 +198,7 @@ func removeLinks(o Options, record *Record, back *undo) error {
 	for _, link := range record.Links {
 		target, err := os.Readlink(link)
 		if err != nil || !strings.HasPrefix(target, o.lib()+"/") {
-			continue // another's by now
+			continue // no longer ours
 		}
 		back.add(putLinkBack(link))
 		if err := removeFile(link); err != nil {
@@ -207,19 +209,19 @@ func removeLinks(o Options, record *Record, back *undo) error {
 	return nil
 }
 
-// removeRest removes what nothing leads to any more. The record goes last: with
-// it, what was interrupted can be taken up again.
+// removeRest removes what no link leads to any more. The record goes last, so that an interrupted
+// uninstall can be continued.
 func removeRest(o Options, record *Record) error {
 	var errs []error
 	for _, folder := range record.Folders {
 		errs = append(errs, os.RemoveAll(folder))
 	}
-	if record.Backup != "" && exists(record.edited()) { // else it is the last that there is of that file
+	if record.Backup != "" && exists(record.edited()) { // otherwise it is the last copy of that file
 		errs = append(errs, removeFile(record.edited()+backupSuffix))
 	}
 	for _, path := range o.dropIns() {
 		if folder := filepath.Dir(path); slices.Contains(record.Made, folder) {
-			_ = os.Remove(folder) // stays if it holds something
+			_ = os.Remove(folder) // fails if it is not empty
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

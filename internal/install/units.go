@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Units are the units of systemd of which one runs the containerd of a root file. k3s and
-// RKE2 start it themselves, and write the root file then.
+// Units returns the systemd units, one of which runs the containerd that reads a root file. k3s and
+// RKE2 start containerd themselves, and write the root file at that time.
 func Units(config string) []string {
 	if isGenerated(config) {
 		return []string{"k3s", "k3s-agent", "rke2-server", "rke2-agent"}
@@ -14,7 +14,8 @@ func Units(config string) []string {
 	return []string{"containerd"}
 }
 
-// Active is the one of some units that is active. What runs systemctl returns its exit status.
+// Active returns the active one of some systemd units. systemctl runs the command and returns its
+// exit status.
 func Active(units []string, systemctl func(args ...string) (int, error)) (string, error) {
 	if len(units) == 1 {
 		return units[0], nil

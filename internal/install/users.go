@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// users are the processes that run a binary below a folder, each in a few words.
-// A process that ends meanwhile is none.
+// users describes the processes that run a binary below a folder. A process that ends meanwhile is
+// ignored.
 func users(folder string) ([]string, error) {
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
@@ -31,7 +31,7 @@ func users(folder string) ([]string, error) {
 	return found, nil
 }
 
-// describe names the container of a shim by the flags that containerd starts it with.
+// describe names a shim's container, by the flags that containerd starts the shim with.
 func describe(pid, name string) string {
 	line, _ := os.ReadFile(filepath.Join("/proc", pid, "cmdline")) //nolint:gosec // procfs
 	args := strings.Split(string(line), "\x00")
