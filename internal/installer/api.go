@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// ReadyLabel is the node label that the runtime class schedules on, and readyValue its value.
+// ReadyLabel is the node label that the runtime class schedules on, and readyValue is its value.
 const (
 	ReadyLabel = "shimward.dev/runtime"
 	readyValue = "ready"
@@ -27,18 +27,19 @@ const (
 const (
 	accountDir     = "/var/run/secrets/kubernetes.io/serviceaccount"
 	requestTimeout = 30 * time.Second
-	maxResponse    = 16 << 20 // bytes; a node that has many images is one of them
+	maxResponse    = 16 << 20 // bytes; the largest answer is the node object of a node with many images
 )
 
-// api is the apiserver, as a pod's service account reaches it. Two requests are all
-// that is made of it: client-go would treble the size of a binary that is also a hook.
+// api is the apiserver, accessed with a pod's service account. It is implemented here because the
+// few requests do not justify client-go, which would treble the size of a binary that is also a
+// hook.
 type api struct {
 	base   string
-	token  string // the file, which kubelet renews
+	token  string // path of the token file, which kubelet renews
 	client *http.Client
 }
 
-// inCluster finds the apiserver by what kubelet gives every container.
+// inCluster finds the apiserver through what kubelet gives every container.
 func inCluster(getenv func(string) string) (*api, error) {
 	hostname, port := getenv("KUBERNETES_SERVICE_HOST"), getenv("KUBERNETES_SERVICE_PORT")
 	if hostname == "" || port == "" {
@@ -62,7 +63,7 @@ func inCluster(getenv func(string) string) (*api, error) {
 	}, nil
 }
 
-// do makes a request and decodes what the apiserver answers into answer.
+// do makes a request and decodes the apiserver's response into answer.
 func (a *api) do(ctx context.Context, method, path string, body []byte, answer any) error {
 	token, err := os.ReadFile(a.token)
 	if err != nil {
@@ -98,7 +99,7 @@ func (a *api) do(ctx context.Context, method, path string, body []byte, answer a
 	return nil
 }
 
-// refusal is the message of a Status, or the HTTP status where there is none.
+// refusal returns the message of a Status, or the HTTP status if there is none.
 func refusal(status string, text []byte) string {
 	var said struct {
 		Message string `json:"message"`
@@ -109,7 +110,7 @@ func refusal(status string, text []byte) string {
 	return said.Message
 }
 
-// node is what is asked of a node object.
+// node is the part of a node object that is needed here.
 type node struct {
 	Metadata struct {
 		Labels map[string]string `json:"labels"`
@@ -119,7 +120,7 @@ type node struct {
 	} `json:"status"`
 }
 
-// runtimeHandler is a runtime that containerd has, as kubelet reports it.
+// runtimeHandler is one of containerd's runtimes, as kubelet reports it.
 type runtimeHandler struct {
 	Name string `json:"name"`
 }
@@ -131,7 +132,7 @@ func (a *api) node(ctx context.Context, name string) (node, error) {
 	return n, a.do(ctx, http.MethodGet, nodePath(name), nil, &n)
 }
 
-// label gives the node the label of those on which shimward held, or takes it away.
+// label adds ReadyLabel to the node, or removes it.
 func (a *api) label(ctx context.Context, name string, ready bool) error {
 	labels := map[string]any{ReadyLabel: nil} // null removes, in a merge patch (RFC 7396)
 	if ready {
@@ -145,7 +146,7 @@ func (a *api) label(ctx context.Context, name string, ready bool) error {
 	return a.do(ctx, http.MethodPatch, nodePath(name), patch, &n)
 }
 
-// daemonSet is what is asked of a DaemonSet object.
+// daemonSet is the part of a DaemonSet object that is needed here.
 type daemonSet struct {
 	Metadata struct {
 		Generation int64 `json:"generation"`
@@ -158,8 +159,8 @@ type daemonSet struct {
 	} `json:"status"`
 }
 
-// settled says whether every node that is to have a pod of the set has one of its
-// newest form that is ready. Before its controller has looked at it nobody knows.
+// settled reports whether every node that should have a pod of the set has a ready one of the
+// newest generation. It is false until the controller has observed that generation.
 func (d daemonSet) settled() bool {
 	s := d.Status
 	return s.Observed >= d.Metadata.Generation && s.Ready == s.Wanted && s.Updated == s.Wanted
@@ -171,7 +172,7 @@ func (a *api) daemonSet(ctx context.Context, namespace, name string) (daemonSet,
 	return d, a.do(ctx, http.MethodGet, path, nil, &d)
 }
 
-// podList is what is asked of a page of pods.
+// podList is the part of a page of pods that is needed here.
 type podList struct {
 	Metadata struct {
 		Continue string `json:"continue"`
@@ -189,10 +190,11 @@ type pod struct {
 	} `json:"spec"`
 }
 
-// pageSize keeps an answer well below maxResponse.
+// pageSize keeps a response well below maxResponse.
 const pageSize = "200"
 
-// podsOf are the pods of a runtime class that are on a node and have not ended, as NAMESPACE/NAME.
+// podsOf returns the pods of a runtime class that are scheduled on a node and have not ended, as
+// NAMESPACE/NAME.
 func (a *api) podsOf(ctx context.Context, class string) ([]string, error) {
 	var found []string
 	query := url.Values{"limit": {pageSize}, "fieldSelector": {"spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}}

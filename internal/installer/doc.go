@@ -1,8 +1,8 @@
-// Package installer is what the installer of deploy/ does on a node of a cluster,
-// from a privileged pod in the node's pid namespace: it runs the commands of
-// shimward (install, verify, uninstall) in the node's own mount namespace, where
-// containerd's paths mean what they say, and tells the apiserver what came out.
+// Package installer implements the installer of deploy/. It runs on a node of a cluster, in a
+// privileged pod in the node's pid namespace. It runs shimward's commands (install, verify,
+// uninstall) in the node's own mount namespace, where containerd's paths are valid, and reports the
+// result to the apiserver.
 //
-// It decides nothing about containerd's config or the node's binaries: that is
-// package install's, with its record and its refusals.
+// It makes no decisions about containerd's config or the node's binaries: package install does,
+// with its record and its checks.
 package installer

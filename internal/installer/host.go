@@ -15,22 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is the folder of shimward's binaries in the installer's image, as a
-// command on the node finds it: the mount is not in the node's namespace, the
-// descriptor is.
+// source is the folder of shimward's binaries in the installer's image, as a command on the node
+// finds it: through an inherited descriptor, because the image is not mounted in the node's
+// namespace.
 const source = "/proc/self/fd/3"
 
-// host runs commands in the mount namespace of the node.
+// host runs commands in the node's mount namespace.
 type host struct {
-	namespace      *os.File // the node's: by its descriptor, for the pid may be another's later
-	folder         *os.File // of shimward's binaries, in the image
-	address        string   // the socket of the containerd that runs this container; empty: not known
+	namespace      *os.File // the node's, held by a descriptor because the pid may be reused
+	folder         *os.File // the folder of shimward's binaries, in the image
+	address        string   // the socket of the containerd that runs this container; "" if not known
 	stdout, stderr io.Writer
 }
 
-// newHost finds the node's mount namespace, and the binaries beside the one that runs.
-// The namespace is that of the process which this one's container is a child of: its
-// shim, which is in containerd's own, wherever that is.
+// newHost finds the node's mount namespace, and the folder of this binary. The namespace is that of
+// this process's parent, the container's shim, which runs in containerd's mount namespace, wherever
+// that is.
 func newHost(stdout, stderr io.Writer) (*host, error) {
 	parent := os.Getppid()
 	if parent == 0 {
@@ -50,8 +50,8 @@ func newHost(stdout, stderr io.Writer) (*host, error) {
 	return h, nil
 }
 
-// addressOf is the socket that containerd has a shim talk to: its argument -address
-// (containerd, pkg/shim). Without one it is empty.
+// addressOf returns the socket that containerd tells a shim to connect to, in the argument -address
+// (containerd, pkg/shim), or "" if there is no such argument.
 func addressOf(cmdline string) string {
 	arguments := strings.Split(cmdline, "\x00")
 	at := slices.Index(arguments, "-address")
@@ -86,8 +86,8 @@ func newHostIn(namespace *os.File, stdout, stderr io.Writer) (*host, error) {
 
 func (h *host) close() error { return errors.Join(h.namespace.Close(), h.folder.Close()) }
 
-// run runs a command of the node's, found in PATH there, and returns its exit
-// status. That it could not be started, or was killed, is an error.
+// run runs a command that is found in the node's PATH, and returns its exit status. It is an error
+// if the command could not be started, or was killed.
 func (h *host) run(ctx context.Context, name string, args ...string) (int, error) {
 	code := 0
 	err := h.do(func() error {
@@ -112,7 +112,8 @@ func (h *host) run(ctx context.Context, name string, args ...string) (int, error
 func (h *host) do(call func() error) error {
 	ended := make(chan error, 1)
 	go func() {
-		// Not unlocked: the thread, which is of no more use here, ends with the goroutine.
+		// Never unlocked: the thread cannot be used for anything else here, and ends with the
+		// goroutine.
 		runtime.LockOSThread()
 		err := enter(h.namespace)
 		if err == nil {
@@ -123,9 +124,9 @@ func (h *host) do(call func() error) error {
 	return <-ended
 }
 
-// enter moves the calling thread, and what it starts, into a mount namespace.
+// enter moves the calling thread, and processes that it starts, into a mount namespace.
 func enter(namespace *os.File) error {
-	// Threads share their root folder, and the kernel moves nobody who does.
+	// Threads share their root folder (CLONE_FS), and setns(2) fails for a thread that does.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leave the process's root folder: %w", err)
 	}

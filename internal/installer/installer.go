@@ -20,20 +20,20 @@ const handler = "shimward"
 
 const (
 	poll = 2 * time.Second
-	// between is how long a container that is in the way of an uninstall is waited for.
+	// between is how long to wait before trying again when a container prevents an uninstall.
 	between = 5 * time.Second
 )
 
-// Options says what node this is, and where things are on it.
+// Options says which node this is, and where things are on it.
 type Options struct {
 	Node             string // its name in the cluster
 	Prefix           string
 	Containerd       string // the command
 	ContainerdConfig string
-	Address          string // containerd's socket; these three are empty where the node is to be asked
-	Config           string // shimward's own config.toml; empty: where it is by default
-	// Restart has systemd restart containerd where its config changed. Without it, that
-	// is for the operator to do, and is waited for.
+	Address          string // containerd's socket; this, Containerd and ContainerdConfig are empty to find them on the node
+	Config           string // shimward's own config.toml; "" for the default path
+	// Restart makes systemd restart containerd if its config was changed. Otherwise the operator
+	// has to do that, and the installer waits for it.
 	Restart bool
 
 	Getenv         func(string) string
@@ -44,7 +44,7 @@ func (o Options) say(format string, args ...any) {
 	_, _ = fmt.Fprintf(o.Stderr, format+"\n", args...)
 }
 
-// command is a command of shimward's with the flags that install and uninstall share.
+// command returns a shimward command with the flags that install and uninstall share.
 func (o Options) command(name string, more ...string) []string {
 	return o.configured(append([]string{name, "--prefix", o.Prefix, "--containerd", o.Containerd, "--containerd-config", o.ContainerdConfig}, more...))
 }
@@ -56,8 +56,8 @@ func (o Options) configured(args []string) []string {
 	return args
 }
 
-// of is these options for the containerd that runs this container, and so kubelet's pods,
-// where they name none: there may be another, such as Docker's beside k3s.
+// of returns the options with those that are empty set for the containerd that runs this container,
+// and therefore kubelet's pods. The node may have another containerd, such as Docker's beside k3s.
 func (o Options) of(h *host) (Options, error) {
 	o.Address = cmp.Or(o.Address, h.address)
 	err := h.do(func() (err error) {
@@ -74,8 +74,8 @@ func (o Options) of(h *host) (Options, error) {
 	return o, err
 }
 
-// Install installs shimward on the node, waits until kubelet has the runtime, tries
-// whether shimward holds, and labels the node by that. It returns whether it held.
+// Install installs shimward on the node, waits until kubelet has the runtime, runs `shimward
+// verify`, and sets the node's label accordingly. It returns whether shimward held.
 func Install(ctx context.Context, o Options) (held bool, err error) {
 	a, err := inCluster(o.Getenv)
 	if err != nil {
@@ -114,8 +114,9 @@ func Install(ctx context.Context, o Options) (held bool, err error) {
 	return held, nil
 }
 
-// awaitRuntime sees to it that containerd has been restarted since its config was
-// changed, and waits until kubelet knows of the runtime. Until then the node has no label.
+// awaitRuntime ensures that containerd has been restarted since its config was changed, and waits
+// until kubelet knows the runtime. Until containerd has been restarted, the node does not have the
+// label.
 func (o Options) awaitRuntime(ctx context.Context, a *api, h *host) error {
 	known, err := h.knows(o.Prefix, o.Address)
 	if err != nil {
@@ -134,7 +135,7 @@ func (o Options) awaitRuntime(ctx context.Context, a *api, h *host) error {
 		if err != nil {
 			return err
 		}
-		// containerd 1.7 does not tell its runtimes: kubelet reports none then.
+		// containerd 1.7 does not report its runtimes, so kubelet reports none either.
 		if len(n.Status.RuntimeHandlers) == 0 || slices.Contains(n.Status.RuntimeHandlers, runtimeHandler{Name: handler}) {
 			return nil
 		}
@@ -147,7 +148,7 @@ func (o Options) awaitRuntime(ctx context.Context, a *api, h *host) error {
 	}
 }
 
-// restarted has containerd restarted, or waits until the operator has done so.
+// restarted restarts containerd, or waits until the operator has done so.
 func (o Options) restarted(ctx context.Context, h *host) error {
 	unit, err := h.unit(ctx, o.Prefix)
 	switch {
@@ -169,15 +170,15 @@ func (o Options) restarted(ctx context.Context, h *host) error {
 		if err := pause(ctx, poll); err != nil {
 			return fmt.Errorf("wait for a restart of containerd: %w", err)
 		}
-		// While it restarts, nobody listens.
+		// Errors are expected during the restart, when nobody listens.
 		if known, err := h.knows(o.Prefix, o.Address); err == nil && known {
 			return nil
 		}
 	}
 }
 
-// Uninstall takes the node's label away, so that no pod comes, waits for the end of
-// the containers that are there, and takes shimward off the node.
+// Uninstall removes the node's label, so that no new pod is scheduled, waits until the existing
+// containers have ended, and removes shimward from the node.
 func Uninstall(ctx context.Context, o Options) (err error) {
 	a, err := inCluster(o.Getenv)
 	if err != nil {
@@ -218,8 +219,8 @@ func Uninstall(ctx context.Context, o Options) (err error) {
 	}
 }
 
-// Unused is an error that names the pods of the runtime class, if there is one in the
-// cluster that is on a node and has not ended.
+// Unused returns an error that names the pods of the runtime class in the cluster that are
+// scheduled on a node and have not ended, or nil if there are none.
 func Unused(ctx context.Context, o Options) error {
 	a, err := inCluster(o.Getenv)
 	if err != nil {
@@ -236,7 +237,7 @@ func Unused(ctx context.Context, o Options) error {
 	return nil
 }
 
-// AwaitSet waits until a DaemonSet's pods are ready on every node that is to have one.
+// AwaitSet waits until a DaemonSet's pods are ready on every node that should have one.
 func AwaitSet(ctx context.Context, o Options, namespace, name string) error {
 	a, err := inCluster(o.Getenv)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"github.com/shimward/shimward/internal/install"
 )
 
-// knows says whether the node's containerd was started after its config was changed,
-// and so has the runtime.
+// knows reports whether the node's containerd was started after its config was changed, and
+// therefore has the runtime.
 func (h *host) knows(prefix, address string) (known bool, err error) {
 	err = h.do(func() error {
 		record, err := install.Load(prefix)
@@ -35,7 +35,7 @@ func (h *host) knows(prefix, address string) (known bool, err error) {
 	return known, err
 }
 
-// unit is the unit of systemd that runs the containerd whose config was changed.
+// unit returns the systemd unit that runs the containerd whose config was changed.
 func (h *host) unit(ctx context.Context, prefix string) (string, error) {
 	var record *install.Record
 	err := h.do(func() (err error) {
@@ -50,7 +50,7 @@ func (h *host) unit(ctx context.Context, prefix string) (string, error) {
 	})
 }
 
-// server is the process that listens on a socket (SO_PEERCRED, unix(7)).
+// server returns the pid of the process that listens on a socket (SO_PEERCRED, unix(7)).
 func server(address string) (_ int, err error) {
 	connection, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: strings.TrimPrefix(address, "unix://"), Net: "unix"})
 	if err != nil {
@@ -72,10 +72,11 @@ func server(address string) (_ int, err error) {
 	return int(peer.Pid), nil
 }
 
-// userHz is the unit of times in /proc/<pid>/stat, a second's hundredth on every architecture of shimward's.
+// userHz is the number of clock ticks per second in /proc/<pid>/stat, on every architecture that
+// shimward supports.
 const userHz = 100
 
-// startTime is when a process was started, to a hundredth of a second.
+// startTime returns when a process was started, to a hundredth of a second.
 func startTime(pid int) (time.Time, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -93,9 +94,9 @@ func startTime(pid int) (time.Time, error) {
 	return time.Now().Add(-age), nil
 }
 
-// startTicks is field 22 of proc_pid_stat(5). The name, field 2, may have anything in it.
+// startTicks returns field 22 of proc_pid_stat(5). Field 2, the name, may contain any character.
 func startTicks(stat string) (int64, error) {
-	const after = 22 - 3 // field 3 is the first behind the name
+	const after = 22 - 3 // field 3 is the first after the name
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= after {
 		return 0, fmt.Errorf("%q has %d fields behind the name", stat, len(fields))
