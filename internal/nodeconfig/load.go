@@ -1,5 +1,5 @@
-// Package nodeconfig finds and reads a node's config.toml. What the config
-// means is package policy's business, which does no I/O.
+// Package nodeconfig finds and reads a node's config.toml. Interpreting the config is left to
+// package policy, which does no I/O.
 package nodeconfig
 
 import (
@@ -14,16 +14,15 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Env names the variable of the environment (containerd's, and so the shim's;
-// or an operator's) that says where the node's config is.
+// Env is the environment variable that names the node's config, in the environment of containerd
+// and so of the shim, or of an operator.
 const Env = "SHIMWARD_CONFIG"
 
-// Load reads the config file that was named: by Env, or on a command line. It
-// returns where the config came from too: a path, or "" for the built-in one.
-// The name is empty on most nodes; their config is policy.ConfigFile or, where
-// that is not there, policy.DefaultConfig. A file that was named and is missing
-// is an error, and so is one that cannot be read or understood: nothing ever
-// runs under another policy than the one that somebody wrote.
+// Load reads the config file that was named by Env or on a command line. It also returns where the
+// config came from: a path, or "" for the built-in config. On most nodes named is empty. Then the
+// config is policy.ConfigFile or, if that does not exist, policy.DefaultConfig. It is an error if a
+// named file is missing, and if any file cannot be read or parsed: nothing ever runs under a policy
+// other than the one that somebody wrote.
 func Load(named string) (*policy.Config, string, error) {
 	return load(named, policy.ConfigFile)
 }
@@ -42,7 +41,7 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 		if errors.Is(link, fs.ErrNotExist) {
 			return policy.DefaultConfig(), "", nil
 		}
-		err = fmt.Errorf("%s leads to no file: %w", path, err) // somebody wrote one
+		err = fmt.Errorf("%s leads to no file: %w", path, err) // a dangling link, which somebody has created
 	}
 	if err != nil {
 		return nil, path, fmt.Errorf("read shimward's config: %w", err)
@@ -54,8 +53,8 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 	return config, path, nil
 }
 
-// Trusted refuses a file that decides what containers may do, and that somebody
-// else than root, or who runs this, can change.
+// Trusted refuses a file that users other than root and the current one can change. It is meant for
+// files that decide what containers may do.
 func Trusted(path string, info fs.FileInfo) error {
 	owner, group := -1, -1
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
@@ -72,12 +71,12 @@ func Trusted(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// overflow is the user, and the group, that whoever has no number in a user namespace is
-// shown as there (proc_sys_kernel(5)).
+// overflow is the user ID and group ID that stand for an ID without a mapping in a user namespace
+// (proc_sys_kernel(5)).
 const overflow = 65534
 
-// confined says that this runs in a user namespace, in which the node's root has no
-// number: a rootless engine's.
+// confined reports whether this process runs in a user namespace in which the node's root has no
+// mapping, such as that of a rootless engine.
 func confined() bool {
 	raw, err := os.ReadFile("/proc/self/uid_map")
 	var inside, outside, count uint32

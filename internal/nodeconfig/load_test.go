@@ -74,9 +74,9 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-// A config of another user's is refused: they could change it at any time.
+// A config that belongs to another user is refused, because that user could change it at any time.
 func TestLoadOthers(t *testing.T) {
-	testenv.Root(t) // only root gives a file away
+	testenv.Root(t) // only root can change a file's owner
 	path := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(path, []byte("version = 1\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,8 @@ func TestLoadOthers(t *testing.T) {
 	}
 }
 
-// So is one that another group may write, while root's own may.
+// A config that another group can write is refused too, but root's own group may have write
+// permission.
 func TestLoadGroups(t *testing.T) {
 	testenv.Root(t)
 	path := filepath.Join(t.TempDir(), "config.toml")
