@@ -1,6 +1,7 @@
-// Package procfile reads files of proc(5) for those who do so while a process
-// waits: with three or four system calls and no garbage, where an os.File takes ten
-// and leaves some kilobytes. What is in the files it does not know.
+// Package procfile reads files of proc(5) on paths where a process waits for the result. It takes
+// three or four system calls and allocates next to nothing, where an os.File takes ten system calls
+// and allocates some kilobytes. It does not interpret the content, except for splitting lines and
+// fields.
 package procfile
 
 import (
@@ -11,12 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read returns all of a file: in buffer, if that is larger. The error is an [fs.PathError].
+// Read returns all of a file, in buffer if that is larger than the file. The error is an
+// [fs.PathError].
 func Read(path string, buffer []byte) ([]byte, error) {
 	return read(path, buffer, true)
 }
 
-// Head returns what the buffer holds of the start of a file. The error is an [fs.PathError].
+// Head returns as much of the start of a file as fits in buffer. The error is an [fs.PathError].
 func Head(path string, buffer []byte) ([]byte, error) {
 	return read(path, buffer, false)
 }
@@ -49,15 +51,16 @@ func read(path string, buffer []byte, whole bool) ([]byte, error) {
 	}
 }
 
-// Line cuts the first line off a text, and Field the first of its fields, which
-// blanks part: without the closures of package bytes, whose text escapes to the heap. What
-// is cut off is empty where there is none.
+// Line cuts the first line off a text and returns it and the rest. The line is empty if the text
+// is. Line and Field do not use those functions of package bytes that take closures, because with
+// them the text escapes to the heap.
 func Line(text []byte) (line, rest []byte) {
 	line, rest, _ = bytes.Cut(text, []byte("\n"))
 	return line, rest
 }
 
-// Field is told of at Line.
+// Field cuts the first field, delimited by blanks, off a text and returns it and the rest. See
+// Line.
 func Field(text []byte) (field, rest []byte) {
 	from := 0
 	for from < len(text) && blank(text[from]) {

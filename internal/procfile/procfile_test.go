@@ -41,7 +41,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// A caller's stack is enough for it.
+// A buffer on the caller's stack must be enough.
 func TestGarbage(t *testing.T) {
 	path := "/proc/self/stat"
 	garbage := testing.AllocsPerRun(100, func() {
@@ -50,7 +50,7 @@ func TestGarbage(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if garbage > 2 { // the path, ended with a zero; the race detector has one of its own
+	if garbage > 2 { // the path with a terminating zero; the race detector adds one
 		t.Errorf("%v allocations", garbage)
 	}
 }
