@@ -1,6 +1,6 @@
-// Package testenv says what a test needs of the machine. Tests skip through it
-// and through nothing else: it names the missing thing, and where CI is set a
-// skip of a required thing is a failure.
+// Package testenv checks for what a test needs of the machine. Tests skip only through this
+// package: the message names the missing thing, and if CI is set, skipping because of a missing
+// requirement is a failure.
 package testenv
 
 import (
@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Root skips the test unless it runs as root with all the capabilities that loading programs takes.
+// Root skips the test unless it runs as root, with all capabilities that are needed to load
+// programs.
 func Root(tb testing.TB) {
 	tb.Helper()
 	if os.Geteuid() != 0 {
@@ -23,8 +24,8 @@ func Root(tb testing.TB) {
 	}
 }
 
-// BPF skips the test unless eBPF programs can be pinned, and returns an empty
-// BPF file system of the test's own.
+// BPF skips the test unless eBPF programs can be pinned. It returns an empty BPF file system that
+// only this test uses.
 func BPF(tb testing.TB) string {
 	tb.Helper()
 	Root(tb)
@@ -43,8 +44,8 @@ func BPF(tb testing.TB) string {
 	return dir
 }
 
-// LSM skips the test unless the kernel takes BPF LSM programs.
-// It is no failure in CI: CI runs such tests in a virtual machine whose kernel does.
+// LSM skips the test unless the kernel supports BPF LSM programs. That is not a failure in CI,
+// which runs such tests in a virtual machine whose kernel supports them.
 func LSM(tb testing.TB) {
 	tb.Helper()
 	if !TakesLSM() {
@@ -52,9 +53,9 @@ func LSM(tb testing.TB) {
 	}
 }
 
-// TakesLSM tells whether bpf is among the kernel's active security modules, and can be:
-// arm64 attaches programs to the kernel's functions, as LSM hooks are, from Linux 6.4
-// on (HAVE_DYNAMIC_FTRACE_WITH_DIRECT_CALLS in arch/arm64/Kconfig).
+// TakesLSM reports whether BPF LSM programs can be attached and bpf is among the kernel's active
+// security modules. arm64 supports attaching programs to kernel functions, and so to LSM hooks,
+// since Linux 6.4 (HAVE_DYNAMIC_FTRACE_WITH_DIRECT_CALLS in arch/arm64/Kconfig).
 func TakesLSM() bool {
 	return activeLSM("bpf") && (runtime.GOARCH != "arm64" || !olderThan(6, 4))
 }
@@ -84,7 +85,7 @@ func activeLSM(name string) bool {
 	return false
 }
 
-// Cgroup2 skips the test unless cgroup v2 is mounted, and returns where.
+// Cgroup2 skips the test unless cgroup v2 is mounted, and returns the mount point.
 func Cgroup2(tb testing.TB) string {
 	tb.Helper()
 	for _, dir := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
@@ -108,14 +109,14 @@ func Program(tb testing.TB, name string) string {
 	return ""
 }
 
-// Elsewhere skips a test that is not for this kind of machine, and says for
-// which it is. It is no failure in CI, which has only so many kinds.
+// Elsewhere skips a test that is not for this kind of machine, and says which kind it is for. That
+// is not a failure in CI, which has only some kinds of machines.
 func Elsewhere(tb testing.TB, why string) {
 	tb.Helper()
 	tb.Skip(why)
 }
 
-// Missing skips the test for want of what is named; where CI is set it fails it.
+// Missing skips the test because the named thing is missing, or fails it if CI is set.
 func Missing(tb testing.TB, what string) {
 	tb.Helper()
 	if os.Getenv("CI") != "" {
