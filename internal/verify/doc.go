@@ -1,4 +1,4 @@
-// Package verify tries on a node whether shimward holds there: it lets the
-// emulation loose in containers of its own, on the containerd that the node runs,
-// and holds what became of the attacks against what the node's tier promises.
+// Package verify checks whether shimward holds on a node. It runs the attacks of package emulate in
+// containers of its own, on the node's containerd, and compares the results with what the node's
+// tier promises.
 package verify

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// namespace is containerd's, of every container that is made here.
+// namespace is the containerd namespace of every container that is created here.
 const namespace = "shimward-verify"
 
 // The runtimes.
@@ -31,12 +31,12 @@ const (
 	runtimeShimward = "io.containerd.shimward.v1"
 )
 
-// requestTimeout bounds what containerd does at one request. Creating the first
-// guarded container since the boot has the kernel verify every program.
+// requestTimeout limits one request to containerd. It is long because creating the first guarded
+// container since boot makes the kernel verify every program.
 const requestTimeout = 10 * time.Minute
 
-// engine is the node's containerd. It is spoken to through its services, and not
-// through its client: that would double the size of a binary that is also a hook.
+// engine is the node's containerd. It is called through its gRPC services and not through its
+// client package, which would double the size of a binary that is also a hook.
 type engine struct {
 	connection *grpc.ClientConn
 	containers containersapi.ContainersClient
@@ -57,26 +57,26 @@ func connect(address string) (*engine, error) {
 	}, nil
 }
 
-// close also removes what containerd and runc keep of the namespace.
+// close closes the connection, and removes what containerd and runc keep for the namespace.
 func (e *engine) close(ctx context.Context) error {
 	ctx, cancel := request(ctx)
 	defer cancel()
 	_, err := e.namespaces.Delete(ctx, &namespacesapi.DeleteNamespaceRequest{Name: namespace})
 	if code := status.Code(err); code == codes.NotFound || code == codes.Unavailable || code == codes.FailedPrecondition {
-		err = nil // it was not made, or cannot be: that has been told
+		err = nil // it was not created, or cannot be deleted for a reason that has been reported
 	}
-	_ = os.Remove(filepath.Join("/run/containerd/runc", namespace)) // where it is, and empty
+	_ = os.Remove(filepath.Join("/run/containerd/runc", namespace)) // it may not exist; only an empty folder is removed
 	return errors.Join(err, e.connection.Close())
 }
 
-// request is the context of one request. It outlives a Ctrl-C: a container that is
-// half made when its maker goes away stays.
+// request returns the context for one request. It is not cancelled by a Ctrl-C: a half-created
+// container would be left behind if its creator went away.
 func request(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx = metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), "containerd-namespace", namespace)
 	return context.WithTimeout(ctx, requestTimeout)
 }
 
-// container is one that runs, or has run.
+// container is a container that runs, or has run.
 type container struct {
 	id     string
 	pid    uint32
@@ -90,7 +90,7 @@ type exit struct {
 	err  error
 }
 
-// run makes a container and starts it. It leaves nothing of one that does not start.
+// run creates and starts a container. If the container does not start, nothing of it is left.
 func (e *engine) run(ctx context.Context, id, runtime string, spec *specs.Spec, dir string) (_ *container, err error) {
 	raw, err := json.Marshal(spec)
 	if err != nil {
@@ -129,14 +129,14 @@ func (e *engine) run(ctx context.Context, id, runtime string, spec *specs.Spec, 
 	return c, nil
 }
 
-// watch waits for the end of init for as long as it takes; the end of the connection ends it.
+// watch waits for init to end, without a timeout. It also ends when the connection is closed.
 func (c *container) watch(ctx context.Context) {
 	ctx = metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), "containerd-namespace", namespace)
 	response, err := c.engine.tasks.Wait(ctx, &tasksapi.WaitRequest{ContainerID: c.id})
 	c.exited <- exit{code: response.GetExitStatus(), err: err}
 }
 
-// wait waits for the end of init and returns its exit code.
+// wait waits for init to end and returns its exit code.
 func (c *container) wait(ctx context.Context) (uint32, error) {
 	select {
 	case ended := <-c.exited:
@@ -158,7 +158,8 @@ func (c *container) waitLine(ctx context.Context, text string) error {
 	}
 }
 
-// delete ends a container, in whichever state it is, and removes it. After that its output is complete.
+// delete ends a container, whatever its state is, and removes it. After that its output is
+// complete.
 func (c *container) delete(ctx context.Context) error {
 	ctx, cancel := request(ctx)
 	defer cancel()
@@ -172,7 +173,7 @@ func (c *container) delete(ctx context.Context) error {
 
 func (c *container) end(ctx context.Context) error {
 	_, err := c.engine.tasks.Kill(ctx, &tasksapi.KillRequest{ContainerID: c.id, Signal: uint32(unix.SIGKILL), All: true})
-	if status.Code(err) == codes.NotFound { // of the task, or of a process in it
+	if status.Code(err) == codes.NotFound { // neither the task nor a process in it exists
 		err = nil
 	}
 	if err != nil {

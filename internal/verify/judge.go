@@ -5,19 +5,19 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Verdict is what a vector came to.
+// Verdict is the verdict on a vector.
 type Verdict string
 
 // The verdicts. With the last two the node did not hold.
 const (
-	VerdictHeld     Verdict = "held"              // got through under runc, and was stopped
-	VerdictUnseen   Verdict = "not in this tier"  // nothing here sees it, and nobody says so
-	VerdictUnproved Verdict = "shows nothing"     // does not get through under runc either
-	VerdictThrough  Verdict = "GOT THROUGH"       // under enforce
-	VerdictLost     Verdict = "STOPPED BY NOBODY" // failed for a reason that is not shimward's
+	VerdictHeld     Verdict = "held"              // succeeded under runc, and was stopped under shimward
+	VerdictUnseen   Verdict = "not in this tier"  // no sensor of this tier sees it, and shimward does not claim otherwise
+	VerdictUnproved Verdict = "shows nothing"     // does not succeed under runc either
+	VerdictThrough  Verdict = "GOT THROUGH"       // succeeded under enforce
+	VerdictLost     Verdict = "STOPPED BY NOBODY" // failed for a reason other than shimward
 )
 
-// Result is one vector.
+// Result is the result for one vector.
 type Result struct {
 	Name     string          `json:"name"`
 	Access   access.Vector   `json:"access"`
@@ -27,16 +27,15 @@ type Result struct {
 	Verdict  Verdict         `json:"verdict"`
 }
 
-// Report is what a node came to.
+// Report is the result for a node.
 type Report struct {
 	Tier    access.Tier `json:"tier"`
 	Held    bool        `json:"held"`
 	Results []Result    `json:"results"`
 }
 
-// judge holds the attacks under enforce against the same under stock runc: an
-// attempt that comes to nothing there too shows nothing. Both are of all vectors,
-// in their order.
+// judge compares the attacks under enforce with the same attacks under stock runc: an attempt that
+// fails there too shows nothing. Both reports contain all vectors, in the same order.
 func judge(tier access.Tier, runc, shimward emulate.Report) Report {
 	report := Report{Tier: tier}
 	for i, result := range shimward.Results {
@@ -60,7 +59,7 @@ func verdict(tier access.Tier, runc, shimward emulate.Result) Verdict {
 		return VerdictUnproved
 	case stopped:
 		return VerdictHeld
-	default: // such as ENOSYS, from a listener that is gone
+	default: // such as ENOSYS because the listener is gone
 		return VerdictLost
 	}
 }

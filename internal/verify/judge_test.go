@@ -9,7 +9,7 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// outcome is one attempt at a vector that every tier sees, unless it says another.
+// outcome returns a report with one attempt at a vector.
 func outcome(outcome emulate.Outcome, vector access.Vector) emulate.Report {
 	return emulate.Report{Results: []emulate.Result{{Vector: emulate.Vector{Name: "it", Access: vector}, Outcome: outcome}}}
 }
@@ -44,7 +44,7 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// An attempt that is killed after it got the secret has got it.
+// An attempt that is killed after it got the secret counts as through.
 func TestVerdictOfAKillThatCameTooLate(t *testing.T) {
 	late := outcome(emulate.OutcomeKilled, access.VectorProcMem)
 	late.Results[0].Got = true

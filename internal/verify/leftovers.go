@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the name of everything that is made here.
+// prefix is the start of the name of everything that is created here.
 const prefix = "shimward-verify-"
 
-// lock keeps a second verify off this containerd. It is on the folder of its socket:
-// that is the same one wherever else verify may run, such as in a pod.
+// lock prevents a second verify from running on this containerd. It locks the folder of the socket,
+// which is the same wherever else verify may run, such as in a pod.
 func lock(address string) (*os.File, error) {
 	dir, err := os.Open(filepath.Dir(address))
 	if err != nil {
@@ -36,8 +36,8 @@ func lock(address string) (*os.File, error) {
 	return nil, errors.Join(err, dir.Close())
 }
 
-// sweep removes what a verify left that was killed itself. The lock is held, so
-// whatever is in the namespace is of no other.
+// sweep removes what a killed verify has left behind. Because the lock is held, nothing in the
+// namespace belongs to a running verify.
 func (e *engine) sweep(ctx context.Context) error {
 	requestCtx, cancel := request(ctx)
 	defer cancel()

@@ -12,8 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// output is what a container's init writes, read through pipes with names, which
-// the shim opens.
+// output is what a container's init writes, read through named pipes that the shim opens.
 type output struct{ stdout, stderr *stream }
 
 func newOutput(dir string) (_ *output, err error) {
@@ -34,11 +33,11 @@ func (o *output) close(ended bool) error {
 	return errors.Join(o.stdout.close(ended), o.stderr.close(ended))
 }
 
-// stream is one such pipe.
+// stream is one named pipe.
 type stream struct {
 	path   string
 	reader *os.File
-	writer *os.File // keeps the pipe from its end until close
+	writer *os.File // keeps the pipe from reaching end of file until close
 	read   chan error
 
 	mu      sync.Mutex
@@ -66,11 +65,11 @@ func newStream(path string) (*stream, error) {
 	return s, nil
 }
 
-// close waits for the rest of what was written, where the container has ended and its
-// shim with it. Where it has not, containerd being gone, its shim has the pipe open
-// for as long as it lives.
+// close waits for the rest of the output if the container has ended, and its shim with it. If it
+// has not, because containerd is gone, close does not wait: the shim has the pipe open as long as
+// it lives.
 func (s *stream) close(ended bool) error {
-	if s == nil { // of a container that another verify made
+	if s == nil { // of a container that another verify created
 		return nil
 	}
 	err := s.writer.Close()
@@ -97,7 +96,7 @@ func (s *stream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// watch is closed once text has been written.
+// watch returns a channel that is closed once text has been written.
 func (s *stream) watch(text string) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// A pipe outlives one who opens, writes and closes it, as a shim may do.
+// The pipe must stay open when a writer opens it, writes and closes it, as a shim may do.
 func TestStream(t *testing.T) {
 	s, err := newStream(filepath.Join(t.TempDir(), "stdout"))
 	if err != nil {
@@ -26,7 +26,7 @@ func TestStream(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-found
-		<-s.watch(text) // what is there already
+		<-s.watch(text) // text that has been written already
 	}
 	if err := s.close(true); err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestStream(t *testing.T) {
 	}
 }
 
-// A container that could not be ended keeps its end of the pipe.
+// A container that could not be ended keeps its end of the pipe open.
 func TestStreamOfOneThatLivesOn(t *testing.T) {
 	s, err := newStream(filepath.Join(t.TempDir(), "pipe"))
 	if err != nil {

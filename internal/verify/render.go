@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// WriteText writes the report as a table for people, and a last line that says what it comes to.
+// WriteText writes the report as a table for people, with the conclusion as the last line.
 func (r *Report) WriteText(out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
 	fmt.Fprintln(table, "VECTOR\tSTOCK RUNC\tSHIMWARD ENFORCE\tVERDICT")

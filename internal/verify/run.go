@@ -15,17 +15,17 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Options is what to try, and where.
+// Options says what to try, and where.
 type Options struct {
 	Address string // containerd's socket
-	Self    string // shimward's own static binary, by a path that containerd has too
+	Self    string // path of shimward's own static binary, which must be valid for containerd too
 	Tier    access.Tier
 }
 
-// Run attacks a victim from a container under stock runc, and then from one under
-// shimward's enforce. It leaves nothing behind, also where ctx ends meanwhile.
+// Run attacks a victim from a container under stock runc, and then from one under shimward's
+// enforce mode. It leaves nothing behind, even if ctx ends meanwhile.
 func Run(ctx context.Context, options Options) (_ *Report, err error) {
-	address, err := filepath.Abs(strings.TrimPrefix(options.Address, "unix://")) // as crictl and kubelet write it
+	address, err := filepath.Abs(strings.TrimPrefix(options.Address, "unix://")) // crictl and kubelet add this prefix
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func Run(ctx context.Context, options Options) (_ *Report, err error) {
 	return &report, nil
 }
 
-// trial is one run.
+// trial is the state of one run.
 type trial struct {
 	engine *engine
 	dir    string
@@ -81,7 +81,7 @@ type trial struct {
 
 func (n *trial) start(ctx context.Context, role, runtime string, pidOf uint32, annotations map[string]string, args ...string) (*container, error) {
 	id := n.name + "-" + role
-	// runc makes the mount points in it.
+	// The root is empty: runc creates the mount points in it.
 	root := filepath.Join(n.dir, role)
 	if err := os.Mkdir(root, 0o700); err != nil {
 		return nil, err

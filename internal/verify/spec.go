@@ -7,12 +7,12 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// inside is where shimward's own binary is in the containers.
+// inside is the path of shimward's own binary in the containers.
 const inside = "/bin/shimward"
 
-// makeSpec is the spec of a container that runs self, with what its attacks take and
-// nothing masked: what is refused there is to be refused by shimward. Zero for pidOf
-// is a pid namespace of its own.
+// makeSpec returns the spec of a container that runs self, with the capabilities that its attacks
+// need and nothing masked, because shimward is to refuse the attacks and nothing else. pidOf names
+// a process whose pid namespace is joined; 0 stands for a new pid namespace.
 func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string, args ...string) *specs.Spec {
 	capabilities := []string{
 		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETUID",
@@ -39,7 +39,8 @@ func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string
 			{Destination: inside, Type: "bind", Source: self, Options: []string{"bind", "ro"}},
 		},
 		Linux: &specs.Linux{
-			// Of its own name at the top: runc leaves the parents that it makes.
+			// At the top of the hierarchy, because runc does not remove parent cgroups that it
+			// creates.
 			CgroupsPath: "/" + id,
 			Resources:   &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
 			Namespaces: []specs.LinuxNamespace{
