@@ -14,8 +14,8 @@ import (
 	"github.com/shimward/shimward/container"
 )
 
-// Create creates a container: it plans, makes what the plan needs, and leaves
-// the rest to the embedded service. Whatever fails, nothing of it stays.
+// Create creates a container: it plans the guard, prepares what the plan needs, and leaves the rest
+// to the embedded service. If anything fails, nothing is left behind.
 func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
 	options, err := translate(r.GetOptions())
 	if err != nil {
@@ -25,11 +25,11 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 
 	over, ok := s.begin(r.GetID())
 	if !ok {
-		// What follows would take the running one's guard for a leftover.
+		// Otherwise prepare would treat the state of the existing container as a leftover.
 		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
 	}
-	defer over() // once what failed is unwound
-	// Afterwards, so that no container waits for it.
+	defer over() // runs after undo
+	// Runs after Create, so that no container waits for it.
 	defer s.reconciled.Do(func() { go container.ReconcileNode(context.WithoutCancel(ctx), s.configFile) })
 	undo := &container.Cleanup{}
 	defer undo.Run()
@@ -37,7 +37,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	if err != nil {
 		return nil, err
 	}
-	if c == nil { // mode off: as under runc
+	if c == nil { // mode off: behave like runc
 		over()
 		return s.TTRPCTaskService.Create(ctx, r)
 	}
@@ -46,10 +46,10 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 
 	response, err := s.TTRPCTaskService.Create(ctx, r)
 	if err != nil {
-		return nil, err // with the hook's sentence in it, where that is what failed
+		return nil, err // contains the hook's message, if the hook is what failed
 	}
 	undo.Add(func() {
-		// It has an init already, which waits for Start.
+		// The container already has an init, which waits for Start.
 		if _, err := s.TTRPCTaskService.Delete(context.WithoutCancel(ctx), &task.DeleteRequest{ID: r.GetID()}); err != nil {
 			log.G(ctx).WithError(err).Warn("shimward: delete a container that was half created")
 		}
@@ -62,8 +62,8 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	return response, nil
 }
 
-// prepare does what comes before the runtime: it returns nil where the
-// container's mode is off, and has then made nothing. Its error is a gRPC status.
+// prepare does what has to be done before the runtime is called. If the container's mode is off, it
+// does nothing and returns nil. The error is a gRPC status.
 func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *container.Cleanup) (*container.Container, error) {
 	namespace, err := namespaces.NamespaceRequired(ctx)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 	return c, nil
 }
 
-// codeOf tells whose fault an error is.
+// codeOf returns the gRPC code that says who is responsible for an error.
 func codeOf(err error) codes.Code {
 	var invalid *container.InvalidError
 	if errors.As(err, &invalid) {
@@ -97,8 +97,8 @@ func codeOf(err error) codes.Code {
 	return codes.FailedPrecondition
 }
 
-// refuse is the one place where an error becomes a gRPC status: its text is
-// what the user reads, in ctr's error or in the pod's events.
+// refuse is the only place that turns an error into a gRPC status. Users read its text in ctr's
+// error or in the pod's events.
 func refuse(code codes.Code, err error) error {
 	return status.Error(code, "shimward: "+err.Error())
 }

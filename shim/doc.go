@@ -1,9 +1,9 @@
-// Package shim wraps containerd's runc shim: it is runc's task service and
-// shim manager with what shimward adds around their calls.
+// Package shim wraps containerd's runc shim: it consists of runc's task service and shim manager,
+// with what shimward adds around their calls.
 //
-// It owns the order of things: a container is planned and prepared at Create,
-// watched from Start on, and let go of at Delete, or by the `delete` command
-// where the shim is gone. What it does to a container is package container's.
+// It determines the order of the steps: a container is planned and prepared at Create, watched from
+// Start on, and released at Delete, or by the `delete` command if the shim is gone. The steps
+// themselves are in package container.
 //
 // A shim serves all containers of a pod.
 package shim

@@ -6,19 +6,19 @@ import (
 )
 
 const (
-	// heldPercent bounds what is left lying: ten times what is in use.
+	// heldPercent limits the garbage: the heap may grow by ten times what is in use.
 	heldPercent = 1000
-	// heldFor is long enough for the container that a shim is started for, and for a
-	// hundred that are started at once: to change the percentage stops the process, which
-	// cannot be stopped while it forks, and a hundred that try take the others' time.
+	// heldFor is long enough for the container that the shim is started for, and for a hundred that
+	// are started at once. Changing the percentage stops the world, which is not possible while the
+	// process forks, and a hundred shims that try to do so take CPU time from each other.
 	heldFor = 10 * time.Second
 )
 
-// holdGarbage holds the garbage collector back while a shim starts. containerd has
-// its shims collect at 40 percent, of a heap that has just begun to grow: several
-// times in the milliseconds that the first container waits for, on the processors
-// that its runtime needs. It is done once in a shim's life: the collector also closes what
-// os.Process has open.
+// holdGarbage delays the garbage collector while a shim starts. containerd makes its shims collect
+// at 40 percent, of a heap that has only begun to grow. That is several collections in the
+// milliseconds that the first container waits for, on the CPUs that its runtime needs. The delay
+// happens only once in a shim's life, because collections also close descriptors that os.Process
+// holds.
 func holdGarbage() {
 	usual := debug.SetGCPercent(heldPercent)
 	time.AfterFunc(heldFor, func() { debug.SetGCPercent(usual) })

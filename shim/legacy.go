@@ -21,22 +21,22 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// starter is a shim manager's part that startLegacy calls.
+// starter is the part of a shim manager that startLegacy calls.
 type starter interface {
 	Start(context.Context, *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error)
 }
 
-// addressFile is where containerd 1.x looks for a shim, in its bundle, when it
-// has been restarted. The shim is to write it.
+// addressFile is the file in a shim's bundle where containerd 1.x finds the shim's address after a
+// restart. The shim has to write it.
 const addressFile = "address"
 
-// dialTimeout bounds how long a shim that has just been started is waited for.
+// dialTimeout limits the connection to a shim that has just been started.
 const dialTimeout = 10 * time.Second
 
-// startLegacy serves `start` for a containerd before 2.3, and says whether that
-// is what was asked. Those hand over flags and the runtime's options where later
-// ones hand over bootstrap parameters, which are all that RunShim takes. It
-// leaves standard input as it was for RunShim, which serves everything else.
+// startLegacy serves `start` for a containerd before 2.3, and reports whether that is what was
+// requested. Those versions pass flags, and the runtime's options on standard input, where later
+// versions pass bootstrap parameters, the only form that RunShim accepts. If it serves nothing, it
+// leaves standard input unread for RunShim, which serves everything else.
 func startLegacy(ctx context.Context, manager starter, invoked Invocation) (served bool, err error) {
 	params, ok := legacyFlags(invoked.Args)
 	if !ok {
@@ -68,17 +68,17 @@ func startLegacy(ctx context.Context, manager starter, invoked Invocation) (serv
 		err = fmt.Errorf("write where containerd finds the shim again: %w", err)
 		return true, errors.Join(err, shutDown(ctx, result.GetAddress(), params.GetInstanceID()))
 	}
-	// An address alone says version 2 of the task service over ttrpc: the one that
-	// every containerd from 1.3 on speaks.
+	// A bare address stands for version 2 of the task service over ttrpc, which every containerd
+	// since 1.3 supports.
 	_, err = io.WriteString(invoked.Stdout, result.GetAddress())
 	return true, err
 }
 
-// legacyFlags reads RunShim's flags, if they ask for a start.
+// legacyFlags parses RunShim's flags, and reports whether they request a start.
 func legacyFlags(args []string) (*bootapi.BootstrapParams, bool) {
 	params := &bootapi.BootstrapParams{LogLevel: bootapi.LogLevel_LOG_LEVEL_INFO}
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // RunShim complains
+	flags.SetOutput(io.Discard) // RunShim reports errors
 	flags.StringVar(&params.InstanceID, "id", "", "")
 	flags.StringVar(&params.Namespace, "namespace", "", "")
 	flags.StringVar(&params.ContainerdGrpcAddress, "address", "", "")
@@ -99,15 +99,16 @@ func legacyFlags(args []string) (*bootapi.BootstrapParams, bool) {
 	return params, true
 }
 
-// isBootstrap tells bootstrap parameters from a runtime's options, which parse
-// as them too: what they name is what the flags name.
+// isBootstrap distinguishes bootstrap parameters from a runtime's options, which can also be parsed
+// as parameters: only real parameters have the same ID and namespace as the flags.
 func isBootstrap(input []byte, flags *bootapi.BootstrapParams) bool {
 	var params bootapi.BootstrapParams
 	return len(input) > 0 && proto.Unmarshal(input, &params) == nil &&
 		params.GetInstanceID() == flags.GetInstanceID() && params.GetNamespace() == flags.GetNamespace()
 }
 
-// putBack has the next reader of a pipe's end read what was read of it.
+// putBack replaces stdin by a memfd with input, so that the next reader reads again what was read
+// from the pipe.
 func putBack(stdin *os.File, input []byte) (err error) {
 	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
 	if err != nil {
@@ -143,7 +144,8 @@ func writeAddress(address string) error {
 	return f.Close()
 }
 
-// shutDown ends a shim that nobody will speak to, unless it serves other containers of its pod.
+// shutDown ends a shim that containerd will not connect to, unless the shim serves other containers
+// of its pod.
 func shutDown(ctx context.Context, address, id string) (err error) {
 	connection, err := containerdshim.AnonDialer(address, dialTimeout)
 	if err != nil {

@@ -21,11 +21,11 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 )
 
-// noted is a manager that notes what reaches it.
+// noted is a manager that records how it is called.
 type noted struct {
 	params    *bootapi.BootstrapParams
 	namespace string
-	address   string // empty: of no shim
+	address   string // "" for an address without a shim
 	fail      error
 }
 
@@ -35,13 +35,13 @@ func (n *noted) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bo
 	return &bootapi.BootstrapResult{Version: 3, Address: cmp.Or(n.address, "unix:///run/s/1"), Protocol: "ttrpc"}, n.fail
 }
 
-// startArgs are the flags that every containerd from 1.6 on passes.
+// startArgs returns the flags that every containerd since 1.6 passes.
 func startArgs(more ...string) []string {
 	args := []string{"-namespace", "k8s.io", "-address", "/run/c.sock", "-publish-binary", "/bin/containerd", "-id", "a"}
 	return append(append(args, more...), "start")
 }
 
-// pipe is the reading end of a pipe that has input in it.
+// pipe returns the read end of a pipe that contains input.
 func pipe(t *testing.T, input []byte) *os.File {
 	t.Helper()
 	reader, writer, err := os.Pipe()
@@ -78,7 +78,7 @@ func invoke(t *testing.T, manager starter, stdin *os.File, args []string) (serve
 	return served, out.String(), err
 }
 
-// A containerd before 2.3 gets an address, and finds it in the bundle when it is restarted.
+// A containerd before 2.3 must get an address, and find it in the bundle after a restart.
 func TestStartLegacy(t *testing.T) {
 	packed := marshal(t, pack(t, &options.Options{SystemdCgroup: true}))
 	for name, test := range map[string]struct {
@@ -115,7 +115,7 @@ func TestStartLegacy(t *testing.T) {
 	}
 }
 
-// What is not a legacy start is left to RunShim, with all of its input.
+// Everything but a legacy start must be left to RunShim, with all of its input.
 func TestStartLegacyElsewhere(t *testing.T) {
 	params := marshal(t, &bootapi.BootstrapParams{InstanceID: "a", Namespace: "k8s.io", ContainerdVersion: "2.4.2"})
 	for name, test := range map[string]struct {
@@ -143,7 +143,7 @@ func TestStartLegacyElsewhere(t *testing.T) {
 	}
 }
 
-// What goes wrong is an error, and there is no address to connect to.
+// A failure must be reported as an error, without an address to connect to.
 func TestStartLegacyFails(t *testing.T) {
 	broken := errors.New("no shim")
 	for name, test := range map[string]struct {
@@ -165,7 +165,7 @@ func TestStartLegacyFails(t *testing.T) {
 	}
 }
 
-// ended is a task service that notes that it was shut down.
+// ended is a task service that records that it was shut down.
 type ended struct {
 	fakeTasks
 
@@ -177,7 +177,7 @@ func (e *ended) Shutdown(_ context.Context, r *task.ShutdownRequest) (*emptypb.E
 	return &emptypb.Empty{}, nil
 }
 
-// A shim that containerd could not find again is not left running.
+// A shim that containerd could not find again must not be left running.
 func TestStartLegacyUnwritable(t *testing.T) {
 	listener, err := net.Listen("unix", filepath.Join(t.TempDir(), "s"))
 	if err != nil {
@@ -200,7 +200,7 @@ func TestStartLegacyUnwritable(t *testing.T) {
 		}
 	})
 	t.Chdir(t.TempDir())
-	if err := os.Mkdir("address", 0o700); err != nil { // no file can take its place
+	if err := os.Mkdir("address", 0o700); err != nil { // no file can replace a folder
 		t.Fatal(err)
 	}
 	var stdout bytes.Buffer

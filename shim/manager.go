@@ -20,24 +20,24 @@ import (
 	"github.com/shimward/shimward/container"
 )
 
-// Runtime is the runtime's type, as containerd's config and ctr name it.
+// Runtime is the runtime's type, as named in containerd's config and in ctr's arguments.
 const Runtime = "io.containerd.shimward.v1"
 
-// Manager is runc's shim manager with shimward's part added: options that CRI
-// hands to foreign runtimes are translated, and `delete` releases what
-// shimward owns of a container whose shim died.
+// Manager is runc's shim manager with shimward's additions: it translates the options that CRI
+// passes to foreign runtimes, and its `delete` releases what shimward owns of a container whose
+// shim died.
 type Manager struct {
 	containerdshim.Shim
 }
 
-// NewManager returns the manager that containerd's RunShim takes.
+// NewManager returns the manager for containerd's RunShim.
 func NewManager() Manager {
 	return Manager{Shim: manager.NewShimManager(Runtime)}
 }
 
-// Start starts the shim of a container or a pod, or finds the pod's.
+// Start starts the shim of a container or a pod, or finds the one that the pod already has.
 func (m Manager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*bootapi.BootstrapResult, error) {
-	debug.SetGCPercent(-1) // this process ends with it
+	debug.SetGCPercent(-1) // this process ends after the call
 	for _, extension := range params.GetExtensions() {
 		if !extension.GetValue().MessageIs(&runtimeoptions.Options{}) {
 			continue
@@ -51,7 +51,7 @@ func (m Manager) Start(ctx context.Context, params *bootapi.BootstrapParams) (*b
 	return m.Shim.Start(ctx, params)
 }
 
-// Info tells containerd about the runtime below: its features decide what CRI asks of it.
+// Info describes the underlying runtime to containerd; its features decide what CRI requests of it.
 func (m Manager) Info(ctx context.Context, optionsR io.Reader) (*types.RuntimeInfo, error) {
 	raw, err := io.ReadAll(io.LimitReader(optionsR, maxOptions))
 	if err != nil {
@@ -76,9 +76,9 @@ func (m Manager) Info(ctx context.Context, optionsR io.Reader) (*types.RuntimeIn
 	return m.Shim.Info(ctx, bytes.NewReader(raw))
 }
 
-// Stop is the `delete` command: containerd runs it in the bundle when a shim is
-// gone, however it went, or never came up. The container is killed and deleted
-// first, so nothing of it runs unguarded when its guard goes.
+// Stop implements the `delete` command, which containerd runs in the bundle if a shim is gone for
+// any reason, or never came up. The container is killed and deleted first, so that none of its
+// processes runs unguarded after its guard is released.
 func (m Manager) Stop(ctx context.Context, id string) (containerdshim.StopStatus, error) {
 	status, err := m.Shim.Stop(ctx, id)
 	bundle, bundleErr := stoppedBundle(ctx, id)
@@ -92,8 +92,8 @@ func (m Manager) Stop(ctx context.Context, id string) (containerdshim.StopStatus
 	return status, nil
 }
 
-// stoppedBundle is the bundle that `delete` is about: the -bundle flag, or
-// where upstream's manager looks for it, beside the working directory.
+// stoppedBundle returns the bundle that `delete` is about: the -bundle flag or, as in upstream's
+// manager, the folder with the container's ID next to the working directory.
 func stoppedBundle(ctx context.Context, id string) (string, error) {
 	if opts, ok := ctx.Value(containerdshim.OptsKey{}).(containerdshim.Opts); ok && filepath.Base(opts.BundlePath) == id {
 		return container.RealBundle(opts.BundlePath)

@@ -16,12 +16,11 @@ import (
 	"github.com/shimward/shimward/internal/files"
 )
 
-// maxOptions bounds a runtime's options file.
+// maxOptions limits the size of a runtime's options file, in bytes.
 const maxOptions = 1 << 20
 
-// runcOptions is the TOML of a runtime's options, as one writes it in
-// containerd's config under [...runtimes.NAME.options]. The names are those
-// that containerd takes for runc itself.
+// runcOptions is the TOML form of a runtime's options, as written in containerd's config under
+// [...runtimes.NAME.options]. The names are those that containerd uses for runc itself.
 type runcOptions struct {
 	NoPivotRoot   bool
 	NoNewKeyring  bool
@@ -34,16 +33,16 @@ type runcOptions struct {
 	CriuImagePath string
 	CriuWorkPath  string
 
-	// CRI puts its own two fields into the same text where they are set.
+	// CRI adds its own two fields to the same text if they are set.
 	TypeURL    string `toml:"TypeUrl"`
 	ConfigPath string
 }
 
-// translate turns the options that containerd hands to a runtime into runc's,
-// which the embedded service takes. CRI and `ctr --runtime-config-path` hand
-// runtimeoptions.v1.Options to any runtime type but io.containerd.runc.v2
-// (containerd, internal/cri/config, getRuntimeOptionsType); runc's own go
-// straight through. No options are no options.
+// translate converts the options that containerd passes to a runtime to runc's options, which the
+// embedded service accepts. CRI and `ctr --runtime-config-path` pass runtimeoptions.v1.Options to
+// every runtime type but io.containerd.runc.v2 (containerd, internal/cri/config,
+// getRuntimeOptionsType). runc's own options pass unchanged. If there are no options, translate
+// returns nil.
 func translate(given typeurl.Any) (*anypb.Any, error) {
 	if given == nil || (given.GetTypeUrl() == "" && len(given.GetValue()) == 0) {
 		return nil, nil //nolint:nilnil // the embedded service takes nil for none
@@ -70,7 +69,7 @@ func translate(given typeurl.Any) (*anypb.Any, error) {
 	return result, nil
 }
 
-// parseOptions reads the TOML that generic options carry or point at.
+// parseOptions parses the TOML that generic options contain or refer to.
 func parseOptions(given *runtimeoptions.Options) (*options.Options, error) {
 	text, source := given.GetConfigBody(), "the runtime's options in containerd's config"
 	if path := given.GetConfigPath(); path != "" {

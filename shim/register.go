@@ -11,8 +11,8 @@ import (
 	"github.com/containerd/plugin/registry"
 )
 
-// Register tells RunShim about the task service. It takes the place of
-// upstream's task/plugin, which registers the same ID and is not imported.
+// Register registers the task service for RunShim. It replaces upstream's task/plugin, which
+// registers the same ID and is not imported.
 func Register() {
 	registry.Register(&plugin.Registration{
 		Type:     plugins.TTRPCPlugin,

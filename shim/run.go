@@ -17,9 +17,9 @@ type Invocation struct {
 	Stdout, Stderr io.Writer
 }
 
-// Run does what containerd asks of the shim's binary and returns the exit code.
-// RunShim reads the process's own arguments and streams, and ends the process
-// where it fails.
+// Run does what containerd requests of the shim's binary and returns the exit code. Except for a
+// legacy start, it calls RunShim, which reads the process's own arguments and streams, and ends the
+// process if it fails.
 func Run(ctx context.Context, invoked Invocation) int {
 	manager := NewManager()
 	served, err := startLegacy(ctx, manager, invoked)

@@ -24,8 +24,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// service is runc's task service with shimward's part of each call before or
-// after the embedded one. What it does not name goes straight through.
+// service is runc's task service, with shimward's part of some calls before or after the embedded
+// one. Calls without a method here go straight to the embedded service.
 type service struct {
 	task.TTRPCTaskService
 
@@ -36,11 +36,11 @@ type service struct {
 	reconciled sync.Once
 
 	mu         sync.Mutex
-	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
+	containers map[string]*container.Container // guarded by mu; the containers that have a guard, by ID
 	creating   map[string]chan struct{}        // guarded by mu; closed when the Create of that ID is over
 }
 
-// newTask makes the embedded service.
+// newTask creates the embedded service.
 type newTask func(context.Context, containerdshim.Publisher, shutdown.Service) (task.TTRPCTaskService, error)
 
 func newService(ctx context.Context, publisher containerdshim.Publisher, sd shutdown.Service, inner newTask) (*service, error) {
@@ -67,8 +67,8 @@ func newService(ctx context.Context, publisher containerdshim.Publisher, sd shut
 	return s, nil
 }
 
-// RegisterTTRPC puts the service on the shim's socket, under both of its names: a
-// shim that containerd 1.7 started is found again by the 2.x that replaces it.
+// RegisterTTRPC registers the service on the shim's socket under both of its names, so that a
+// containerd 2.x finds a shim that the 1.7 before it has started.
 func (s *service) RegisterTTRPC(server *ttrpc.Server) error {
 	task.RegisterTTRPCTaskService(server, s)
 	s.registerV2(server)
@@ -81,7 +81,7 @@ func (s *service) put(id string, c *container.Container) {
 	s.containers[id] = c
 }
 
-// get is a guarded container, or nil.
+// get returns a guarded container, or nil.
 func (s *service) get(id string) *container.Container {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -94,8 +94,8 @@ func (s *service) remove(id string) {
 	delete(s.containers, id)
 }
 
-// begin notes that a container is being created, until what it returns is called;
-// false where there is one of that ID, or is about to be.
+// begin marks a container as being created until the returned function is called. It returns false
+// if a container with that ID exists or is being created.
 func (s *service) begin(id string) (over func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -112,9 +112,9 @@ func (s *service) begin(id string) (over func(), ok bool) {
 	}), true
 }
 
-// settled is get once no Create of that ID is under way: a caller that gave up on
-// one deletes what it cannot know to exist yet, and of half a container neither
-// half could be taken back. Its error is a gRPC status.
+// settled is get, after waiting for any Create of that ID to finish. A caller that gave up on a
+// Create deletes the container without knowing whether it exists yet, and a half-created container
+// could be neither completed nor undone by Delete. The error is a gRPC status.
 func (s *service) settled(ctx context.Context, id string) (*container.Container, error) {
 	s.mu.Lock()
 	done := s.creating[id]
@@ -129,7 +129,7 @@ func (s *service) settled(ctx context.Context, id string) (*container.Container,
 	return s.get(id), nil
 }
 
-// closeAll writes what is pending when the shim ends.
+// closeAll closes all containers when the shim ends, which writes what is pending.
 func (s *service) closeAll() {
 	s.mu.Lock()
 	all := s.containers
@@ -140,10 +140,10 @@ func (s *service) closeAll() {
 	}
 }
 
-// Exec makes a process that Start then starts in a container.
+// Exec creates a process in a container, to be started by Start.
 func (s *service) Exec(ctx context.Context, r *task.ExecProcessRequest) (*emptypb.Empty, error) {
 	response, err := s.TTRPCTaskService.Exec(ctx, r)
-	// One that is refused, for its ID is taken, leaves no trace.
+	// An exec that is refused because its ID is taken is not announced.
 	if c := s.get(r.GetID()); err == nil && c != nil && r.GetExecID() != "" {
 		c.Announce(r.GetExecID(), container.ProcessArgs(r.GetSpec().GetValue()))
 	}
@@ -160,7 +160,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 		return s.TTRPCTaskService.Start(ctx, r)
 	}
 	if r.GetExecID() != "" {
-		// The runtime hands the process's listener to whoever has the socket.
+		// The runtime passes the process's seccomp listener to whoever owns the socket.
 		if err := c.Intact(); err != nil {
 			return nil, fmt.Errorf("start exec %s: somebody removed or replaced the container's state: recreate the container: %w", r.GetExecID(), err)
 		}
@@ -214,7 +214,7 @@ func (s *service) Delete(ctx context.Context, r *task.DeleteRequest) (*task.Dele
 	return response, nil
 }
 
-// exited gets the end of each process that the service has started.
+// exited is called at the end of each process that the service has started.
 func (s *service) exited(e *eventstypes.TaskExit) {
 	c := s.get(e.GetContainerID())
 	if c == nil {
@@ -235,15 +235,15 @@ func exitTime(at *timestamppb.Timestamp) time.Time {
 	return at.AsTime()
 }
 
-// watched is a publisher that shows the exits that go through it. Unlike Wait,
-// it takes no goroutine for each process; unlike polling, it misses none.
+// watched is a publisher that reports the exits that are published through it. Unlike Wait, it
+// needs no goroutine for each process; unlike polling, it misses none.
 type watched struct {
 	containerdshim.Publisher
 
 	exited func(*eventstypes.TaskExit)
 }
 
-// Publish is a containerdshim.Publisher's.
+// Publish implements containerdshim.Publisher.
 func (w watched) Publish(ctx context.Context, topic string, e events.Event) error {
 	if exit, ok := e.(*eventstypes.TaskExit); ok {
 		w.exited(exit)

@@ -25,7 +25,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// fakeTasks is an embedded service that notes what reaches it.
+// fakeTasks is an embedded service that records how it is called.
 type fakeTasks struct {
 	task.TTRPCTaskService
 
@@ -33,8 +33,8 @@ type fakeTasks struct {
 	fail    error
 	created int
 	deleted int
-	hold    chan struct{} // if set, Create takes until it is closed
-	held    chan struct{} // closed by a Create that does
+	hold    chan struct{} // if set, Create blocks until it is closed
+	held    chan struct{} // closed by a Create that blocks
 }
 
 func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
@@ -55,7 +55,7 @@ func (f *fakeTasks) Delete(context.Context, *task.DeleteRequest) (*task.DeleteRe
 	return &task.DeleteResponse{}, nil
 }
 
-// fixture is a service under a config and paths of its own.
+// fixture is a service with a config and paths of its own.
 type fixture struct {
 	service *service
 	inner   *fakeTasks
@@ -64,7 +64,7 @@ type fixture struct {
 	ctx     context.Context //nolint:containedctx // the test's own
 }
 
-// bundleWith is a bundle with that config.json.
+// bundleWith creates a bundle with this config.json.
 func bundleWith(t *testing.T, config string) string {
 	t.Helper()
 	bundle := t.TempDir()
@@ -124,7 +124,7 @@ func (f *fixture) create() error {
 	return err
 }
 
-// wantNothing fails the test where anything is left of a container that was not created.
+// wantNothing fails the test if anything is left of a container that was not created.
 func (f *fixture) wantNothing(t *testing.T, spec string) {
 	t.Helper()
 	for _, folder := range []string{filepath.Join(f.paths.Run, "containers"), f.paths.Log} {
@@ -192,7 +192,7 @@ func TestCreateUnwinds(t *testing.T) {
 	})
 }
 
-// A caller that gives up on a Create deletes at once what it had asked for.
+// A caller that gives up on a Create immediately deletes what it had requested.
 func TestDeleteDuringCreate(t *testing.T) {
 	f := newFixture(t, "", plainSpec)
 	f.inner.hold, f.inner.held = make(chan struct{}), make(chan struct{})
@@ -312,7 +312,7 @@ func TestCreateRefuses(t *testing.T) {
 	})
 }
 
-// An exit is recorded once, whether it is published or its process deleted first.
+// An exit is recorded once, whether it is published first or its process is deleted first.
 func TestExitsGoToTheirContainer(t *testing.T) {
 	f := newFixture(t, "", plainSpec)
 	var seen []string

@@ -6,9 +6,8 @@ import (
 	"github.com/containerd/ttrpc"
 )
 
-// taskV2 is the name under which containerd 1.x calls the task service. Version 3
-// is version 2 under another name: its messages are the same ones, field for
-// field, so each method serves both.
+// taskV2 is containerd 1.x's name for the task service. Version 3 has the same messages as version
+// 2, field for field, so each method serves both.
 const taskV2 = "containerd.task.v2.Task"
 
 func (s *service) registerV2(server *ttrpc.Server) {
@@ -37,7 +36,7 @@ func (s *service) methodsV2() map[string]ttrpc.Method {
 	}
 }
 
-// method is a call of the task service as ttrpc makes it.
+// method adapts a method of the task service to ttrpc.
 func method[Request, Response any](call func(context.Context, *Request) (*Response, error)) ttrpc.Method {
 	return func(ctx context.Context, unmarshal func(any) error) (any, error) {
 		request := new(Request)

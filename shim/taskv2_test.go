@@ -11,7 +11,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// The two versions' messages are the same on the wire: methodsV2 relies on it.
+// The messages of both versions must be the same on the wire: methodsV2 relies on it.
 func TestTaskV2Messages(t *testing.T) {
 	older, newer := taskv2.File_runtime_task_v2_shim_proto.Messages(), task.File_runtime_task_v3_shim_proto.Messages()
 	if older.Len() != newer.Len() {
@@ -31,7 +31,7 @@ func TestTaskV2Messages(t *testing.T) {
 	}
 }
 
-// A method that a later task service adds is not forgotten.
+// A method that a later task service adds must not be forgotten.
 func TestTaskV2Methods(t *testing.T) {
 	have := (&service{TTRPCTaskService: &fakeTasks{}}).methodsV2()
 	want := taskv2.File_runtime_task_v2_shim_proto.Services().ByName("Task").Methods()
@@ -45,7 +45,7 @@ func TestTaskV2Methods(t *testing.T) {
 	}
 }
 
-// field is what of a message's field is on the wire.
+// field is what determines a message field's encoding on the wire.
 type field struct {
 	number, kind, label int32
 	of                  string
