@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keeps a perf event of its own open for as long as the VM runs, from before its
-// second CPU is there. The first one on a kernel, and the end of the last, rewrite
-// instructions of the scheduler that all CPUs execute; QEMU's emulated CPUs do not
-// always take that well (an int3 is reported in the middle of a jump), and the VM
-// falls over. A test that profiles then changes nothing.
+// Keeps a perf event open as long as the VM runs, from before its second CPU is started.
+// When the first perf event on a kernel is opened and when the last one is closed, the
+// kernel patches instructions of the scheduler that all CPUs execute. QEMU's emulated CPUs
+// do not always handle that (an int3 is reported in the middle of a jump), and the VM
+// crashes. With this event open, a test that profiles does not cause any patching.
 
 #include <linux/perf_event.h>
 #include <sys/syscall.h>
