@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "2d0f6e80a23a"
+const kernelDigest = "3bb820fa4a4d"

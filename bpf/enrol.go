@@ -112,6 +112,9 @@ func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 		if container.Recon, err = kernelActionOf(plan.Rules.Recon); err != nil {
 			return container, fmt.Errorf("the rule recon: %w", err)
 		}
+		if container.InboundRecon, err = kernelActionOf(plan.InboundRecon()); err != nil {
+			return container, fmt.Errorf("the rules recon and inbound: %w", err)
+		}
 	}
 	if plan.Enforces(n.tier) {
 		container.Enforce = 1

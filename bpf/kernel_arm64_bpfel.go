@@ -60,8 +60,10 @@ type kernelContainer struct {
 	Inbound      uint8
 	Enforce      uint8
 	Recon        uint8
+	InboundRecon uint8
 	Asks         uint8
-	Rules        uint32
+	Rules        uint8
+	Pad          [2]uint8
 	Rule         [16]kernelRule
 }
 
@@ -414,6 +416,7 @@ const (
 	kernelVarNode                  = "node"
 	kernelVarOperationType         = "operation_type"
 	kernelVarPurposeType           = "purpose_type"
+	kernelVarReconWatched          = "recon_watched"
 	kernelVarRecordFlagType        = "record_flag_type"
 	kernelVarRecordType            = "record_type"
 	kernelVarRelationType          = "relation_type"
@@ -526,6 +529,7 @@ type kernelVariableSpecs struct {
 	Node            *ebpf.VariableSpec `ebpf:"node"`
 	OperationType   *ebpf.VariableSpec `ebpf:"operation_type"`
 	PurposeType     *ebpf.VariableSpec `ebpf:"purpose_type"`
+	ReconWatched    *ebpf.VariableSpec `ebpf:"recon_watched"`
 	RecordFlagType  *ebpf.VariableSpec `ebpf:"record_flag_type"`
 	RecordType      *ebpf.VariableSpec `ebpf:"record_type"`
 	RelationType    *ebpf.VariableSpec `ebpf:"relation_type"`
@@ -599,6 +603,7 @@ type kernelVariables struct {
 	Node            *ebpf.Variable `ebpf:"node"`
 	OperationType   *ebpf.Variable `ebpf:"operation_type"`
 	PurposeType     *ebpf.Variable `ebpf:"purpose_type"`
+	ReconWatched    *ebpf.Variable `ebpf:"recon_watched"`
 	RecordFlagType  *ebpf.Variable `ebpf:"record_flag_type"`
 	RecordType      *ebpf.Variable `ebpf:"record_type"`
 	RelationType    *ebpf.Variable `ebpf:"relation_type"`

@@ -231,15 +231,6 @@ func TestLSMReconRobustList(t *testing.T) {
 			}
 		})
 	}
-	t.Run("inbound", func(t *testing.T) {
-		c := newContainer(t, node, plan("asked", policy.ModeEnforce, allRefused()))
-		guarded := meet(c.run("victim"))
-		outside := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
-		if said, status := start(t, outside, nil, "exec", doors, "plain-robust", guarded.pid, guarded.address, "1").end(); said != "reached" {
-			t.Errorf("it ended with %v and said %q", status, said)
-		}
-		c.nothing()
-	})
 }
 
 // What procfs tells of addresses beyond maps, and what has it tell of writes.

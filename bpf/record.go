@@ -15,7 +15,7 @@ type Flags uint8
 
 // The flags; enum record_flag in include/record.h.
 const (
-	FlagInbound     Flags = 1 << iota // the actor is in no container that lives, the target is guarded
+	FlagInbound     Flags = 1 << iota // the actor is in no container that lives, or in one whose plan has no say, and the target is guarded
 	FlagWouldRefuse                   // a rule refuses it; the mode is audit
 	FlagTraceme                       // the target asked for it
 	FlagAllowed                       // a rule refuses it; the actor's executable is allowed

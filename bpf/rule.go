@@ -11,7 +11,7 @@ func (c *kernelContainer) setRules(rules []policy.Rule) error {
 	if len(rules) > len(c.Rule) {
 		return fmt.Errorf("there are %d rules, the programs have room for %d", len(rules), len(c.Rule))
 	}
-	c.Rules = uint32(len(rules)) //nolint:gosec // no more than there is room for
+	c.Rules = uint8(len(rules)) //nolint:gosec // no more than there is room for
 	for i := range rules {
 		rule, err := kernelRuleOf(&rules[i])
 		if err != nil {

@@ -122,7 +122,7 @@ func (c *Container) explain(r *bpf.Record, inbound bool) policy.Decision {
 		}
 	}
 	decision := plan.Decide(deedOf(r, inbound || r.Flags&bpf.FlagInboundRule != 0), c.kernel.Tier())
-	if inbound && r.Verdict != access.VerdictObserved && decision.Action == policy.ActionObserve {
+	if inbound && r.Verdict != access.VerdictObserved && decision.Action != policy.ActionRefuse {
 		return policy.Orphan(r.Verdict)
 	}
 	if r.Lease {

@@ -189,6 +189,15 @@ func TestExplainOrphan(t *testing.T) {
 	if got := c.explain(&record, true); got.Rule != "baseline.inbound" {
 		t.Errorf("observed: %+v", got)
 	}
+	c.plan.Rules.Recon = policy.ReconAudit
+	record.Vector, record.Operation, record.Verdict = access.VectorRecon, access.OperationInspect, access.VerdictRefused
+	if got := c.explain(&record, true); got.Rule != "orphan" {
+		t.Errorf("refused what the target's plan records: %+v", got)
+	}
+	record.Verdict, record.Flags = access.VerdictObserved, bpf.FlagInbound
+	if got := c.explain(&record, true); got.Rule != "baseline.recon" || got.Severity != "info" {
+		t.Errorf("another container's, recorded: %+v", got)
+	}
 }
 
 // What proc says is taken for the process only where its start time says it is the same.

@@ -84,6 +84,15 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 	}
 }
 
+// InboundRecon is the action for another container that reads what procfs tells of this container's
+// processes: the weaker one of inbound and recon.
+func (p *Plan) InboundRecon() Action {
+	if p.Rules.Recon == ActionRefuse {
+		return p.Rules.Inbound
+	}
+	return p.Rules.Recon
+}
+
 // Deed is an access as a plan judges it.
 type Deed struct {
 	Vector    access.Vector
@@ -124,7 +133,7 @@ func (p *Plan) Decide(deed Deed, tier access.Tier) Decision {
 // nobodys reports whether an access is outside shimward's concern and makes no event.
 func (p *Plan) nobodys(deed Deed) bool {
 	if deed.Vector == access.VectorRecon {
-		return deed.Inbound || p.Rules.Recon == ReconOff
+		return p.Rules.Recon == ReconOff || deed.Inbound && deed.Relation != access.RelationSamePod && deed.Relation != access.RelationOtherContainer
 	}
 	// Supervisors may send any signal to processes of their own.
 	if deed.Vector == access.VectorCoreDump && (!deed.Inbound && deed.Relation <= access.RelationSameContainer || deed.Inbound && deed.Relation == access.RelationHost) {
@@ -142,7 +151,7 @@ func (p *Plan) rule(deed Deed) (Action, string) {
 	case !deed.Inbound && deed.Rule > 0 && deed.Rule <= len(p.Rule):
 		own := &p.Rule[deed.Rule-1]
 		return own.Action, own.Name
-	case deed.Vector == access.VectorRecon:
+	case deed.Vector == access.VectorRecon && (!deed.Inbound || p.Rules.Recon != ActionRefuse):
 		return p.Rules.Recon, "recon"
 	case deed.Inbound:
 		return p.InboundTable()[deed.Relation], "inbound"

@@ -173,6 +173,54 @@ func TestDecideAgreesWithTables(t *testing.T) {
 	}
 }
 
+// The same of what procfs tells, whatever the two rules that are about it say.
+func TestDecideAgreesOnRecon(t *testing.T) {
+	for _, recon := range []Action{ReconOff, ReconAudit, ActionRefuse} {
+		for _, inbound := range []Action{ActionObserve, ActionRefuse} {
+			plan := planOf(t, ProfileStrict, ModeEnforce, WithoutLSMKill)
+			plan.Rules.Recon, plan.Rules.Inbound = recon, inbound
+			for relation := range access.Relation(access.Relations) {
+				for _, inward := range []bool{false, true} {
+					want := recon
+					if inward {
+						want = plan.InboundRecon()
+						if relation != access.RelationSamePod && relation != access.RelationOtherContainer {
+							want = ReconOff // the programs take nobody else for another container's
+						}
+					}
+					got := plan.Decide(Deed{Vector: access.VectorRecon, Operation: access.OperationInspect, Relation: relation, Inbound: inward}, access.TierLSM)
+					if got.Quiet != (want == ReconOff) || !got.Quiet && got.Action != want || (got.Verdict == access.VerdictRefused) != (want == ActionRefuse) {
+						t.Errorf("recon = %q, inbound = %q, %s, inbound %t: decides %+v, the table says %s", recon, inbound, relation, inward, got, want)
+					}
+				}
+			}
+		}
+	}
+}
+
+// Another container looks at what procfs tells: the rule that is named is the one that let it through, or refuses it.
+func TestDecideInboundRecon(t *testing.T) {
+	quiet := Decision{Action: ActionObserve, Severity: "info", Verdict: access.VerdictObserved, Quiet: true}
+	for _, test := range []struct {
+		recon, inbound Action
+		relation       access.Relation
+		want           Decision
+	}{
+		{ActionRefuse, ActionRefuse, access.RelationOtherContainer, Decision{ActionRefuse, "strict.inbound", "critical", access.VerdictRefused, "", false}},
+		{ActionRefuse, ActionObserve, access.RelationOtherContainer, Decision{ActionObserve, "strict.inbound", "info", access.VerdictObserved, "", false}},
+		{ReconAudit, ActionRefuse, access.RelationSamePod, Decision{ReconAudit, "strict.recon", "info", access.VerdictObserved, "", false}},
+		{ReconOff, ActionRefuse, access.RelationOtherContainer, quiet},
+		{ActionRefuse, ActionRefuse, access.RelationHost, quiet},
+	} {
+		plan := planOf(t, ProfileStrict, ModeEnforce, WithoutLSMKill)
+		plan.Rules.Recon, plan.Rules.Inbound = test.recon, test.inbound
+		got := plan.Decide(Deed{Vector: access.VectorRecon, Operation: access.OperationInspect, Relation: test.relation, Inbound: true}, access.TierLSM)
+		if got != test.want {
+			t.Errorf("%+v: got %+v", test, got)
+		}
+	}
+}
+
 func TestTraceme(t *testing.T) {
 	decide := func(profile string) Decision {
 		return planOf(t, profile, ModeAudit, WithoutLSMKill).

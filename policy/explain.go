@@ -54,7 +54,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 	decision := p.Decide(deed, q.Tier)
 	switch except, reaches := p.Except(q.Relation); {
 	case decision.Quiet:
-		e.because(p.quiet(q.Vector))
+		e.because(p.quiet(deed))
 	case q.Exception && !reaches:
 		return Explanation{}, fmt.Errorf("no executable is allowed at a process of relation %s by the profile %s and this container's annotations", q.Relation, p.Profile)
 	case q.Exception && decision.Action == ActionRefuse:
@@ -83,7 +83,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 	if allowed := p.exceptions(q.Relation); decision.Action == ActionRefuse && !q.Inbound && len(allowed) > 0 {
 		e.because("Allowed to do it all the same: " + listNames(allowed) + ".")
 	}
-	if !q.Inbound && decision.Action == ActionObserve && (q.Relation == access.RelationSamePod || q.Relation == access.RelationOtherContainer) {
+	if !q.Inbound && decision.Action != ActionRefuse && (q.Relation == access.RelationSamePod || q.Relation == access.RelationOtherContainer) {
 		e.because("If the target is guarded, its own rule inbound may still refuse it: ask with --inbound of that container.")
 	}
 	return e, nil
@@ -91,14 +91,17 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 
 func (e *Explanation) because(sentence string) { e.Why = append(e.Why, sentence) }
 
-func (p *Plan) quiet(vector access.Vector) string {
+func (p *Plan) quiet(deed Deed) string {
 	if p.Mode == ModeOff {
 		return "The container's mode is off: shimward is not there, as under runc."
 	}
-	if vector == access.VectorRecon {
-		return "What procfs tells of a process besides its memory's content is no business of shimward's, unless the profile of who asks says recon = \"audit\" or \"refuse\"."
+	if deed.Vector == access.VectorRecon && deed.Inbound && p.Rules.Recon != ReconOff {
+		return "The actor is a process of the node's, and what those see in procfs is no business of shimward's: the node's agents look there all day."
 	}
-	if vector == access.VectorCoreDump {
+	if deed.Vector == access.VectorRecon {
+		return "What procfs tells of a process besides its memory's content is no business of shimward's, unless the profile of who asks says recon = \"audit\" or \"refuse\", or the profile of who is looked at from another container."
+	}
+	if deed.Vector == access.VectorCoreDump {
 		return "What signals a container's own processes send each other, or the node sends them, is no business of shimward's; only one from another container that makes a process dump core is."
 	}
 	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."

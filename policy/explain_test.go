@@ -53,9 +53,38 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+// Another container, and the node's own processes, read what procfs tells of a guarded process.
+func TestExplainInboundRecon(t *testing.T) {
+	plan := explained(t, map[string]string{AnnotationPrefix + KeyMode: "enforce", AnnotationPrefix + KeyProfile: "strict"})
+	for _, test := range []struct {
+		recon    Action
+		relation access.Relation
+		tier     access.Tier
+		verdict  access.Verdict
+		rule     string
+		why      string
+	}{
+		{ActionRefuse, access.RelationOtherContainer, access.TierLSM, access.VerdictRefused, "strict.inbound", "another container"},
+		{ActionRefuse, access.RelationOtherContainer, access.TierTracepoint, access.VerdictObserved, "strict.inbound", "without an event"},
+		{ReconAudit, access.RelationSamePod, access.TierLSM, access.VerdictObserved, "strict.recon", `"audit"`},
+		{ActionRefuse, access.RelationHost, access.TierLSM, access.VerdictObserved, "", "agents"},
+		{ReconOff, access.RelationOtherContainer, access.TierLSM, access.VerdictObserved, "", "looked at from another container"},
+	} {
+		plan.Rules.Recon = test.recon
+		e, err := plan.Explain(Question{Vector: access.VectorRecon, Relation: test.relation, Inbound: true, Tier: test.tier})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Verdict != test.verdict || e.Rule != test.rule || !strings.Contains(strings.Join(e.Why, "\n"), test.why) {
+			t.Errorf("%+v: got %+v", test, e)
+		}
+	}
+}
+
 // For every question that has an answer, the explanation must agree with the decision.
 func TestExplainIsDecide(t *testing.T) {
 	plan := explained(t, map[string]string{AnnotationPrefix + KeyMode: "enforce"})
+	plan.Rules.Recon = ReconAudit
 	asked := 0
 	for vector := range access.Vector(access.Vectors) {
 		for relation := range access.Relation(access.Relations) {

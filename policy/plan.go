@@ -46,7 +46,7 @@ type Rules struct {
 	OtherContainer Action `json:"other_container" toml:"other_container"` // a process of another pod
 	Host           Action `json:"host" toml:"host"`                       // a process in no container
 	Kernel         Action `json:"kernel" toml:"kernel"`                   // no process: bpf(2), /proc/kcore, perf events on the whole node
-	Recon          Action `json:"recon" toml:"recon"`                     // maps, environ and similar files of any other process; ReconOff, ReconAudit or ActionRefuse
+	Recon          Action `json:"recon" toml:"recon"`                     // maps, environ and similar files: of any other process, or of this container's by another container; ReconOff, ReconAudit or ActionRefuse
 	Inbound        Action `json:"inbound" toml:"inbound"`                 // an access to this container by a process of another; the host's are only ever observed
 }
 

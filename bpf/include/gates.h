@@ -186,11 +186,11 @@ static __always_inline int look_at_stat(struct task_struct *child, struct task_s
 		.operation = OPERATION_INSPECT,
 	};
 
-	current_acts(&deed, task);
-	if (!watches_recon(&deed))
+	if (!recon_watched)
 		return 0;
+	current_acts(&deed, task);
 	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
-	return judge(&deed) ? -EPERM : 0;
+	return watches_recon(&deed) && judge(&deed) ? -EPERM : 0;
 }
 
 /* PTRACE_MODE_READ is asked for by all that looks into procfs as well: only the system
@@ -207,9 +207,9 @@ static __always_inline int inspect(struct task_struct *child, u32 mode, struct t
 	if (!deed.vector || !(mode & PTRACE_MODE_REALCREDS) != !!(kind & CALL_ADVISE))
 		return 0;
 	current_acts(&deed, task);
+	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
 	if (deed.vector == VECTOR_RECON && !watches_recon(&deed))
 		return 0;
-	deed.target_cgroup = guard_of(child, deed.target, &deed.target_guard);
 	return is_runtimes_own(&deed, child) ? 0 : gate(&deed, -EPERM);
 }
 

@@ -128,6 +128,8 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 	state = bpf_map_lookup_elem(&states, &id);
 	if (!container || !state || !arms(task, container, state))
 		return 0;
+	if (container->recon)
+		recon_watched = 1;
 	guard = bpf_task_storage_get(&guards, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!guard) {
 		/* An exec that cannot be guarded must not run. */

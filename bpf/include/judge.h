@@ -13,15 +13,6 @@ static __always_inline bool foreign(u64 guard)
 	return guard && BPF_PROBE_READ((struct guard *)guard, foreign);
 }
 
-/* Tells whether what is known of a memory besides its content is any business of the actor's plan.
- */
-static __always_inline bool watches_recon(struct deed *deed)
-{
-	struct container *mine = container_of_id(deed->actor_cgroup);
-
-	return mine && mine->recon;
-}
-
 /* Tells whether two tasks of one cgroup are none of one container all the same. Of
  * two that came under other roots than the container's, those who came together are.
  */
@@ -67,6 +58,28 @@ static __always_inline bool comes_from_container(struct deed *deed)
 	return !deed->actor || in_container(deed->actor);
 }
 
+/* Set when a container is armed whose plan looks at what is known of a memory besides its
+ * content: on a node without one, nobody who looks into procfs is looked up.
+ */
+u32 recon_watched;
+
+/* Tells whether that is any business of the actor's plan, or of the target's, where it is not
+ * the node that looks. The node's agents do it all day.
+ */
+static __always_inline bool watches_recon(struct deed *deed)
+{
+	struct container *mine = container_of_id(deed->actor_cgroup), *theirs;
+
+	if (mine && mine->recon)
+		return true;
+	if (deed->actor_cgroup == deed->target_cgroup)
+		return false;
+	theirs = container_of_id(deed->target_cgroup);
+	if (!theirs || !theirs->inbound_recon)
+		return false;
+	return deed->actor_cgroup || comes_from_container(deed);
+}
+
 /* Tells whether a grant reaches as far, and still holds. */
 static __always_inline bool holds(struct grant *grant, u32 scope)
 {
@@ -108,6 +121,12 @@ static __always_inline u8 rule_for(struct container *mine, struct deed *deed)
 	return deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7];
 }
 
+/* Returns what a container's plan says of what another container does to it. */
+static __always_inline u8 inbound_rule_for(struct container *theirs, struct deed *deed)
+{
+	return deed->vector == VECTOR_RECON ? theirs->inbound_recon : theirs->inbound;
+}
+
 /* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
 __noinline int judge(struct deed *deed)
 {
@@ -135,6 +154,8 @@ __noinline int judge(struct deed *deed)
 		deed->flags |= FLAG_INBOUND;
 		outbound = true;
 		enforce = BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
+	} else if (deed->vector == VECTOR_RECON && !mine->recon) {
+		deed->flags |= FLAG_INBOUND; /* it is the target's plan alone that looks */
 	} else if (rule_for(mine, deed) == ACTION_REFUSE) {
 		if (granted(deed)) {
 			deed->flags |= FLAG_ALLOWED;
@@ -144,8 +165,8 @@ __noinline int judge(struct deed *deed)
 		}
 	}
 	/* What the actor's container allows is not the target's to suffer. */
-	if (theirs && deed->vector != VECTOR_RECON && deed->actor_cgroup != deed->target_cgroup &&
-	    !(deed->flags & FLAG_HOST_ACTOR) && theirs->inbound == ACTION_REFUSE) {
+	if (theirs && deed->actor_cgroup != deed->target_cgroup &&
+	    !(deed->flags & FLAG_HOST_ACTOR) && inbound_rule_for(theirs, deed) == ACTION_REFUSE) {
 		inbound = true;
 		if (theirs->enforce && !enforce) {
 			enforce = true;

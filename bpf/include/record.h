@@ -17,7 +17,8 @@
 #define RULE_UIDS 8
 
 enum record_flag {
-	FLAG_INBOUND = 1 << 0, /* the actor is in no container that lives, the target is guarded */
+	FLAG_INBOUND = 1 << 0, /* the actor is in no container that lives, or in one whose plan has
+				* no say, and the target is guarded */
 	FLAG_WOULD_REFUSE = 1 << 1, /* a rule refuses it; the mode is audit */
 	FLAG_TRACEME = 1 << 2,	    /* the target asked for it */
 	FLAG_ALLOWED = 1 << 3,	    /* a rule refuses it; the actor's executable is allowed */
@@ -97,12 +98,14 @@ struct container {
 	u64 pod;	    /* equal for the containers of a pod, 0 outside of one */
 	u32 init;	    /* the process whose next exec starts the container */
 	u32 runtime_mnt_ns; /* the runtime's own mount namespace */
-	u8 actions[8]; /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
-	u8 inbound;    /* enum action */
-	u8 enforce;    /* 0: what a rule refuses is observed */
-	u8 recon;      /* enum action, of VECTOR_RECON at whomever; 0: no business of ours */
-	u8 asks;       /* enum rule_asks, of any of its rules */
-	u32 rules;     /* how many of rule there are */
+	u8 actions[8];	  /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
+	u8 inbound;	  /* enum action */
+	u8 enforce;	  /* 0: what a rule refuses is observed */
+	u8 recon;	  /* enum action, of VECTOR_RECON at whomever; 0: no business of ours */
+	u8 inbound_recon; /* the same, from other containers */
+	u8 asks;	  /* enum rule_asks, of any of its rules */
+	u8 rules;	  /* how many of rule there are */
+	u8 pad[2];
 	struct rule rule[RULES]; /* in their order; they come before the table */
 };
 

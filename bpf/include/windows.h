@@ -146,15 +146,15 @@ static __always_inline int open_recon(struct file *file)
 	struct deed deed = {.vector = VECTOR_RECON, .operation = OPERATION_INSPECT};
 	struct task_struct *task = bpf_get_current_task_btf(), *target;
 
-	current_acts(&deed, task);
-	if (!watches_recon(&deed) || !tells_of_memory(file->f_path.dentry))
+	if (!recon_watched || !tells_of_memory(file->f_path.dentry))
 		return 0;
 	target = proc_task(file->f_inode);
 	if (!target || is_own(target, task))
 		return 0;
+	current_acts(&deed, task);
 	deed.target = (u64)target;
 	deed.target_cgroup = cgroup_of(deed.target, &deed.target_guard);
-	return gate(&deed, -EACCES);
+	return watches_recon(&deed) ? gate(&deed, -EACCES) : 0;
 }
 
 /* What of its memory a process leaves behind when it crashes is set by its core limit and its
