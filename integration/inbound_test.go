@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/access"
+	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/integration/internal/node"
 	"github.com/shimward/shimward/internal/emulate"
 )
@@ -11,8 +12,20 @@ import (
 // A guarded container's memory, when the one who reaches for it is not guarded:
 // another container is stopped where the target's profile says so, and seen in any case.
 func TestInbound(t *testing.T) {
-	vectors := inboundVectors()
-	n := startGuardedNode(t, node.Options{})
+	tryInbound(t, startGuardedNode(t, node.Options{}), "strict", inboundVectors(), nil)
+}
+
+// What procfs tells of a guarded container, when another container asks that is not
+// guarded: stopped and seen where the target's profile says recon, and never of the node.
+func TestInboundRecon(t *testing.T) {
+	n := startGuardedNode(t, node.Options{Config: "[profiles.closed]\nextends = \"strict\"\nrecon = \"refuse\"\n"})
+	tryInbound(t, n, "closed", []string{"recon"}, lookFromNode)
+}
+
+// tryInbound tries vectors from a container under runc at one that is guarded with that
+// profile. meanwhile is what makes no event.
+func tryInbound(t *testing.T, n *node.Node, profile string, vectors []string, meanwhile func(*testing.T, *node.Container)) {
+	t.Helper()
 	bare := startVictim(t, n, node.Spec{Runtime: node.Runc})
 	stock := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: bare}, vectors...)
 	for _, r := range stock.Results {
@@ -25,36 +38,45 @@ func TestInbound(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			victim := startVictim(t, n, node.Spec{
 				ID: "inbound-" + mode, Runtime: node.Shimward,
-				Annotations: map[string]string{annotationMode: mode, annotationProfile: "strict"},
+				Annotations: map[string]string{annotationMode: mode, annotationProfile: profile},
 			})
 			attacks := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim}, vectors...)
+			if meanwhile != nil {
+				meanwhile(t, victim)
+			}
 			endVictim(t, victim)
 			events := accesses(t, n, victim.ID)
 			for i, r := range attacks.Results {
 				t.Run(r.Name, func(t *testing.T) {
 					wantThere(t, r, stock.Results[i])
-					seen := seenInbound(r.Access, tier(t)) && r.Outcome != emulate.OutcomeUnsupported
-					if r.Through() != (mode == "audit" || !stoppedInbound(r.Access, tier(t))) && r.Outcome != emulate.OutcomeUnsupported {
-						t.Errorf("under %s: %s", mode, tell(r))
-					}
-					found := by(events, r)
-					switch {
-					case !seen && len(found) > 0:
-						t.Errorf("%s was seen, which is said not to be:\n%s", tell(r), describe(found))
-					case seen && len(found) != 1:
-						t.Errorf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
-					case seen:
-						a := found[0].Access
-						if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer ||
-							a.Target.PIDInside != r.Target || a.Target.Container != victim.ID {
-							t.Errorf("not inbound by %s at %d of %s from another container:\n%s", r.Access, r.Target, victim.ID, describe(found))
-						}
-					}
-					proveInbound(t, mode, r, found)
+					proveInbound(t, mode, r, wantInbound(t, mode, r, by(events, r), victim))
 				})
 			}
+			wantNothingElse(t, events, attacks)
 		})
 	}
+}
+
+// wantInbound checks what an attack from outside at the victim came to, and returns the events of it.
+func wantInbound(t *testing.T, mode string, r emulate.Result, found []event.Event, victim *node.Container) []event.Event {
+	t.Helper()
+	seen := seenInbound(r.Access, tier(t)) && r.Outcome != emulate.OutcomeUnsupported
+	if r.Through() != (mode == "audit" || !stoppedInbound(r.Access, tier(t))) && r.Outcome != emulate.OutcomeUnsupported {
+		t.Errorf("under %s: %s", mode, tell(r))
+	}
+	switch {
+	case !seen && len(found) > 0:
+		t.Errorf("%s was seen, which is said not to be:\n%s", tell(r), describe(found))
+	case seen && len(found) != 1:
+		t.Errorf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
+	case seen:
+		a := found[0].Access
+		if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer ||
+			a.Target.PIDInside != r.Target || a.Target.Container != victim.ID {
+			t.Errorf("not inbound by %s at %d of %s from another container:\n%s", r.Access, r.Target, victim.ID, describe(found))
+		}
+	}
+	return found
 }
 
 // inboundVectors are those that have a target of somebody else's.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/shimward/shimward/access"
@@ -18,17 +17,8 @@ func TestOutsidersAreQuiet(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startStrictVictim(t, n, "looked-at")
 	ctx := testContext(t)
-	readable := "stat statm status maps smaps_rollup auxv environ io wchan cgroup limits syscall stack personality"
-	// Its descriptors come and go meanwhile.
-	look := fmt.Sprintf(`cd /proc/%d && cat %s >/dev/null && ls -l exe cwd root ns >/dev/null && { cat fdinfo/*; ls -l fd; true; } >/dev/null`, victim.PID, readable)
-	for _, command := range []string{
-		look, "ps auxwww", "ps -eLo pid,tid,wchan,comm", "top -b -n 1", fmt.Sprintf("lsof -n -p %d", victim.PID), fmt.Sprintf("prlimit --pid %d", victim.PID),
-	} {
-		if out, err := exec.CommandContext(ctx, "/bin/sh", "-c", command).CombinedOutput(); err != nil {
-			t.Errorf("%s: %v: %s", command, err, out)
-		}
-	}
-	inside := strings.ReplaceAll(look, fmt.Sprintf("/proc/%d", victim.PID), "/proc/1")
+	lookFromNode(t, victim)
+	inside := lookAt(1)
 	for _, args := range [][]string{{"/bin/ps"}, {"/bin/sh", "-c", inside}} {
 		result := mustRun(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim, Args: args, Capabilities: attackCapabilities()})
 		if result.Code != 0 {
@@ -46,6 +36,26 @@ func TestOutsidersAreQuiet(t *testing.T) {
 	endVictim(t, victim)
 	if events := accesses(t, n, victim.ID); len(events) > 0 {
 		t.Errorf("events of honest work:\n%s", describe(events))
+	}
+}
+
+// lookAt is a shell's command that reads what procfs tells of a process.
+func lookAt(pid int) string {
+	const readable = "stat statm status maps smaps_rollup auxv environ io wchan cgroup limits syscall stack personality"
+	// Its descriptors come and go meanwhile.
+	return fmt.Sprintf(`cd /proc/%d && cat %s >/dev/null && ls -l exe cwd root ns >/dev/null && { cat fdinfo/*; ls -l fd; true; } >/dev/null`, pid, readable)
+}
+
+// lookFromNode looks at a container's process as the node's administrator does, and fails the test where that is hindered.
+func lookFromNode(t *testing.T, victim *node.Container) {
+	t.Helper()
+	for _, command := range []string{
+		lookAt(victim.PID), "ps auxwww", "ps -eLo pid,tid,wchan,comm", "top -b -n 1",
+		fmt.Sprintf("lsof -n -p %d", victim.PID), fmt.Sprintf("prlimit --pid %d", victim.PID),
+	} {
+		if out, err := exec.CommandContext(testContext(t), "/bin/sh", "-c", command).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", command, err, out)
+		}
 	}
 }
 

@@ -111,9 +111,9 @@ mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal 
 move_pages has given its answer before the kernel looks at the SIGKILL. process_mrelease has no check in any
 tier, and does nothing to a process that is not being killed.
 
-` + "`recon-*`" + ` has no rows here: a profile's ` + "`recon`" + ` is about what its own containers do, and looking at a
-guarded process from outside makes no event. A mem file that was opened before is stopped at its use
-(` + "`TestAccessInboundOpened`" + `).
+The victim of ` + "`recon-*`" + ` has a profile with ` + "`recon = \"refuse\"` and `inbound = \"refuse\"`" + `. The node's own
+processes are not refused these files, and make no event (` + "`TestInboundRecon`" + `). A mem file that was opened
+before is stopped at its use (` + "`TestAccessInboundOpened`" + `).
 
 `
 
