@@ -15,16 +15,16 @@ import (
 	"time"
 )
 
-// authority makes every identity of the cluster: in Kubernetes a certificate's
-// common name is a user, and its organisations are the user's groups.
+// authority issues every identity in the cluster. In Kubernetes, a certificate's common name is the
+// user and its organizations are the user's groups.
 type authority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 	serial      int64
-	address     net.IP // of the machine that all servers are on
+	address     net.IP // of the machine on which all servers run
 }
 
-// identity is a certificate and its key, in PEM.
+// identity is a certificate and its key in PEM format.
 type identity struct{ certificate, key []byte }
 
 const validity = 24 * time.Hour
@@ -51,10 +51,10 @@ func newAuthority(address net.IP) (*authority, error) {
 	return &authority{certificate: certificate, key: key, serial: 1, address: address}, nil
 }
 
-// pem is what others know the authority by.
+// pem returns the authority's certificate, by which others verify what it issued.
 func (a *authority) pem() []byte { return encode("CERTIFICATE", a.certificate.Raw) }
 
-// issue makes an identity that is good for a client, and for a server on this machine.
+// issue creates an identity that is valid for a client and for a server on this machine.
 func (a *authority) issue(user string, groups ...string) (identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -79,10 +79,10 @@ func (a *authority) issue(user string, groups ...string) (identity, error) {
 	return identity{certificate: encode("CERTIFICATE", der), key: encode("PRIVATE KEY", private)}, nil
 }
 
-// files are the paths that an identity was written to.
+// files are the paths to which an identity was written.
 type files struct{ certificate, key string }
 
-// issueFiles is issue for who wants files.
+// issueFiles issues an identity and writes it to files.
 func (c *Cluster) issueFiles(name, user string, groups ...string) (files, error) {
 	id, err := c.authority.issue(user, groups...)
 	if err != nil {
@@ -99,7 +99,7 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// writeFile writes a file and the folder that it is in.
+// writeFile writes a file and creates its directory if needed.
 func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return fmt.Errorf("make the folder of %s: %w", path, err)

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What the authority issues is a user with groups to a server, and a server on
-// this machine to a client, and to nobody who knows another authority.
+// TestAuthority checks that an issued identity is accepted as a user with groups by a server and as
+// a server on this machine by a client, and by nobody who trusts a different authority.
 func TestAuthority(t *testing.T) {
 	address := net.IPv4(192, 0, 2, 7)
 	ours, err := newAuthority(address)

@@ -1,9 +1,10 @@
-// Package cluster is a Kubernetes of one node: etcd, the control plane and
-// kubelet from source, over a private containerd of package node with shimward
-// as one of its runtimes. Everything listens on the loopback, has its state in a
-// folder of its own and an identity that a certificate authority made for it.
+// Package cluster provides a single-node Kubernetes cluster: etcd, the control plane and kubelet
+// built from source, on top of a private containerd of package node that has shimward as one of its
+// runtimes. Every component listens on the loopback interface, keeps its state in its own
+// directory, and has an identity issued by a certificate authority made for the cluster.
 //
-// It starts processes, mounts, and makes network interfaces, so it needs root.
+// The package starts processes, mounts file systems and creates network interfaces, so it needs
+// root.
 package cluster
 
 import (
@@ -22,43 +23,43 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// NodeName is what Kubernetes calls the node.
+// NodeName is the node's name in Kubernetes.
 const NodeName = "node"
 
 const stopTimeout = 2 * time.Minute
 
-// Options is what a Cluster is made from.
+// Options configures a Cluster.
 type Options struct {
-	// Kubernetes is the folder that scripts/build-kubernetes prints.
+	// Kubernetes is the directory that scripts/build-kubernetes prints.
 	Kubernetes string
-	// Node is the containerd below. CRI and CNI need not be set.
+	// Node configures the containerd underneath. CRI and CNI need not be set.
 	Node node.Options
 }
 
-// Cluster is a running Kubernetes with one node that is Ready.
+// Cluster is a running Kubernetes cluster with one node, which is Ready.
 type Cluster struct {
 	Node *node.Node
-	// Client is cluster-admin's.
+	// Client has the rights of cluster-admin.
 	Client kubernetes.Interface
 
 	options   Options
 	dir       string
 	authority *authority
 	ports     ports
-	address   net.IP // the node's
+	address   net.IP // of the node
 	admin     *rest.Config
-	daemons   []*daemon // in the order they were started
+	daemons   []*daemon // in start order
 	kubelet   *daemon
 }
 
-// Start starts everything and waits for the node. Stop ends it.
+// Start starts all components and waits for the node to be ready. The caller calls Stop.
 func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 	dir, err := os.MkdirTemp("", "shimward-cluster-")
 	if err != nil {
 		return nil, fmt.Errorf("make the cluster's folder: %w", err)
 	}
-	// The root of a pod's user namespace has to get through to its volumes.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // through, and no further
+	// The root user of a pod's user namespace must be able to reach its volumes.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // traversal only
 		return nil, fmt.Errorf("open the cluster's folder to user namespaces: %w", err)
 	}
 	c := &Cluster{options: options, dir: dir}
@@ -87,7 +88,7 @@ func Start(ctx context.Context, options Options) (_ *Cluster, err error) {
 	return c, c.waitNode(ctx)
 }
 
-// startNode starts the containerd that kubelet will speak to.
+// startNode starts the containerd that kubelet will use.
 func (c *Cluster) startNode(ctx context.Context) error {
 	conf := c.path("cni")
 	if err := writeNetwork(conf, c.path("cni-state"), c.ports.podRange()); err != nil {
@@ -104,15 +105,15 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends what Start started, the last first, and removes the cluster's
-// folder. It may be called on a half-started cluster.
+// Stop stops what Start started, in reverse order, and removes the cluster's directory. It may be
+// called on a partly started cluster.
 func (c *Cluster) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
 	var errs []error
 	for _, d := range slices.Backward(c.daemons) {
 		errs = append(errs, d.stop(ctx))
-		if d == c.kubelet { // the first to go: nobody makes pods anew
+		if d == c.kubelet { // first, so that nothing recreates the pods
 			errs = append(errs, c.removePods(ctx))
 		}
 	}
@@ -123,7 +124,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// KeepLogs copies what everybody logged into a folder.
+// KeepLogs copies the logs of all components to a directory.
 func (c *Cluster) KeepLogs(to string) error {
 	if err := os.CopyFS(to, os.DirFS(c.path("log"))); err != nil {
 		return fmt.Errorf("keep the cluster's logs: %w", err)

@@ -7,14 +7,15 @@ import (
 	"path/filepath"
 )
 
-// serviceRange is what cluster IPs are from. Nothing here serves one.
+// serviceRange is the range of cluster IPs. Nothing here serves one.
 const serviceRange = "10.97.1.0/24"
 
 func (c *Cluster) server() string { return fmt.Sprintf("https://127.0.0.1:%d", c.ports.apiserver) }
 
 func (c *Cluster) etcd() string { return fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcd) }
 
-// startEtcd starts a store that lives as long as the cluster, so nothing has to reach the disk.
+// startEtcd starts etcd. Its data lives only as long as the cluster, so nothing has to reach the
+// disk.
 func (c *Cluster) startEtcd(ctx context.Context) error {
 	peer := fmt.Sprintf("http://127.0.0.1:%d", c.ports.etcdPeer)
 	_, err := c.start(
@@ -53,7 +54,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-signing-key-file="+accounts.key, "--service-account-key-file="+accounts.certificate,
 		"--service-cluster-ip-range="+serviceRange,
-		"--endpoint-reconciler-type=none", // an endpoint on the loopback is refused
+		"--endpoint-reconciler-type=none", // an endpoint on the loopback is rejected
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged",
 	)
 	return err
@@ -81,14 +82,14 @@ func (c *Cluster) startScheduler(ctx context.Context) error {
 	return err
 }
 
-// APIServer is where the apiserver listens, on the node's loopback.
+// APIServer returns where the apiserver listens, on the node's loopback interface.
 func (c *Cluster) APIServer() (host string, port int) { return "127.0.0.1", c.ports.apiserver }
 
-// Kubeconfig is the administrator's, which Kubectl has.
+// Kubeconfig returns the path of the administrator's kubeconfig, which Kubectl uses.
 func (c *Cluster) Kubeconfig() string { return c.path("kubeconfig", "admin") }
 
-// Kubectl is kubectl with the administrator's identity.
+// Kubectl returns a kubectl command with the administrator's identity.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
 	args = append([]string{"--kubeconfig=" + c.Kubeconfig(), "--cache-dir=" + c.path("kubectl")}, args...)
-	return exec.CommandContext(ctx, filepath.Join(c.options.Kubernetes, "kubectl"), args...) //nolint:gosec // a binary of the cluster's
+	return exec.CommandContext(ctx, filepath.Join(c.options.Kubernetes, "kubectl"), args...) //nolint:gosec // one of the cluster's binaries
 }

@@ -17,10 +17,10 @@ type daemon struct {
 	process *os.Process
 	log     string
 	exited  chan struct{}
-	err     error // of Wait; written before exited is closed
+	err     error // of Wait; set before exited is closed
 }
 
-// start starts one of the cluster's binaries. Each start appends to one log.
+// start starts one of the cluster's binaries. Each start appends to the same log.
 func (c *Cluster) start(ctx context.Context, name string, args ...string) (*daemon, error) {
 	d := &daemon{name: name, log: c.path("log", name+".log"), exited: make(chan struct{})}
 	if err := os.MkdirAll(filepath.Dir(d.log), 0o700); err != nil {
@@ -30,9 +30,9 @@ func (c *Cluster) start(ctx context.Context, name string, args ...string) (*daem
 	if err != nil {
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
-	defer func() { _ = log.Close() }() // the child has a copy
-	// It outlives the context that it is started in: stop ends it.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(c.options.Kubernetes, name), args...) //nolint:gosec // a binary of the cluster's
+	defer func() { _ = log.Close() }() // the child has its own copy
+	// The process outlives the context in which it is started; stop ends it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(c.options.Kubernetes, name), args...) //nolint:gosec // one of the cluster's binaries
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, c.dir
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -46,7 +46,8 @@ func (c *Cluster) start(ctx context.Context, name string, args ...string) (*daem
 	return d, nil
 }
 
-// stop ends it and waits for that. One that has ended already is an error: nobody asked it to.
+// stop ends the process and waits for it. It is an error if the process has already ended by
+// itself.
 func (d *daemon) stop(ctx context.Context) error {
 	select {
 	case <-d.exited:
@@ -69,7 +70,7 @@ func (d *daemon) died() error {
 	return errors.Join(fmt.Errorf("%s ended by itself: %w\n%s", d.name, d.err, tail(log)), err)
 }
 
-// tail is the end of a log, enough to find a cause in.
+// tail returns the end of a log, which is enough to find a cause.
 func tail(log []byte) []byte {
 	const enough = 4 << 10
 	return log[max(0, len(log)-enough):]

@@ -12,7 +12,8 @@ import (
 
 const mastersGroup = "system:masters"
 
-// kubeconfig writes how a user reaches the apiserver, and returns the file's path.
+// kubeconfig writes a kubeconfig with which user reaches the apiserver, and returns the file's
+// path.
 func (c *Cluster) kubeconfig(name, user string, groups ...string) (string, error) {
 	id, err := c.authority.issue(user, groups...)
 	if err != nil {
@@ -30,7 +31,7 @@ func (c *Cluster) kubeconfig(name, user string, groups ...string) (string, error
 	return path, nil
 }
 
-// connect makes the administrator's client and waits until the apiserver answers it.
+// connect creates the administrator's client and waits until the apiserver answers it.
 func (c *Cluster) connect(ctx context.Context) error {
 	path, err := c.kubeconfig("admin", "admin", mastersGroup)
 	if err != nil {
@@ -39,7 +40,7 @@ func (c *Cluster) connect(ctx context.Context) error {
 	if c.admin, err = clientcmd.BuildConfigFromFlags("", path); err != nil {
 		return fmt.Errorf("read the administrator's kubeconfig: %w", err)
 	}
-	c.admin.QPS = -1 // the tests are few; the client's own limit would be most of their time
+	c.admin.QPS = -1 // no limit: with the client's default one, the tests would mostly wait
 	if c.Client, err = kubernetes.NewForConfig(c.admin); err != nil {
 		return fmt.Errorf("make the administrator's client: %w", err)
 	}
@@ -48,7 +49,7 @@ func (c *Cluster) connect(ctx context.Context) error {
 	})
 }
 
-// As is the client of another user, through impersonation.
+// As returns a client that impersonates another user.
 func (c *Cluster) As(user string, groups ...string) (kubernetes.Interface, error) {
 	config := rest.CopyConfig(c.admin)
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
@@ -59,7 +60,7 @@ func (c *Cluster) As(user string, groups ...string) (kubernetes.Interface, error
 	return client, nil
 }
 
-// WithToken is the client of whom a token was made for.
+// WithToken returns a client that authenticates with token.
 func (c *Cluster) WithToken(token string) (kubernetes.Interface, error) {
 	config := rest.AnonymousClientConfig(c.admin)
 	config.BearerToken = token

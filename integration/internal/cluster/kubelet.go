@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// startKubelet starts kubelet, for the first time or on what another one left.
+// startKubelet starts kubelet, for the first time or on the state that a previous one left.
 func (c *Cluster) startKubelet(ctx context.Context) error {
 	kubeconfig, err := c.kubeconfig("kubelet", "system:node:"+NodeName, "system:nodes")
 	if err != nil {
@@ -37,8 +37,8 @@ func (c *Cluster) startKubelet(ctx context.Context) error {
 	return err
 }
 
-// RestartKubelet ends kubelet, while its pods run on, starts it on what it left,
-// and waits until it answers.
+// RestartKubelet stops kubelet while its pods keep running, starts it again on its state, and waits
+// until it answers.
 func (c *Cluster) RestartKubelet(ctx context.Context) error {
 	if err := c.kubelet.stop(ctx); err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *Cluster) RestartKubelet(ctx context.Context) error {
 	return c.resumeKubelet(ctx)
 }
 
-// Reboot ends kubelet, and the node below it as a power cut does, and starts both.
+// Reboot stops kubelet, reboots the node below it as after a power cut, and starts both again.
 func (c *Cluster) Reboot(ctx context.Context) error {
 	if err := c.kubelet.stop(ctx); err != nil {
 		return err
@@ -64,17 +64,17 @@ func (c *Cluster) resumeKubelet(ctx context.Context) error {
 		return err
 	}
 	return c.until(ctx, "kubelet", func(ctx context.Context) error {
-		// By the apiserver, as kubectl exec goes.
+		// Through the apiserver, the same way as kubectl exec.
 		return c.Client.CoreV1().RESTClient().Get().Resource("nodes").Name(NodeName).SubResource("proxy", "healthz").Do(ctx).Error()
 	})
 }
 
-// SeccompDir is where kubelet looks for the profiles of type Localhost.
+// SeccompDir returns the directory where kubelet looks for profiles of type Localhost.
 func (c *Cluster) SeccompDir() string { return c.path("kubelet", "seccomp") }
 
-// kubeletConfig lets kubelet run beside whatever else the machine does: on hybrid
-// cgroups, without a hierarchy of its own, without firewall rules, and with no
-// eviction because the machine's disk is used.
+// kubeletConfig returns a config with which kubelet runs beside anything else on the machine: with
+// hybrid cgroups, without its own cgroup hierarchy, without firewall rules, and without evicting
+// pods because the machine's disk is full.
 func (c *Cluster) kubeletConfig(serving files, resolv string) map[string]any {
 	return map[string]any{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",

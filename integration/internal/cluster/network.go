@@ -16,14 +16,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// podRange is what pods have their addresses from. Clusters that run side by side have
-// different ports, and so, most likely, ranges: the routes to pods are the machine's.
+// podRange returns the address range of pods. Clusters that run side by side have different ports
+// and therefore most likely different ranges, which matters because they share the machine's
+// routes.
 func (p ports) podRange() string { return fmt.Sprintf("10.97.%d.0/24", 2+p.etcd%250) }
 
-// ports are those of the loopback that the cluster listens on.
+// ports are the loopback ports on which the cluster listens.
 type ports struct{ etcd, etcdPeer, apiserver, kubelet int }
 
-// freePorts asks the kernel for ports that nobody has. All are held until all are known.
+// freePorts asks the kernel for unused ports. It holds all of them open until it has found the
+// last.
 func freePorts(ctx context.Context) (ports, error) {
 	var found ports
 	for _, port := range []*int{&found.etcd, &found.etcdPeer, &found.apiserver, &found.kubelet} {
@@ -41,8 +43,9 @@ func freePorts(ctx context.Context) (ports, error) {
 	return found, nil
 }
 
-// nodeAddress is an address of the machine's: kubelet takes no loopback for the
-// node's, and without one the apiserver does not find kubelet for kubectl exec.
+// nodeAddress returns a non-loopback address of the machine. Kubelet does not accept a loopback
+// address as the node's, and without an address the apiserver cannot reach kubelet for kubectl
+// exec.
 func nodeAddress() (net.IP, error) {
 	all, err := net.InterfaceAddrs()
 	if err != nil {
@@ -56,8 +59,8 @@ func nodeAddress() (net.IP, error) {
 	return nil, errors.New("the machine has no IPv4 address but the loopback's: give an interface one")
 }
 
-// writeNetwork writes a CNI config: each pod has one end of a veth pair, and an
-// address that lasts as long as the pod.
+// writeNetwork writes a CNI config that gives each pod one end of a veth pair, and an address for
+// as long as the pod lives.
 func writeNetwork(dir, state, podRange string) error {
 	config := map[string]any{
 		"cniVersion": "1.0.0", "name": "shimward-tests",
@@ -76,7 +79,7 @@ func writeNetwork(dir, state, podRange string) error {
 	return writeFile(filepath.Join(dir, "10-pods.conflist"), text)
 }
 
-// unmountBelow unmounts what is still mounted in a folder, the innermost first.
+// unmountBelow unmounts everything that is still mounted below dir, innermost first.
 func unmountBelow(dir string) error {
 	raw, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -97,5 +100,5 @@ func unmountBelow(dir string) error {
 	return errors.Join(errs...)
 }
 
-// Leases is where the network plugin writes which pod has which address.
+// Leases returns the directory where the network plugin records which pod has which address.
 func (c *Cluster) Leases() string { return c.path("cni-state") }

@@ -8,8 +8,8 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// removePods removes the pods that are left when kubelet is gone, so that their
-// containers, network and cgroups go, too.
+// removePods removes the pods that are left after kubelet has stopped, together with their
+// containers, network and cgroups.
 func (c *Cluster) removePods(ctx context.Context) error {
 	client, done, err := c.Node.CRI()
 	if err != nil {
@@ -31,7 +31,7 @@ func (c *Cluster) removePods(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Emptied waits until no pod is left, and nothing of any.
+// Emptied waits until no pod is left, nor anything of one.
 func (c *Cluster) Emptied(ctx context.Context) error {
 	if err := c.AwaitPods(ctx, 0); err != nil {
 		return err
@@ -39,8 +39,8 @@ func (c *Cluster) Emptied(ctx context.Context) error {
 	return c.Node.Settled(ctx)
 }
 
-// AwaitPods waits until the node has sandboxes of so many pods: kubelet takes up to a
-// minute to remove that of a deleted one. One that was restarted may have two.
+// AwaitPods waits until the node has sandboxes of exactly count pods. Kubelet takes up to a minute
+// to remove the sandbox of a deleted pod. A restarted pod may have two sandboxes and counts once.
 func (c *Cluster) AwaitPods(ctx context.Context, count int) error {
 	client, done, err := c.Node.CRI()
 	if err != nil {

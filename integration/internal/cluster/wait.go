@@ -10,10 +10,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// poll is how often a state is looked at that nobody announces.
+// poll is the interval for checking states that have no notification.
 const poll = 100 * time.Millisecond
 
-// until calls ready until it is true. It ends early when one of the cluster's processes does.
+// until calls ready until it returns nil. It returns early when one of the cluster's processes
+// ends.
 func (c *Cluster) until(ctx context.Context, what string, ready func(context.Context) error) error {
 	ticker := time.NewTicker(poll)
 	defer ticker.Stop()
@@ -37,7 +38,7 @@ func (c *Cluster) until(ctx context.Context, what string, ready func(context.Con
 	}
 }
 
-// waitNode waits until pods can be scheduled onto the node.
+// waitNode waits until pods can be scheduled on the node.
 func (c *Cluster) waitNode(ctx context.Context) error {
 	return c.until(ctx, "the node", func(ctx context.Context) error {
 		found, err := c.Client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})

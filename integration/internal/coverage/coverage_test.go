@@ -9,7 +9,7 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// proofs are those of one vector on every kernel, in both directions.
+// proofs returns the proofs of one vector on every kernel, in both directions.
 func proofs(t *testing.T) []Proof {
 	t.Helper()
 	var all []Proof
@@ -37,7 +37,7 @@ func proofs(t *testing.T) []Proof {
 	return all
 }
 
-// logged is what `go test -json` makes of proofs that tests log.
+// logged returns the output of `go test -json` for tests that log all proofs.
 func logged(t *testing.T, all []Proof) string {
 	t.Helper()
 	var text strings.Builder

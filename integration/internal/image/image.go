@@ -1,7 +1,7 @@
-// Package image writes the image that deploy/ runs on a node, without a container
-// engine: shimward's static binaries, and nothing else, as an OCI layout in a
-// tar, which `ctr images import` and every registry client take. Of the same
-// binaries it is the same image, byte for byte.
+// Package image writes the image that deploy/ runs on a node, without a container engine. The image
+// contains shimward's static binaries and nothing else. It is an OCI layout in a tar, which `ctr
+// images import` and every registry client accept. The same binaries always result in the same
+// image, byte for byte.
 package image
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/shimward/shimward/internal/install"
 )
 
-// Write writes the image of the binaries in a folder under a name, and returns its digest.
+// Write writes an image of the binaries in directory bin, named reference, and returns its digest.
 func Write(to io.Writer, reference, bin string) (digest string, err error) {
 	tag, err := name.NewTag(reference, name.StrictValidation)
 	if err != nil {
@@ -51,7 +51,7 @@ func Write(to io.Writer, reference, bin string) (digest string, err error) {
 		return "", fmt.Errorf("write the image's layout: %w", err)
 	}
 	err = index.AppendImage(image, layout.WithAnnotations(map[string]string{
-		"io.containerd.image.name":          tag.Name(), // what containerd imports it as
+		"io.containerd.image.name":          tag.Name(), // the name under which containerd imports it
 		"org.opencontainers.image.ref.name": tag.TagStr(),
 	}), layout.WithPlatform(v1.Platform{OS: "linux", Architecture: runtime.GOARCH}))
 	if err != nil {
@@ -81,7 +81,7 @@ func build(bin string) (v1.Image, error) {
 	return mutate.ConfigFile(image, config)
 }
 
-// root is the root file system.
+// root returns the root file system as a tar.
 func root(bin string) ([]byte, error) {
 	var buffer bytes.Buffer
 	w := tar.NewWriter(&buffer)
@@ -100,7 +100,7 @@ func root(bin string) ([]byte, error) {
 	return buffer.Bytes(), w.Close()
 }
 
-// pack writes a folder as a tar that says nothing of when and by whom.
+// pack writes a directory as a tar without timestamps or owners.
 func pack(to io.Writer, dir string) error {
 	w := tar.NewWriter(to)
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {

@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// ConfigPath is shimward's config.toml of this node.
+// ConfigPath returns the path of this node's shimward config.toml.
 func (n *Node) ConfigPath() string { return filepath.Join(n.Dir, "shimward.toml") }
 
-// ContainerdConfigPath is containerd's own config.
+// ContainerdConfigPath returns the path of containerd's config.
 func (n *Node) ContainerdConfigPath() string { return filepath.Join(n.Dir, "containerd.toml") }
 
-// SetConfig replaces shimward's config, as Options.Config would have made it.
-// Containers that are created from now on see it.
+// SetConfig replaces shimward's config, in the same way as Options.Config. It takes effect for
+// containers created from now on.
 func (n *Node) SetConfig(text string) error {
 	full := fmt.Sprintf("version = 1\n%s\n[paths]\nrun = %q\nbpf = %q\nlog = %q\n",
 		text, n.Paths.Run, n.Paths.BPF, n.Paths.Log)
-	// Tables end the top level, so the caller's own come after [paths].
+	// A table ends the top level of a TOML file, so the caller's tables come after [paths].
 	if head, tables, found := cutTables(text); found {
 		full = fmt.Sprintf("version = 1\n%s\n[paths]\nrun = %q\nbpf = %q\nlog = %q\n%s\n",
 			head, n.Paths.Run, n.Paths.BPF, n.Paths.Log, tables)
@@ -27,7 +27,7 @@ func (n *Node) SetConfig(text string) error {
 	return n.SetRawConfig([]byte(full))
 }
 
-// SetRawConfig replaces shimward's config by these bytes, sound or not.
+// SetRawConfig replaces shimward's config by text verbatim, valid or not.
 func (n *Node) SetRawConfig(text []byte) error {
 	if err := os.WriteFile(n.ConfigPath(), text, 0o600); err != nil {
 		return fmt.Errorf("write shimward's config: %w", err)
@@ -64,8 +64,8 @@ func (n *Node) writeContainerdConfig() error {
 	return nil
 }
 
-// containerdConfig turns off what reaches outside the node's folder: NRI's
-// socket, /opt/containerd, and, unless it is wanted, everything of Kubernetes.
+// containerdConfig disables the plugins that reach outside the node's directory: NRI's socket,
+// /opt/containerd and, unless wanted, everything for Kubernetes.
 func (n *Node) containerdConfig() string {
 	disabled := []string{
 		"io.containerd.nri.v1.nri", "io.containerd.internal.v1.opt",
@@ -87,7 +87,7 @@ func (n *Node) containerdConfig() string {
 		version, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"), quoted(imports))
 	fmt.Fprintf(&config, "disabled_plugins = [%s]\n", quoted(disabled))
 	if version < 4 {
-		// The shims' sockets are in /run/containerd/s, whatever the state folder is.
+		// The shims' sockets are in /run/containerd/s, regardless of the state directory.
 		fmt.Fprintf(&config, "[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n", n.Socket(), n.Socket()+".ttrpc")
 	} else {
 		fmt.Fprintf(&config, "[plugins.'io.containerd.server.v1.grpc']\naddress = %q\n", n.Socket())
@@ -105,7 +105,7 @@ func (n *Node) containerdConfig() string {
 		}
 	}
 	if Emulated() {
-		// Its own are three to five seconds, in which such CPUs may not get to what is waited for.
+		// The default timeouts are three to five seconds, which may be too short on emulated CPUs.
 		config.WriteString("[timeouts]\n")
 		for _, what := range []string{"shim.load", "shim.cleanup", "shim.shutdown", "task.state"} {
 			fmt.Fprintf(&config, "\"io.containerd.timeout.%s\" = \"2m\"\n", what)
@@ -114,7 +114,7 @@ func (n *Node) containerdConfig() string {
 	return config.String()
 }
 
-// criConfig is the config of containerd's Kubernetes side, which was one plugin up to 1.7.
+// criConfig returns the config of containerd's CRI plugins, which were a single plugin up to 1.7.
 func criConfig(version int, withShimward bool) string {
 	plugin := "io.containerd.cri.v1.runtime"
 	head := fmt.Sprintf("[plugins.'io.containerd.cri.v1.images'.pinned_images]\nsandbox = %q\n[plugins.%q]\n", pauseName, plugin)
@@ -129,8 +129,8 @@ func criConfig(version int, withShimward bool) string {
 	return head + strings.ReplaceAll(runtimes, "PLUGIN", plugin)
 }
 
-// restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox fails otherwise.
-// netns_mounts_under_state_dir: the network namespaces of pods are the node's own, too.
+// restrict_oom_score_adj: without it and without CAP_SYS_RESOURCE, every sandbox fails.
+// netns_mounts_under_state_dir: keeps the pods' network namespaces private to the node, too.
 const criRuntimes = `restrict_oom_score_adj = true
 netns_mounts_under_state_dir = true
 [plugins.'PLUGIN'.containerd.runtimes.runc]

@@ -16,40 +16,40 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// The runtimes that a container can run under.
+// The runtimes under which a container can run.
 const (
 	Runc     = "io.containerd.runc.v2"
 	Shimward = "io.containerd.shimward.v1"
 )
 
-// Spec is a container to be made.
+// Spec describes a container to create.
 type Spec struct {
-	ID          string   // unique on the node; empty: a random one
+	ID          string   // unique on the node; random if empty
 	Runtime     string   // Runc or Shimward
-	Binary      string   // the OCI runtime below Runc; empty: runc
-	Args        []string // absolute path first; empty: sleep
+	Binary      string   // the OCI runtime that Runc calls; runc if empty
+	Args        []string // absolute path first; sleep if empty
 	Annotations map[string]string
 	// PIDOf is a running container whose pid namespace this one joins.
 	PIDOf *Container
-	// HostPID leaves the container in the node's pid namespace.
+	// HostPID runs the container in the node's pid namespace.
 	HostPID bool
-	// Capabilities are added to containerd's default ones.
+	// Capabilities are added to containerd's default set.
 	Capabilities []string
 	Privileged   bool
 	// User is "uid:gid", or empty for root.
 	User string
-	// DefaultSeccomp gives it containerd's own seccomp profile, Kubernetes' RuntimeDefault.
+	// DefaultSeccomp applies containerd's default seccomp profile (RuntimeDefault in Kubernetes).
 	DefaultSeccomp bool
-	// NoSpec leaves the container without a spec, and so its bundle without config.json.
+	// NoSpec creates the container without a spec, and thus a bundle without config.json.
 	NoSpec bool
 	// Options are applied last.
 	Options []oci.SpecOpts
 }
 
-// Container is a container of a Node.
+// Container is a container on a Node.
 type Container struct {
 	ID  string
-	PID int // init's, on the node
+	PID int // of init, in the node's pid namespace
 
 	node      *Node
 	container containerd.Container
@@ -58,7 +58,7 @@ type Container struct {
 	output    *output
 }
 
-// Result is how a process ended.
+// Result is the outcome of a process.
 type Result struct {
 	Code   int
 	Stdout string
@@ -69,7 +69,7 @@ func (r Result) String() string {
 	return fmt.Sprintf("exit code %d\nstdout:\n%s\nstderr:\n%s", r.Code, r.Stdout, r.Stderr)
 }
 
-// Run makes a container, waits for its end and removes it.
+// Run creates and starts a container, waits until it ends, and removes it.
 func (n *Node) Run(ctx context.Context, spec Spec) (Result, error) {
 	c, err := n.Create(ctx, spec)
 	if err != nil {
@@ -82,7 +82,7 @@ func (n *Node) Run(ctx context.Context, spec Spec) (Result, error) {
 	return result, errors.Join(err, c.Delete(ctx))
 }
 
-// RunDetached makes a container and starts it. The caller deletes it.
+// RunDetached creates and starts a container. The caller deletes it.
 func (n *Node) RunDetached(ctx context.Context, spec Spec) (*Container, error) {
 	c, err := n.Create(ctx, spec)
 	if err != nil {
@@ -94,8 +94,8 @@ func (n *Node) RunDetached(ctx context.Context, spec Spec) (*Container, error) {
 	return c, nil
 }
 
-// Create makes a container up to where its init waits to be started. An error
-// leaves nothing of it in containerd.
+// Create creates a container up to the point where its init waits to be started. If it fails,
+// nothing of the container is left in containerd.
 func (n *Node) Create(ctx context.Context, spec Spec) (*Container, error) {
 	c, err := n.Prepare(ctx, spec)
 	if err != nil {
@@ -107,8 +107,8 @@ func (n *Node) Create(ctx context.Context, spec Spec) (*Container, error) {
 	return c, nil
 }
 
-// Prepare makes all of a container that is not the runtime's: its record, its
-// spec and its root file system. CreateTask does the rest.
+// Prepare creates everything of a container that does not involve the runtime: its record, its spec
+// and its root file system. CreateTask does the rest.
 func (n *Node) Prepare(ctx context.Context, spec Spec) (_ *Container, err error) {
 	ctx = n.in(ctx)
 	if spec.ID == "" {
@@ -130,7 +130,7 @@ func (n *Node) Prepare(ctx context.Context, spec Spec) (_ *Container, err error)
 	return c, nil
 }
 
-// CreateTask has the runtime create a prepared container.
+// CreateTask makes the runtime create a prepared container.
 func (c *Container) CreateTask(ctx context.Context) (err error) {
 	ctx = c.node.in(ctx)
 	c.task, err = c.container.NewTask(ctx, c.output.creator(c.node))
@@ -170,7 +170,7 @@ func (n *Node) specOpts(spec Spec) []oci.SpecOpts {
 		opts = append(opts, oci.WithAnnotations(spec.Annotations))
 	}
 	if spec.DefaultSeccomp {
-		// After the capabilities: it lets more through for some of them.
+		// After the capabilities, because the profile allows more system calls for some of them.
 		opts = append(opts, seccomp.WithDefaultProfile())
 	}
 	return append(opts, spec.Options...)
@@ -184,7 +184,7 @@ func (c *Container) Start(ctx context.Context) error {
 	return nil
 }
 
-// Wait waits for the end of the container's init and of its output.
+// Wait waits until the container's init has ended and its output is complete.
 func (c *Container) Wait(ctx context.Context) (Result, error) {
 	select {
 	case status := <-c.exit:
@@ -195,10 +195,10 @@ func (c *Container) Wait(ctx context.Context) (Result, error) {
 	}
 }
 
-// Stdout is what the container's init has written so far.
+// Stdout returns what the container's init has written to standard output so far.
 func (c *Container) Stdout() string { return c.output.stdout.String() }
 
-// WaitLine waits until init has written a text to its standard output.
+// WaitLine waits until init has written text to its standard output.
 func (c *Container) WaitLine(ctx context.Context, text string) error {
 	select {
 	case <-c.output.stdout.watch(text):
@@ -211,7 +211,7 @@ func (c *Container) WaitLine(ctx context.Context, text string) error {
 	}
 }
 
-// Exec runs a command in the container, as `kubectl exec` does, and waits for its end.
+// Exec runs a command in the container, as `kubectl exec` does, and waits until it ends.
 func (c *Container) Exec(ctx context.Context, id string, args ...string) (_ Result, err error) {
 	ctx = c.node.in(ctx)
 	spec, err := c.container.Spec(ctx)
@@ -253,8 +253,8 @@ func (c *Container) Kill(ctx context.Context) error {
 	return nil
 }
 
-// DeleteTask kills what still runs of the container and removes its task: the
-// shim ends, and everything that it had to say is in the store. Delete is still to be called.
+// DeleteTask kills what still runs in the container and removes its task. The shim then exits, and
+// all its events are in the store. The caller still has to call Delete.
 func (c *Container) DeleteTask(ctx context.Context) error {
 	_, err := c.task.Delete(c.node.in(context.WithoutCancel(ctx)), containerd.WithProcessKill)
 	if err != nil && !errdefs.IsNotFound(err) {
@@ -263,7 +263,7 @@ func (c *Container) DeleteTask(ctx context.Context) error {
 	return nil
 }
 
-// Delete kills what still runs of the container and removes it.
+// Delete kills what still runs in the container and removes it.
 func (c *Container) Delete(ctx context.Context) error {
 	taskErr := c.DeleteTask(ctx)
 	err := c.container.Delete(c.node.in(context.WithoutCancel(ctx)), containerd.WithSnapshotCleanup)
@@ -273,12 +273,13 @@ func (c *Container) Delete(ctx context.Context) error {
 	return nil
 }
 
-// Bundle is the container's OCI bundle on the node, while it exists.
+// Bundle returns the path of the container's OCI bundle on the node, which exists as long as the
+// task.
 func (c *Container) Bundle() string {
 	return filepath.Join(c.node.Dir, "state", "io.containerd.runtime.v2.task", c.node.Namespace, c.ID)
 }
 
-// RawSpec is the spec as containerd keeps it.
+// RawSpec returns the container's spec as stored by containerd.
 func (c *Container) RawSpec(ctx context.Context) ([]byte, error) {
 	info, err := c.container.Info(c.node.in(ctx))
 	if err != nil {

@@ -8,11 +8,11 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// kubernetes is containerd's namespace of everything that came over CRI.
+// kubernetes is the containerd namespace of everything created over CRI.
 const kubernetes = "k8s.io"
 
-// CRI is the node's runtime service, as kubelet uses it. The caller calls done.
-// Pods that are to be found by Leaks have CgroupParent as their cgroup's.
+// CRI returns a client of the node's CRI runtime service, as kubelet uses it. The caller calls
+// done. Leaks finds only those pods whose cgroup parent is CgroupParent.
 func (n *Node) CRI() (_ runtime.RuntimeServiceClient, done func() error, _ error) {
 	connection, err := grpc.NewClient("unix://"+n.Socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -21,5 +21,5 @@ func (n *Node) CRI() (_ runtime.RuntimeServiceClient, done func() error, _ error
 	return runtime.NewRuntimeServiceClient(connection), connection.Close, nil
 }
 
-// CgroupParent is the cgroup that the node's containers are below.
+// CgroupParent returns the cgroup below which the node's containers run.
 func (n *Node) CgroupParent() string { return "/" + n.Namespace }

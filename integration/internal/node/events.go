@@ -9,8 +9,8 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// Events are what the store has of a container, in the order of time; all of
-// the node's for an empty id. What a deleted container did is all there.
+// Events returns the container's events from the store, in order of time, or all of the node's
+// events if id is empty. After a container is deleted, its events are complete.
 func (n *Node) Events(ctx context.Context, id string) ([]event.Event, error) {
 	var events []event.Event
 	var skipped uint64
@@ -30,10 +30,10 @@ func (n *Node) Events(ctx context.Context, id string) ([]event.Event, error) {
 	return events, err
 }
 
-// errFound ends a reader that has what it was to wait for.
+// errFound ends the reader once the event it waits for is found.
 var errFound = errors.New("found")
 
-// WaitEvent waits for an event of the container that match is true of.
+// WaitEvent waits for an event of the container for which match returns true.
 func (n *Node) WaitEvent(ctx context.Context, id string, match func(event.Event) bool) (event.Event, error) {
 	var found event.Event
 	reader := event.Reader{Dir: n.Paths.Log}
@@ -47,7 +47,7 @@ func (n *Node) WaitEvent(ctx context.Context, id string, match func(event.Event)
 	if errors.Is(err, errFound) {
 		return found, nil
 	}
-	if err == nil { // Follow ends quietly with its context
+	if err == nil { // Follow returns nil when its context is done
 		err = ctx.Err()
 	}
 	return event.Event{}, fmt.Errorf("wait for an event of container %s: %w", id, err)

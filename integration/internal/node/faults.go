@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// KillContainerd ends containerd as the kernel's OOM killer would. Restart starts it anew.
+// KillContainerd kills containerd as the kernel's OOM killer would. Use Restart to start it again.
 func (n *Node) KillContainerd() error {
 	if err := n.process.Process.Kill(); err != nil {
 		return fmt.Errorf("kill containerd: %w", err)
@@ -24,13 +24,13 @@ func (n *Node) KillContainerd() error {
 	return nil
 }
 
-// Restart starts containerd on what a killed one left.
+// Restart starts containerd on the state that a killed one left.
 func (n *Node) Restart(ctx context.Context) error {
 	n.exited = make(chan struct{})
 	return n.startContainerd(ctx)
 }
 
-// Replace starts another release of containerd on what a killed one left.
+// Replace starts another containerd release on the state that a killed one left.
 func (n *Node) Replace(ctx context.Context, engines string, configVersion int) error {
 	n.options.Engines, n.options.ConfigVersion = engines, configVersion
 	if err := n.writeContainerdConfig(); err != nil {
@@ -39,8 +39,8 @@ func (n *Node) Replace(ctx context.Context, engines string, configVersion int) e
 	return n.Restart(ctx)
 }
 
-// Adopt takes up a running container again after containerd was restarted. Its
-// output is lost, as it is for everybody who was attached.
+// Adopt reattaches to a running container after containerd was restarted. The container's output is
+// lost, as for any other client that was attached.
 func (n *Node) Adopt(ctx context.Context, c *Container) error {
 	ctx = n.in(ctx)
 	container, err := n.Client.LoadContainer(ctx, c.ID)
@@ -56,12 +56,12 @@ func (n *Node) Adopt(ctx context.Context, c *Container) error {
 	return err
 }
 
-// Status is what containerd says of the container's task.
+// Status returns the status that containerd reports for the container's task.
 func (c *Container) Status(ctx context.Context) (containerd.Status, error) {
 	return c.task.Status(c.node.in(ctx))
 }
 
-// Gone waits until the container's init is gone, whoever reaps it.
+// Gone waits until the container's init no longer exists, whichever process reaps it.
 func (c *Container) Gone(ctx context.Context) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
@@ -77,8 +77,8 @@ func (c *Container) Gone(ctx context.Context) error {
 	}
 }
 
-// Shims are the processes of this node's shims, by the ID of the container, or
-// of the pod's first one, that each was started for.
+// Shims returns the pids of this node's shims, by the ID of the container for which each was
+// started (for a pod, its first container).
 func (n *Node) Shims() (map[string]int, error) {
 	pids, err := n.processes()
 	if err != nil {
@@ -96,8 +96,8 @@ func (n *Node) Shims() (map[string]int, error) {
 	return shims, nil
 }
 
-// Monitors are the processes that host this node's containers where shimward is the
-// OCI runtime, known by the store of events that each has open.
+// Monitors returns the pids of the processes that host this node's containers where shimward is the
+// OCI runtime. It recognizes them by the event store that each has open.
 func (n *Node) Monitors() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -111,7 +111,7 @@ func (n *Node) Monitors() ([]int, error) {
 		}
 		files, err := OpenFiles(pid)
 		if err != nil {
-			continue // it ended
+			continue // it ended in the meantime
 		}
 		for path := range files {
 			if strings.HasPrefix(path, n.Dir+"/") {
@@ -139,7 +139,7 @@ func (n *Node) KillShim(id string) error {
 	return nil
 }
 
-// Settled waits until the node has no leaks; what is left when ctx is done is its error.
+// Settled waits until the node has no leaks. If ctx is done first, the error lists what is left.
 func (n *Node) Settled(ctx context.Context) error {
 	for {
 		leaks, err := n.Leaks()
@@ -154,7 +154,8 @@ func (n *Node) Settled(ctx context.Context) error {
 	}
 }
 
-// OpenFiles counts a process's descriptors, by what each is: a path, or the kind that proc_pid_fd(5) names.
+// OpenFiles counts a process's file descriptors by what they refer to: a path, or the type that
+// proc_pid_fd(5) names.
 func OpenFiles(pid int) (map[string]int, error) {
 	folder := fmt.Sprintf("/proc/%d/fd", pid)
 	entries, err := os.ReadDir(folder)
@@ -165,15 +166,15 @@ func OpenFiles(pid int) (map[string]int, error) {
 	for _, entry := range entries {
 		target, err := os.Readlink(filepath.Join(folder, entry.Name()))
 		if err != nil {
-			continue // closed meanwhile
+			continue // closed in the meantime
 		}
 		if kind, inode, ok := strings.Cut(target, ":["); ok && strings.Trim(inode, "0123456789]") == "" {
-			target = kind // socket:[12345], but anon_inode:[pidfd]
+			target = kind // socket:[12345] becomes socket; anon_inode:[pidfd] stays
 		}
 		found[target]++
 	}
 	return found, nil
 }
 
-// PID is containerd's.
+// PID returns the pid of containerd.
 func (n *Node) PID() int { return n.process.Process.Pid }

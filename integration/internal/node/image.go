@@ -22,13 +22,13 @@ import (
 )
 
 const (
-	// Image is the name of the image with busybox and shimward.
+	// Image is the name of the image that contains busybox and shimward.
 	Image = "localhost/shimward/busybox:test"
-	// pauseName is what containerd's Kubernetes side makes its sandboxes from.
+	// pauseName is the image from which containerd's CRI plugin creates pod sandboxes.
 	pauseName = "registry.k8s.io/pause:3.10.2"
 )
 
-// applets are the commands of busybox that the image has links for.
+// applets are the busybox commands for which the image has links.
 var applets = [...]string{
 	"sh", "cat", "dd", "echo", "false", "grep", "head", "id", "kill", "ls", "mkdir", "mount", "nc", "ps",
 	"sleep", "tail", "test", "touch", "tr", "true", "umount", "wc", "xxd", "hexdump", "od", "rm", "cp",
@@ -65,7 +65,7 @@ func (n *Node) importImage(ctx context.Context) (containerd.Image, error) {
 	return nil, fmt.Errorf("import the image: %s is not among what was imported", Image)
 }
 
-// ImportForKubernetes imports an image where kubelet finds it, and returns its names.
+// ImportForKubernetes imports an image into the namespace that kubelet uses and returns its names.
 func (n *Node) ImportForKubernetes(ctx context.Context, archive io.Reader) ([]string, error) {
 	images, err := n.Client.Import(namespaces.WithNamespace(ctx, kubernetes), archive)
 	if err != nil {
@@ -108,7 +108,7 @@ func imageArchive(content []byte) ([]byte, error) {
 
 func withConfig(image v1.Image) *v1.ConfigFile {
 	config, err := image.ConfigFile()
-	if err != nil { // never: the image is in memory
+	if err != nil { // cannot happen: the image is in memory
 		config = &v1.ConfigFile{}
 	}
 	config = config.DeepCopy()
@@ -118,7 +118,7 @@ func withConfig(image v1.Image) *v1.ConfigFile {
 	return config
 }
 
-// layer is a root file system: busybox, and shimward for its emulation.
+// layer returns the root file system as a tar: busybox, and shimward for its attack emulation.
 func (n *Node) layer() ([]byte, error) {
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
@@ -151,7 +151,7 @@ func (n *Node) layer() ([]byte, error) {
 }
 
 func addFile(w *tar.Writer, as, path string) error {
-	content, err := os.ReadFile(path) //nolint:gosec // the harness's own input
+	content, err := os.ReadFile(path) //nolint:gosec // an input of the test harness itself
 	if err != nil {
 		return fmt.Errorf("put %s into the image: %w", path, err)
 	}

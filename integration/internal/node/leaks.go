@@ -12,9 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Leaks names what is left of the node's containers: their processes and shims,
-// their state and pins, their cgroups, their mounts. Call it when every
-// container is deleted. What is there once for the node is no leak.
+// Leaks lists what is left of the node's containers: processes and shims, state, pins, cgroups and
+// mounts. Call it once every container is deleted. What exists once per node does not count as a
+// leak.
 func (n *Node) Leaks() ([]string, error) {
 	var leaks []string
 	pids, err := n.processes()
@@ -49,7 +49,7 @@ func (n *Node) Leaks() ([]string, error) {
 	for _, parent := range n.cgroups() {
 		entries, err := os.ReadDir(parent)
 		if err != nil {
-			continue // gone meanwhile
+			continue // removed in the meantime
 		}
 		for _, entry := range entries {
 			if entry.IsDir() {
@@ -69,9 +69,8 @@ func (n *Node) Leaks() ([]string, error) {
 	return leaks, nil
 }
 
-// sweep removes what is left of the node when containerd is gone. It ends only
-// processes that carry the node's own socket in their command line or its
-// namespace in their cgroup.
+// sweep removes what is left of the node after containerd has ended. It kills only processes that
+// have the node's socket in their command line or its namespace in their cgroup, and its monitors.
 func (n *Node) sweep() error {
 	pids, err := n.processes()
 	monitors, monitorErr := n.Monitors()
@@ -84,20 +83,20 @@ func (n *Node) sweep() error {
 	}
 	mounts, err := n.mounts()
 	errs = append(errs, err)
-	for i := len(mounts) - 1; i >= 0; i-- { // the innermost was mounted last
+	for i := len(mounts) - 1; i >= 0; i-- { // innermost first: it was mounted last
 		if err := unix.Unmount(mounts[i], unix.MNT_DETACH); err != nil {
 			errs = append(errs, fmt.Errorf("unmount %s: %w", mounts[i], err))
 		}
 	}
 	for _, dir := range n.cgroups() {
-		_ = unix.Rmdir(dir) // runc makes it for the namespace and leaves it
+		_ = unix.Rmdir(dir) // runc creates it for the namespace and leaves it behind
 	}
 	_ = os.Remove(filepath.Join("/run/containerd/runc", n.Namespace))
 	errs = append(errs, os.RemoveAll(n.Dir))
 	return errors.Join(errs...)
 }
 
-// processes are the node's shims and its containers' processes.
+// processes returns the pids of the node's shims and of its containers' processes.
 func (n *Node) processes() ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -125,14 +124,14 @@ func cmdline(pid int) string {
 	return strings.ReplaceAll(strings.TrimRight(string(raw), "\x00"), "\x00", " ")
 }
 
-// cgroups are the folders of the node's namespace in every hierarchy.
+// cgroups returns the directories of the node's namespace in every cgroup hierarchy.
 func (n *Node) cgroups() []string {
 	flat, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", n.Namespace))
 	split, _ := filepath.Glob(filepath.Join("/sys/fs/cgroup", "*", n.Namespace))
 	return append(flat, split...)
 }
 
-// mounts are the mount points under the node's folder, in the order they were mounted.
+// mounts returns the mount points below the node's directory, in mount order.
 func (n *Node) mounts() ([]string, error) {
 	raw, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -1,10 +1,10 @@
-// Package node is a node of one's own to try shimward on: a private containerd
-// with its own root, state and socket, a busybox image that needs no registry,
-// and shimward with paths of its own. A containerd that the machine runs already
-// is left alone. The tests, the demo and the benchmark all stand on it.
+// Package node provides a private node on which to try shimward: a containerd with its own root,
+// state and socket, a busybox image that needs no registry, and shimward with its own paths. A
+// containerd that already runs on the machine is left alone. The tests, the demo and the benchmark
+// all use it.
 //
-// It starts processes and mounts, so it needs root. What it started it stops,
-// and Leaks says what was left behind.
+// The package starts processes and mounts file systems, so it needs root. A Node stops what it
+// started, and Leaks reports what was left behind.
 package node
 
 import (
@@ -26,46 +26,47 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Options is what a Node is made from.
+// Options configures a Node.
 type Options struct {
-	// Engines is the folder with containerd, ctr, its runc shim, and runc.
+	// Engines is the directory with containerd, ctr, its runc shim, and runc.
 	Engines string
-	// ConfigVersion is of containerd's own config, as its release writes it: 2 for
-	// 1.7, 3 for 2.0 to 2.2. Zero is 4, of later ones.
+	// ConfigVersion is the version of containerd's config that its release writes: 2 for 1.7, 3 for
+	// 2.0 to 2.2. Zero means 4, for later releases.
 	ConfigVersion int
-	// Bin is the folder with shimward's binaries. Empty: a node without shimward.
+	// Bin is the directory with shimward's binaries. If it is empty, the node has no shimward.
 	Bin string
-	// Installer, if any, is the folder with shimward's binaries on a node that nobody has
-	// put it on yet: Bin is where somebody will, and containerd's config has no runtime of
-	// shimward's, but imports conf.d beside it. Empty: shimward is there from the beginning.
+	// Installer, if set, is the directory with shimward's binaries for a node on which shimward is
+	// not installed yet: Bin is then where it will be installed, and containerd's config has no
+	// shimward runtime but imports conf.d next to it. If empty, shimward is there from the
+	// beginning.
 	Installer string
-	// Config is what the node's config.toml says beside its paths.
+	// Config is the content of the node's config.toml apart from its paths.
 	Config string
-	// RawConfig, if it is not nil, is the whole config.toml instead, as it is.
+	// RawConfig, if not nil, is used verbatim as the whole config.toml instead.
 	RawConfig []byte
-	// BPF, if any, is a folder on a bpffs that nodes share, one after the other:
-	// the programs are loaded once. Empty: the node mounts a bpffs of its own.
+	// BPF, if set, is a directory on a bpffs that nodes share one after the other, so that the
+	// programs are loaded only once. If empty, the node mounts its own bpffs.
 	BPF string
-	// Wrapper, if any, is a command that containerd's own is appended to.
+	// Wrapper, if set, is a command to which containerd's command line is appended.
 	Wrapper []string
-	// CRI starts containerd's Kubernetes side too.
+	// CRI also enables containerd's CRI plugin.
 	CRI bool
-	// CNI, if any, is the network of pods that do not use the node's own.
+	// CNI, if set, configures the network of pods that do not use the host network.
 	CNI *CNI
 }
 
-// CNI is where containerd finds the plugins that connect pods, and their config.
+// CNI holds the directories in which containerd finds the CNI plugins and their config.
 type CNI struct{ Bin, Conf string }
 
 // Node is a running containerd.
 type Node struct {
-	// Dir holds everything of the node: root, state, config, logs.
+	// Dir contains everything of the node: root, state, config, logs.
 	Dir string
-	// Namespace is containerd's namespace of every container. No two nodes share one.
+	// Namespace is the containerd namespace of every container. No two nodes share one.
 	Namespace string
-	// Paths is where this node's shimward keeps what it owns.
+	// Paths are the paths where this node's shimward keeps its files.
 	Paths policy.Paths
-	// Client speaks to the node's containerd, in Namespace.
+	// Client talks to the node's containerd, in Namespace.
 	Client *containerd.Client
 
 	options Options
@@ -77,18 +78,18 @@ type Node struct {
 
 const (
 	stopTimeout = 2 * time.Minute
-	// booted is what containerd logs when its sockets are served.
+	// booted is the message that containerd logs once its sockets are served.
 	booted = "containerd successfully booted"
 )
 
-// Start starts a node and imports its image. Stop ends it.
+// Start starts a node and imports its image. The caller calls Stop.
 func Start(ctx context.Context, options Options) (_ *Node, err error) {
 	dir, err := os.MkdirTemp("", "shimward-node-")
 	if err != nil {
 		return nil, fmt.Errorf("make the node's folder: %w", err)
 	}
-	// The root of a user namespace has to get through to its container's files.
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // through, and no further
+	// The root user of a user namespace must be able to reach its container's files.
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // traversal only
 		return nil, fmt.Errorf("open the node's folder to user namespaces: %w", err)
 	}
 	n := &Node{Dir: dir, Namespace: "sw-" + randomName(), options: options, exited: make(chan struct{})}
@@ -122,16 +123,16 @@ func Start(ctx context.Context, options Options) (_ *Node, err error) {
 	return n, err
 }
 
-// Socket is the path of containerd's socket.
+// Socket returns the path of containerd's socket.
 func (n *Node) Socket() string { return filepath.Join(n.Dir, "containerd.sock") }
 
-// Log is what containerd has logged since it booted, the shims' lines among it.
+// Log returns what containerd and its shims have logged since containerd booted.
 func (n *Node) Log() string {
 	_, after, _ := strings.Cut(n.log.String(), booted)
 	return after
 }
 
-// Tool is a command of the engines or of shimward, set up to speak to this node.
+// Tool returns a command of the engines or of shimward, set up to talk to this node.
 func (n *Node) Tool(ctx context.Context, name string, args ...string) *exec.Cmd {
 	path := name
 	for _, dir := range []string{n.options.Engines, n.options.Bin} {
@@ -139,13 +140,13 @@ func (n *Node) Tool(ctx context.Context, name string, args ...string) *exec.Cmd 
 			path = filepath.Join(dir, name)
 		}
 	}
-	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // running the tool that the caller names is the point
+	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // the purpose is to run the tool that the caller names
 	cmd.Env = append(n.env(), "CONTAINERD_ADDRESS="+n.Socket(), "CONTAINERD_NAMESPACE="+n.Namespace)
 	return cmd
 }
 
-// Stop ends every container of the node and containerd, and removes its folder.
-// It may be called on a half-started node. Its error is of what would not go.
+// Stop ends every container of the node, then containerd, and removes the node's directory. It may
+// be called on a partly started node. Its error says what could not be removed.
 func (n *Node) Stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
@@ -169,7 +170,7 @@ func (n *Node) Stop(ctx context.Context) error {
 
 func (n *Node) bpffs() string { return filepath.Join(n.Dir, "bpffs") }
 
-// mountBPF gives the node a bpffs of its own: some machines have none mounted.
+// mountBPF mounts a bpffs for the node, because some machines have none mounted.
 func (n *Node) mountBPF() error {
 	at := n.bpffs()
 	if n.options.BPF != "" {
@@ -222,6 +223,6 @@ func (n *Node) startContainerd(ctx context.Context) error {
 
 func randomName() string {
 	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails: crypto/rand says so
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return hex.EncodeToString(b[:])
 }

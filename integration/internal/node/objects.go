@@ -15,17 +15,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CountMaps counts the kernel's BPF maps by their names, as the kernel cuts them off.
+// CountMaps counts the kernel's BPF maps whose name, as truncated by the kernel, satisfies named.
 func CountMaps(named func(string) bool) (int, error) {
 	return count(ebpf.MapGetNextID, mapName, named)
 }
 
-// CountPrograms counts the kernel's BPF programs by their names, as the kernel cuts them off.
+// CountPrograms counts the kernel's BPF programs whose name, as truncated by the kernel, satisfies
+// named.
 func CountPrograms(named func(string) bool) (int, error) {
 	return count(ebpf.ProgramGetNextID, programName, named)
 }
 
-// CountLinks counts the kernel's BPF links by the names of their programs.
+// CountLinks counts the kernel's BPF links whose program's name satisfies named.
 func CountLinks(named func(string) bool) (n int, err error) {
 	var links link.Iterator
 	defer links.Close()
@@ -55,7 +56,7 @@ func count[ID ebpf.MapID | ebpf.ProgramID](next func(ID) (ID, error), name func(
 		}
 		is, err := name(id)
 		switch {
-		case errors.Is(err, fs.ErrNotExist): // gone since
+		case errors.Is(err, fs.ErrNotExist): // removed since
 		case err != nil:
 			return 0, fmt.Errorf("ask for the name of a BPF object: %w", err)
 		case named(is):
@@ -69,7 +70,7 @@ func mapName(id ebpf.MapID) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer m.Close() //nolint:errcheck // only asked
+	defer m.Close() //nolint:errcheck // only queried
 	info, err := m.Info()
 	if err != nil {
 		return "", err
@@ -82,7 +83,7 @@ func programName(id ebpf.ProgramID) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer p.Close() //nolint:errcheck // only asked
+	defer p.Close() //nolint:errcheck // only queried
 	info, err := p.Info()
 	if err != nil {
 		return "", err
@@ -90,14 +91,14 @@ func programName(id ebpf.ProgramID) (string, error) {
 	return info.Name, nil
 }
 
-// PinnedMemory is what a pinned object takes of the kernel, in bytes, as its fdinfo
-// says: nothing for a link, which has no memory of its own to speak of.
+// PinnedMemory returns the kernel memory of a pinned object in bytes, as its fdinfo reports it. It
+// is zero for a link, which has no memory of its own to speak of.
 func PinnedMemory(path string) (int64, error) {
 	name, err := unix.BytePtrFromString(path)
 	if err != nil {
 		return 0, err
 	}
-	// union bpf_attr's member for BPF_OBJ_GET.
+	// The member of union bpf_attr for BPF_OBJ_GET.
 	attr := struct {
 		path      uint64
 		fd, flags uint32
@@ -107,7 +108,7 @@ func PinnedMemory(path string) (int64, error) {
 	if errno != 0 {
 		return 0, fmt.Errorf("open the pin %s: %w", path, errno)
 	}
-	defer unix.Close(int(fd)) //nolint:errcheck // only asked
+	defer unix.Close(int(fd)) //nolint:errcheck // only queried
 	info, err := os.ReadFile(fmt.Sprintf("/proc/self/fdinfo/%d", fd))
 	if err != nil {
 		return 0, fmt.Errorf("ask for the memory of the pin %s: %w", path, err)

@@ -23,7 +23,7 @@ func (o *output) result(status containerd.ExitStatus) (Result, error) {
 	return Result{Code: int(code), Stdout: o.stdout.String(), Stderr: o.stderr.String()}, err
 }
 
-// collected is a buffer that can be read, and waited on, while it is written.
+// collected is a buffer that can be read and waited on while it is being written.
 type collected struct {
 	mu      sync.Mutex
 	buf     bytes.Buffer             // guarded by mu
@@ -49,7 +49,7 @@ func (c *collected) String() string {
 	return c.buf.String()
 }
 
-// watch is closed once text has been written.
+// watch returns a channel that is closed once text has been written.
 func (c *collected) watch(text string) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reboot takes from the node what a power cut takes: every process, what is in /run and
-// on bpffs, mounts and cgroups. It starts containerd on what is left. The kernel itself
-// goes on, so what somebody else has in it is not looked at.
+// Reboot removes what a power cut would: every process, everything in /run and on bpffs, mounts and
+// cgroups. It then starts containerd on what is left. The kernel itself keeps running, so kernel
+// state that belongs to others is not considered.
 func (n *Node) Reboot(ctx context.Context) error {
 	if err := n.KillContainerd(); err != nil {
 		return err
@@ -43,7 +43,7 @@ func (n *Node) Reboot(ctx context.Context) error {
 			}
 		}
 	}
-	// What is in /run on a node of its own.
+	// These are what a node of its own would have in /run.
 	for _, path := range []string{n.Paths.Run, filepath.Join(n.Dir, "state"), filepath.Join(n.Dir, "s")} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("empty /run: %w", err)
@@ -55,7 +55,8 @@ func (n *Node) Reboot(ctx context.Context) error {
 	return n.Restart(ctx)
 }
 
-// removeTree removes a folder of /run, or cgroups, whose files cannot be removed.
+// removeTree removes a directory in /run or a cgroup tree. The files in a cgroup cannot be removed,
+// so there it removes only the directories.
 func removeTree(path string) error {
 	if !strings.HasPrefix(path, "/sys/") {
 		return os.RemoveAll(path)
@@ -72,7 +73,7 @@ func removeTree(path string) error {
 	return nil
 }
 
-// containerIDs are those that have a bundle.
+// containerIDs returns the IDs of the containers that have a bundle.
 func (n *Node) containerIDs() []string {
 	bundles, _ := filepath.Glob(filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", "*", "*"))
 	for i, bundle := range bundles {
@@ -81,7 +82,7 @@ func (n *Node) containerIDs() []string {
 	return bundles
 }
 
-// killAll kills every shim and all that descends from one, until there is none.
+// killAll kills every shim, every container process and all their descendants until none is left.
 func (n *Node) killAll(ctx context.Context) error {
 	doomed := map[int]bool{}
 	for {
@@ -137,7 +138,7 @@ func zombie(pid int) bool {
 	return state == "" || state == "Z"
 }
 
-// stat is a process's state and its parent: fields 3 and 4 of proc_pid_stat(5).
+// stat returns the state and parent of a process: fields 3 and 4 of proc_pid_stat(5).
 func stat(pid int) (state string, parent int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

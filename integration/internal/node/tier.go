@@ -7,7 +7,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Tier is what this kernel can do, found without shimward.
+// Tier returns the tier that this kernel supports, determined without shimward.
 func Tier() access.Tier {
 	if !testenv.TakesLSM() {
 		return access.TierTracepoint
@@ -15,5 +15,6 @@ func Tier() access.Tier {
 	return access.TierLSM
 }
 
-// Emulated says that the CPUs are slow ones, of a VM's: scripts/test does.
+// Emulated reports whether the tests run on the slow, emulated CPUs of a VM. scripts/test sets the
+// variable.
 func Emulated() bool { return os.Getenv("SHIMWARD_TEST_EMULATED") != "" }
