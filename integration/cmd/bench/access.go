@@ -14,15 +14,16 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// How many accesses are timed at once, on one thread and on several. Those that
-// nobody asks about take a thousandth of the time.
+// The number of accesses in one measurement, and the number of threads of a flood. Accesses that
+// shimward does not check (unasked) take a thousandth of the time, so there are more of them.
 const (
 	accesses     = 4_000
 	unasked      = 100_000
 	floodThreads = 4
 )
 
-// attacker is a container that shares the pid namespace of a victim's, and may reach for its memory.
+// attacker returns the spec of a container that shares victim's pid namespace and may access its
+// memory.
 func (b *bench) attacker(spec node.Spec, victim *node.Container) node.Spec {
 	spec.PIDOf = victim
 	spec.Capabilities = []string{"CAP_SYS_PTRACE"}
@@ -47,15 +48,16 @@ func (b *bench) victim(ctx context.Context) (*node.Container, error) {
 	return victim, nil
 }
 
-// arrangement is whose leave an access needs.
+// arrangement is a setting that determines who has to permit an access.
 type arrangement struct {
 	name     string
 	attempts int
 	of       func(node.Spec) node.Spec
 }
 
-// access times process_vm_readv(2) of a secret in another container: let
-// through by nobody's leave, by audit, and refused; and as many as possible at once.
+// access times process_vm_readv(2) of a secret in another container: not checked, permitted in
+// audit mode, and refused in enforce mode. It measures on one thread, and as many as possible on
+// several.
 func (b *bench) access(ctx context.Context) (_ []table, err error) {
 	victim, err := b.victim(ctx)
 	if err != nil {
@@ -104,7 +106,7 @@ func audited(spec node.Spec) node.Spec {
 	return spec
 }
 
-// flood returns the microseconds that one of many accesses took.
+// flood returns the mean time of one of many accesses, in microseconds.
 func (b *bench) flood(ctx context.Context, spec node.Spec, attempts, threads int) (float64, error) {
 	spec.Args = []string{"/bin/shimward", "emulate", "flood", fmt.Sprintf("--attempts=%d", attempts), fmt.Sprintf("--threads=%d", threads)}
 	result, err := b.node.Run(ctx, spec)

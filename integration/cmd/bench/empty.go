@@ -12,8 +12,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// empty runs it with a program that does nothing where the access sensor is
-// attached, and nothing of shimward's: what the kernel takes for calling any program there.
+// empty measures with an empty program attached where the access sensor would be, and nothing of
+// shimward loaded. This shows what the kernel needs to call any program there.
 func (b *bench) empty(ctx context.Context, spec node.Spec) (_ string, err error) {
 	if err := b.unload(); err != nil {
 		return "", err

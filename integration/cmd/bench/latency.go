@@ -14,12 +14,12 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// samples is how many accesses a round is worth where the time to their events is measured.
+// samples is the number of accesses per round when measuring the time until their events.
 const samples = 100
 
-// latency times how long after a refused access its event can be read in the
-// store: with nothing else on the node, and beside another container that makes
-// refused attempts as fast as it can.
+// latency measures how long after a refused access its event can be read from the store: with
+// nothing else on the node, and next to another container that makes refused attempts as fast as it
+// can.
 func (b *bench) latency(ctx context.Context) (_ table, err error) {
 	victim, err := b.victim(ctx)
 	if err != nil {
@@ -53,7 +53,7 @@ func (b *bench) nobody(context.Context, *node.Container) (func() error, error) {
 	return func() error { return nil }, nil
 }
 
-// flooder is a container that attacks until it is stopped.
+// flooder starts a container that attacks until it is stopped.
 func (b *bench) flooder(ctx context.Context, victim *node.Container) (stop func() error, err error) {
 	spec := guarded(b.attacker(node.Spec{}, victim))
 	spec.Args = []string{"/bin/shimward", "emulate", "flood", "--attempts=2000000000", fmt.Sprintf("--threads=%d", floodThreads)}
@@ -64,12 +64,12 @@ func (b *bench) flooder(ctx context.Context, victim *node.Container) (stop func(
 	return func() error { return c.Delete(ctx) }, nil
 }
 
-// ofOne is how far apart the events of one attacker may be. Later, the kernel may have
-// given its pid to another.
+// ofOne is the maximum time between events of the same attacker. Later than that, the kernel may
+// have reused its pid.
 const ofOne = time.Second
 
-// timeToEvents attacks so many times, each by a new process of one container,
-// and returns the milliseconds that each event took.
+// timeToEvents performs the given number of attacks, each from a new process of one container, and
+// returns how long each event took to appear, in milliseconds.
 func (b *bench) timeToEvents(ctx context.Context, victim *node.Container, vector string, attacks int) (_ []float64, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -88,7 +88,7 @@ func (b *bench) timeToEvents(ctx context.Context, victim *node.Container, vector
 	}()
 	var took []float64
 	seen := map[int]time.Time{}
-	var last time.Time // when they ended
+	var last time.Time // when the attacks ended
 	for len(took) < attacks {
 		lines, err := log.next()
 		if err != nil {
@@ -101,7 +101,7 @@ func (b *bench) timeToEvents(ctx context.Context, victim *node.Container, vector
 				continue
 			}
 			if e.Time.Sub(seen[e.Access.Actor.PID]) < ofOne {
-				continue // an attacker of two events is one sample
+				continue // an attacker with two events counts as one sample
 			}
 			seen[e.Access.Actor.PID] = e.Time
 			took = append(took, float64(now.Sub(e.Time).Microseconds())/1000)
@@ -121,22 +121,22 @@ func (b *bench) timeToEvents(ctx context.Context, victim *node.Container, vector
 	return took, nil
 }
 
-// tail reads what is appended to a container's store, the moment that it is there.
+// tail reads what is appended to a container's store, as soon as it is there.
 type tail struct {
-	folder string // a pattern
+	folder string // a glob pattern
 	file   *os.File
 	rest   []byte
 }
 
-// next are the whole lines that have come since, none if none have.
+// next returns the complete lines that were appended since the last call, or nil.
 func (t *tail) next() ([][]byte, error) {
 	found, err := filepath.Glob(filepath.Join(t.folder, "events.jsonl"))
 	if err != nil || len(found) != 1 {
-		return nil, err // it is not made yet, or is being rotated
+		return nil, err // not created yet, or being rotated
 	}
 	current, err := os.Stat(found[0])
 	if err != nil {
-		return nil, nil //nolint:nilerr // it is being rotated
+		return nil, nil //nolint:nilerr // being rotated
 	}
 	var opened os.FileInfo
 	if t.file != nil {
@@ -144,7 +144,7 @@ func (t *tail) next() ([][]byte, error) {
 			return nil, err
 		}
 	}
-	// Read after the look at its name, or what was written between the two would be lost.
+	// Read only after the Stat of the path, or what is written between the two would be lost.
 	if err := t.fill(); err != nil {
 		return nil, err
 	}

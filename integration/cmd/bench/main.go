@@ -1,7 +1,6 @@
-// Command bench measures what shimward costs, side by side with stock runc, in
-// one run: each round measures every arrangement once, in an order that
-// rotates, and a ratio is of two measurements of the same round. It prints
-// tables, writes them as JSON, and asserts nothing.
+// Command bench measures what shimward costs, next to stock runc in the same run: each round
+// measures every arrangement once, in an order that rotates, and a ratio is always of two
+// measurements of the same round. It prints tables, writes them as JSON, and asserts nothing.
 package main
 
 import (
@@ -19,7 +18,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// arguments is what the command line says.
+// arguments are the parsed command-line arguments.
 type arguments struct {
 	engines, bin, micro string
 	json, page, only    string
@@ -76,7 +75,7 @@ func run(out, progress io.Writer, args []string) (err error) {
 			}
 		}
 		results = append(results, measured...)
-		// Each time: what comes next may fail, after a quarter of an hour.
+		// Write after each measurement, because a later one may fail after a quarter of an hour.
 		if err := writeJSON(a.json, results); err != nil {
 			return err
 		}
@@ -87,7 +86,7 @@ func run(out, progress io.Writer, args []string) (err error) {
 	return writePage(a.page, where, a.rounds, results)
 }
 
-// single is a measurement that makes one table.
+// single adapts a measurement that returns one table.
 func single(measure func(context.Context) (table, error)) func(context.Context) ([]table, error) {
 	return func(ctx context.Context) ([]table, error) {
 		one, err := measure(ctx)
@@ -121,7 +120,7 @@ func parse(args []string) (arguments, error) {
 	return a, nil
 }
 
-// bench is a node to measure on.
+// bench is a node on which to measure.
 type bench struct {
 	arguments
 	node     *node.Node

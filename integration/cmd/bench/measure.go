@@ -17,7 +17,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// guarded is the strictest that a container can be: what costs most.
+// guarded applies the strictest settings that a container can have, which cost most.
 func guarded(spec node.Spec) node.Spec {
 	spec.Runtime = node.Shimward
 	spec.Annotations = map[string]string{"shimward.dev/mode": "enforce", "shimward.dev/profile": "strict"}
@@ -29,7 +29,8 @@ func stock(spec node.Spec) node.Spec {
 	return spec
 }
 
-// lifecycles is how often: it takes no time, and differs more between two rounds than what shimward adds.
+// lifecycles returns how many lifecycles to time. There are ten per round, because one takes little
+// time and two differ by more than what shimward adds.
 func lifecycles(rounds int) int { return 10 * rounds }
 
 // lifecycle times a container that runs `true`, from the creation of its task to its exit.
@@ -77,10 +78,11 @@ func (b *bench) createToExit(ctx context.Context, spec node.Spec) (took time.Dur
 	return time.Since(from), err
 }
 
-// idle is how long a container has run when its shim is weighed: what its start took has been given back by then.
+// idle is how long a container runs before its shim is measured. By then, the shim has given back
+// the memory that its start needed.
 const idle = 15 * time.Second
 
-// memory weighs the shim of an idle container: its proportional set size (proc_pid_smaps(5)).
+// memory measures the shim of an idle container: its proportional set size (proc_pid_smaps(5)).
 func (b *bench) memory(ctx context.Context) (table, error) {
 	values := make([][]float64, 2)
 	for i := range b.rounds {
@@ -108,7 +110,8 @@ func rest(ctx context.Context) error {
 	}
 }
 
-// weigh starts a container in each arrangement, that one first, and weighs their shims.
+// weigh starts a container in each arrangement, beginning with first, and measures their shims'
+// memory.
 func (b *bench) weigh(ctx context.Context, first int) (weights [2]float64, err error) {
 	var pids [2]int
 	for i := range pids {
@@ -128,7 +131,8 @@ func (b *bench) weigh(ctx context.Context, first int) (weights [2]float64, err e
 		if err != nil {
 			return weights, err
 		}
-		// Its shim is a subreaper: the parent of init (proc_pid_stat(5), field 4).
+		// The container's shim is a subreaper and so the parent of init (proc_pid_stat(5), field
+		// 4).
 		_, rest, _ := strings.Cut(string(status), ") ")
 		if weights[which], err = pss(strings.Fields(rest)[1]); err != nil {
 			return weights, err
@@ -152,8 +156,8 @@ func pss(pid string) (float64, error) {
 	return 0, fmt.Errorf("no Pss in %s", rollup.Name())
 }
 
-// inside times system calls of an ordinary program: with shimward not loaded,
-// unguarded beside a guarded container, and guarded.
+// inside times system calls of an ordinary program: with shimward not loaded, with an empty program
+// in its place, unguarded next to a guarded container, and guarded.
 func (b *bench) inside(ctx context.Context) (table, error) {
 	var names []string
 	values := map[string][][]float64{}
@@ -194,7 +198,7 @@ func (b *bench) inside(ctx context.Context) (table, error) {
 	return t, nil
 }
 
-// absent runs it under stock runc, with shimward's programs out of the kernel.
+// absent runs the program under stock runc, with shimward's programs not loaded into the kernel.
 func (b *bench) absent(ctx context.Context, spec node.Spec) (string, error) {
 	if err := b.unload(); err != nil {
 		return "", err
@@ -202,14 +206,14 @@ func (b *bench) absent(ctx context.Context, spec node.Spec) (string, error) {
 	return b.output(ctx, stock(spec))
 }
 
-// unload takes shimward's programs out of the kernel.
+// unload removes shimward's programs from the kernel.
 func (b *bench) unload() error {
 	loaded, err := filepath.Glob(filepath.Join(b.node.Paths.BPF, "node-*"))
 	if err != nil {
 		return err
 	}
 	for _, dir := range loaded {
-		// Nothing but its pins holds a program; without a container none is in use.
+		// Only its pins hold a program, and without a container none is in use.
 		if err := os.RemoveAll(dir); err != nil {
 			return fmt.Errorf("unload shimward: %w", err)
 		}

@@ -15,25 +15,25 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// A crowd is made so often for each of the bench's rounds: it takes as long as a hundred of others.
+// roundsOfACrowd is the number of bench rounds per crowd: a crowd takes as long as a hundred other
+// measurements.
 const roundsOfACrowd = 5
 
 func crowds(rounds int) int { return max(1, rounds/roundsOfACrowd) }
 
-// removers is how many pods are removed at once: containerd gives a shim ten seconds to
-// answer, and nobody measures this.
+// removers is the number of pods that are removed at once. It is small because containerd gives a
+// shim ten seconds to answer, and the removal is not measured.
 const removers = 4
 
-// crowd is what many pods at once came to.
+// crowd is the measured result of many pods at once.
 type crowd struct {
 	took   time.Duration // from the first request to all Running
-	shims  float64       // KiB a pod: proportional set size (proc_pid_smaps(5))
-	kernel float64       // KiB a pod: memory of its BPF maps and links (memlock of their fdinfo)
+	shims  float64       // KiB per pod: proportional set size (proc_pid_smaps(5))
+	kernel float64       // KiB per pod: memory of its BPF maps and links (memlock in their fdinfo)
 }
 
-// pods makes many pods at once over CRI, as kubelet does, and waits until each one's
-// container is running. They are in the node's network: how long CNI takes is not
-// shimward's.
+// pods creates many pods at once over CRI, as kubelet does, and waits until each one's container is
+// running. They use the host network, because the time that CNI takes is not shimward's.
 func (b *bench) pods(ctx context.Context) (_ []table, err error) {
 	n, err := node.Start(ctx, node.Options{Engines: b.engines, Bin: b.bin, CRI: true})
 	if err != nil {
@@ -60,7 +60,7 @@ func (b *bench) pods(ctx context.Context) (_ []table, err error) {
 		}
 	}
 	memory := newRow("shim and kernel objects", names, nil, sums(shims, kernel))
-	// Under stock runc there are none.
+	// There are none under stock runc.
 	objects := row{Name: "of that kernel objects", Columns: []column{{
 		Arrangement: names[1], Median: quantile(kernel[1], 0.5), Quartiles: [2]float64{quantile(kernel[1], 0.25), quantile(kernel[1], 0.75)},
 		Ratio: 1, RatioQuartiles: [2]float64{1, 1}, Values: kernel[1],
@@ -82,7 +82,7 @@ func sums(a, b [][]float64) [][]float64 {
 	return total
 }
 
-// crowd makes pods of one container each, all at once, weighs them, and removes them.
+// crowd creates pods of one container each, all at once, measures their memory, and removes them.
 func (b *bench) crowd(ctx context.Context, n *node.Node, handler string, count int) (_ crowd, err error) {
 	client, done, err := n.CRI()
 	if err != nil {
@@ -130,7 +130,8 @@ func (b *bench) crowd(ctx context.Context, n *node.Node, handler string, count i
 	return c, err
 }
 
-// each calls a function for every number below count, so many at once, and returns the first error.
+// each calls a function for every number below count, at most atOnce at a time, and returns the
+// first error.
 func each(count, atOnce int, call func(int) error) error {
 	errs, free := make(chan error, count), make(chan struct{}, atOnce)
 	for i := range count {
@@ -188,7 +189,7 @@ func removePod(ctx context.Context, client runtime.RuntimeServiceClient, sandbox
 	return errors.Join(stopped, removed)
 }
 
-// pinnedMemory is what the objects that are pinned in a folder take of the kernel, in KiB.
+// pinnedMemory returns the kernel memory of the objects pinned below a directory, in KiB.
 func pinnedMemory(folder string) (float64, error) {
 	total := 0.0
 	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {

@@ -16,25 +16,25 @@ type table struct {
 	Rows  []row  `json:"rows"`
 }
 
-// row is one quantity in several arrangements. The first of them is what the others are compared with.
+// row is one quantity in several arrangements. The others are compared with the first.
 type row struct {
 	Name    string   `json:"name"`
 	Columns []column `json:"columns"`
 }
 
-// column is a quantity in one arrangement, over all rounds.
+// column is one quantity in one arrangement, over all rounds.
 type column struct {
 	Arrangement string     `json:"arrangement"`
 	Median      float64    `json:"median"`
 	Quartiles   [2]float64 `json:"quartiles"`
-	// Ratio is the median of this arrangement's value over the first one's of the same round.
+	// Ratio is the median of this arrangement's value divided by the first one's in the same round.
 	Ratio          float64    `json:"ratio"`
 	RatioQuartiles [2]float64 `json:"ratio_quartiles"`
 	Budget         float64    `json:"budget,omitempty"`
 	Values         []float64  `json:"values"`
 }
 
-// newRow makes a row of values by arrangement and round.
+// newRow makes a row from values by arrangement and round.
 func newRow(name string, arrangements []string, budgets []float64, values [][]float64) row {
 	r := row{Name: name}
 	for i, arrangement := range arrangements {
@@ -59,7 +59,7 @@ func newRow(name string, arrangements []string, budgets []float64, values [][]fl
 	return r
 }
 
-// quantile interpolates between the two nearest values.
+// quantile interpolates linearly between the two nearest values.
 func quantile(values []float64, q float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	at := q * float64(len(sorted)-1)

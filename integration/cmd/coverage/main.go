@@ -1,7 +1,7 @@
-// Command coverage makes docs/coverage.md of the tests' results.
+// Command coverage generates docs/coverage.md from the tests' results.
 //
-//	coverage write PAGE FILE…   writes the page from suites that testsum kept
-//	coverage check PAGE FILE…   exits 1 where the page says something else
+//	coverage write PAGE FILE…   writes the page from the suites that testsum stored
+//	coverage check PAGE FILE…   exits 1 if the page differs from these suites
 package main
 
 import (

@@ -17,7 +17,7 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// setting is what a victim and its attacker run under.
+// setting is the runtime and mode under which a victim and its attacker run.
 type setting struct {
 	title   string
 	runtime string
@@ -32,14 +32,14 @@ func settings() []setting {
 	}
 }
 
-// round is what became of the attacks under one setting.
+// round is the result of the attacks under one setting.
 type round struct {
 	setting
 	report emulate.Report
-	events []event.Event // of the attacker's container, its lifecycle too
+	events []event.Event // of the attacker's container, including its lifecycle
 }
 
-// introduce says what this node is, in the words of `shimward doctor`.
+// introduce prints what shimward supports on this node, as reported by `shimward doctor`.
 func introduce(ctx context.Context, out io.Writer, n *node.Node) error {
 	doctor := n.Tool(ctx, "shimward", "doctor")
 	doctor.Stdout, doctor.Stderr = out, out

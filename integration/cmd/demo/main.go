@@ -1,7 +1,7 @@
-// Command demo attacks a container from another one that shares its pid
-// namespace: under stock runc, under shimward's audit, under its enforce. It
-// prints what came of each attempt and what shimward says of it, and fails
-// unless everything held that shimward promises on this kernel.
+// Command demo attacks a container from another container that shares its pid namespace: under
+// stock runc, under shimward's audit mode, and under its enforce mode. It prints the outcome of
+// each attempt and what shimward reports about it. It fails unless shimward kept all its promises
+// for this kernel.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// patience bounds the whole run: emulated CPUs are slow.
+// patience is the time limit of the whole run. It is long because emulated CPUs are slow.
 const patience = 10 * time.Minute
 
 func main() {

@@ -9,13 +9,14 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// promises holds the rounds against what shimward promises, and says what is broken.
+// promises checks the rounds against what shimward promises, and returns an error for each broken
+// one.
 func promises(rounds []round) []error {
 	var broken []error
 	for _, r := range rounds {
 		for i, result := range r.report.Results {
 			if rounds[0].report.Results[i].Outcome == emulate.OutcomeUnsupported && result.Outcome == emulate.OutcomeUnsupported {
-				continue // there is no such door in this kernel
+				continue // this kernel does not have the vector
 			}
 			if err := r.promise(result); err != nil {
 				broken = append(broken, fmt.Errorf("%s under %s: %w", result.Name, r.title, err))
@@ -30,7 +31,7 @@ func (r round) promise(result emulate.Result) error {
 	case !result.Access.SeenIn(node.Tier()) && len(seen) > 0:
 		return fmt.Errorf("it was seen, which this tier is said not to")
 	case !result.Access.SeenIn(node.Tier()) && result.Through():
-		return nil // as said: docs/coverage.md
+		return nil // as documented in docs/coverage.md
 	case r.mode != "enforce" && !result.Through():
 		return fmt.Errorf("the attempt did not work (%s %s), so this proves nothing", result.Outcome, result.Error)
 	case r.mode == "enforce" && result.Through():
@@ -44,7 +45,7 @@ func (r round) promise(result emulate.Result) error {
 	}
 }
 
-// verdict checks that the event says what really happened.
+// verdict checks that the event matches what really happened.
 func (r round) verdict(e event.Event, result emulate.Result) error {
 	stopped := e.Access.Verdict == access.VerdictRefused || e.Access.Verdict == access.VerdictKilled
 	if stopped != (r.mode == "enforce") {

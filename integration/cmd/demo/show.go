@@ -12,7 +12,8 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// show prints one row a vector, one column a setting, and then the events of the last.
+// show prints a table with one row per vector and one column per setting, then the last round's
+// events.
 func show(out io.Writer, rounds []round) error {
 	fmt.Fprintln(out)
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', 0)
@@ -60,7 +61,7 @@ func (r round) cell(result emulate.Result) string {
 	}
 }
 
-// became says what the attempt came to, in words.
+// became describes the outcome of an attempt in words.
 func became(result emulate.Result) string {
 	switch result.Outcome {
 	case emulate.OutcomeSecret:
@@ -76,7 +77,7 @@ func became(result emulate.Result) string {
 	}
 }
 
-// seen is the access events about an attempt.
+// seen returns the access events about an attempt.
 func (r round) seen(result emulate.Result) []event.Event {
 	var seen []event.Event
 	for _, e := range r.events {

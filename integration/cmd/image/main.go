@@ -1,4 +1,4 @@
-// Command image writes the image that deploy/ runs on a node: `make image`.
+// Command image writes the image that deploy/ runs on a node. `make image` calls it.
 package main
 
 import (

@@ -1,8 +1,8 @@
-// Command peers runs the test suites of shimward's peers under stock runc and under
-// shimward, and makes docs/peers.md of what they came to.
+// Command peers runs the test suites of shimward's peers under stock runc and under shimward, and
+// generates docs/peers.md from the results.
 //
-// scripts/peers builds what it takes and starts it. It exits 1 where shimward does not
-// pass what runc passes.
+// scripts/peers builds what it needs and starts it. It exits 1 if shimward fails a test that runc
+// passes.
 package main
 
 import (
@@ -51,7 +51,7 @@ func run(args []string) error {
 	return o.run(ctx)
 }
 
-// inRoom is what happens in a room: one run of one suite.
+// inRoom performs one run of one suite, inside a room.
 func inRoom(ctx context.Context, args []string) error {
 	if len(args) != 1 {
 		return errors.New("a room takes one request")
@@ -69,14 +69,14 @@ type options struct {
 	again, rewrite             bool
 }
 
-// once runs a suite in a room of its own and reads what it came to.
+// once runs a suite in its own room and reads its results.
 func (o options) once(ctx context.Context, suite string, runtime peers.Runtime, only []string, keep string) (_ []peers.Result, err error) {
 	dir, err := os.MkdirTemp("", "peers-")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // as root of a user namespace goes through it
+	if err := os.Chmod(dir, 0o711); err != nil { //nolint:gosec // the root user of a user namespace has to traverse it
 		return nil, err
 	}
 	request := peers.Request{Suite: suite, Runtime: runtime, Only: only, Tools: o.tools, Dir: dir}

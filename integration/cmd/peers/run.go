@@ -52,8 +52,8 @@ func (o options) run(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// compare runs a suite under both runtimes, what is doubtful twice, and keeps
-// what it came to. It is an error where shimward does not pass what runc does.
+// compare runs a suite under both runtimes, runs doubtful tests a second time, and stores the
+// results. It returns an error if shimward fails a test that runc passes.
 func (o options) compare(ctx context.Context, suite peers.Suite) error {
 	c := peers.Comparison{Suite: suite.Name}
 	var only []string
@@ -96,8 +96,8 @@ func (o options) compare(ctx context.Context, suite peers.Suite) error {
 	return nil
 }
 
-// both runs it under both runtimes: at once the first time, since most of what a
-// suite does is wait, and one after the other where it is about what was doubtful.
+// both runs a suite under both runtimes. The first try runs them concurrently, because a suite
+// mostly waits; the second try, of the doubtful tests, runs them one after the other.
 func (o options) both(ctx context.Context, suite peers.Suite, only []string, try string) (map[peers.Runtime][]peers.Result, error) {
 	results := map[peers.Runtime][]peers.Result{}
 	var (
@@ -126,7 +126,7 @@ func (o options) both(ctx context.Context, suite peers.Suite, only []string, try
 
 func (o options) kept(suite string) string { return filepath.Join(o.results, suite+".json") }
 
-// load reads what is kept of the comparison's suite.
+// load reads the stored results of c's suite.
 func (o options) load(c *peers.Comparison) error {
 	raw, err := os.ReadFile(o.kept(c.Suite))
 	if err != nil {
@@ -135,7 +135,7 @@ func (o options) load(c *peers.Comparison) error {
 	return json.Unmarshal(raw, c)
 }
 
-// write makes the page of what is kept.
+// write generates the page from the stored results.
 func (o options) write() error {
 	var comparisons []peers.Comparison
 	for _, suite := range peers.Suites() {
@@ -171,7 +171,7 @@ func (o options) facts() (peers.Facts, error) {
 		return peers.Facts{}, err
 	}
 	facts := peers.Facts{Tier: node.Tier().String(), Versions: map[string]string{}}
-	// The series: what comes after it is a machine's own.
+	// Only the series: the rest of the release is specific to a machine.
 	series := strings.SplitN(unix.ByteSliceToString(kernel.Release[:]), ".", 3)
 	facts.Kernel = strings.Join(series[:min(2, len(series))], ".")
 	if err := json.Unmarshal(raw, &facts.Versions); err != nil {

@@ -1,8 +1,8 @@
-// Command standin is what the images of the peers' tests run where the real ones
-// cannot be had: under the name of pause it waits to be told to end, under those of
-// nginx and httpd it serves a page, under that of nc it listens until it is told to
-// end, and under that of nnp it says who it runs as. Under that of modernize it is
-// part of no image: it readies a bundle of 2018 for an OCI runtime of today.
+// Command standin is what the images of the peers' tests run where the real programs are not
+// available. What it does depends on the name it is called by: pause waits until it is terminated,
+// nginx and httpd serve a page, nc listens until it is terminated, and nnp prints the user that it
+// runs as. As modernize it is not part of an image: it prepares a bundle of 2018 for a current OCI
+// runtime.
 package main
 
 import (
@@ -21,7 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errTerminated is the end of a program that a shell would say was ended by SIGTERM.
+// errTerminated makes the process exit with the status that a shell reports after SIGTERM.
 var errTerminated = errors.New("terminated")
 
 func main() {
@@ -51,7 +51,7 @@ func run(args []string) error {
 			port = args[1]
 		}
 		if name == "nginx" && !strings.HasPrefix(args[0], masterPrefix) {
-			// Tests look for what nginx makes of its command line.
+			// Tests look for the command line that nginx sets for itself.
 			self, err := os.Executable()
 			if err != nil {
 				return err
@@ -71,10 +71,10 @@ func run(args []string) error {
 	}
 }
 
-// masterPrefix begins the command line of nginx's first process.
+// masterPrefix begins the command line of nginx's master process.
 const masterPrefix = "nginx: master process "
 
-// pause reaps orphans, as the init of a pod's pid namespace has to.
+// pause reaps orphans, as the init of a pod's pid namespace must, until ctx is done.
 func pause(ctx context.Context) error {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, unix.SIGCHLD)
@@ -92,8 +92,8 @@ func pause(ctx context.Context) error {
 	}
 }
 
-// listen is `nc -l -p PORT`. Debian's busybox has one that, as the init of a pid
-// namespace, no SIGTERM ends, and which the suites' image does not have.
+// listen implements `nc -l -p PORT`. It replaces the nc of Debian's busybox, which as the init of a
+// pid namespace ignores SIGTERM, and which the suites' image does not have.
 func listen(ctx context.Context, args []string) error {
 	if len(args) != 3 || args[0] != "-l" || args[1] != "-p" {
 		return fmt.Errorf("nc: understands -l -p PORT, and not %q", args)
@@ -112,11 +112,11 @@ func serve(ctx context.Context, name, port string) error {
 	if err != nil {
 		return err
 	}
-	// Tests read it to find the process.
+	// Tests read this file to find the process.
 	if err := os.WriteFile("/run/"+name+".pid", []byte(strconv.Itoa(os.Getpid())+"\n"), 0o644); err != nil { //nolint:gosec // for everybody in the container
 		return err
 	}
-	// nginx's own image has its log at /dev/stderr, which it opens.
+	// The nginx image links its log to /dev/stderr, which nginx opens.
 	log, err := os.OpenFile("/dev/stderr", os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err

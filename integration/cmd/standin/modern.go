@@ -8,8 +8,8 @@ import (
 	"slices"
 )
 
-// modern are system calls that a seccomp profile of 2018 does not know, and runc
-// and Go programs have come to need inside the container.
+// modern returns the system calls that a seccomp profile of 2018 does not know, but that runc and
+// Go programs now need inside the container.
 func modern() []string {
 	return []string{
 		"clone3", "close_range", "epoll_pwait2", "faccessat2", "fchmodat2", "fsconfig", "fsmount", "fsopen", "fspick",
@@ -18,8 +18,8 @@ func modern() []string {
 	}
 }
 
-// modernize allows them in the spec of a bundle that has a seccomp profile, where
-// the arguments are those of an OCI runtime's create: create --bundle DIR ID.
+// modernize allows these system calls in the spec of a bundle that has a seccomp profile. args are
+// the arguments of an OCI runtime's create command: create --bundle DIR ID.
 func modernize(args []string) error {
 	at := slices.Index(args, "--bundle")
 	if len(args) == 0 || args[0] != "create" || at < 0 || at+1 >= len(args) {
@@ -28,7 +28,7 @@ func modernize(args []string) error {
 	path := filepath.Join(args[at+1], "config.json")
 	raw, err := os.ReadFile(path) //nolint:gosec // the caller's own bundle
 	if err != nil {
-		return nil //nolint:nilerr // it is the runtime's to say what is wrong with a bundle
+		return nil //nolint:nilerr // reporting what is wrong with a bundle is left to the runtime
 	}
 	var spec map[string]any
 	if err := json.Unmarshal(raw, &spec); err != nil {

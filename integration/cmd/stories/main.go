@@ -1,8 +1,9 @@
-// Command stories makes the table of docs/operations.md that says which story was told
-// on which containerd, in which tier, of what the end-to-end tests printed.
+// Command stories maintains the table in docs/operations.md that shows which end-to-end story
+// passed on which containerd release and in which tier. It reads the output of the end-to-end
+// tests.
 //
 //	stories write PAGE FILE…   writes the table from outputs of go test -json
-//	stories check PAGE FILE…   exits 1 where the page says something else of these
+//	stories check PAGE FILE…   exits 1 if the page differs from these outputs
 package main
 
 import (

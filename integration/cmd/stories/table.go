@@ -11,33 +11,33 @@ import (
 	"strings"
 )
 
-// The lines of the page that the table is between.
+// The lines of the page that enclose the table.
 const (
 	begin = "<!-- stories: made by make stories -->\n"
 	end   = "<!-- stories: end -->\n"
 )
 
-// mark begins the line in which a run says where it is told.
+// mark begins the line in which a run reports its containerd release and tier.
 const mark = "told on: "
 
-// The cells of the table.
+// The values of the table's cells.
 const (
 	passed = "✓"
 	failed = "failed"
-	absent = "" // not told there
+	absent = "" // not run there
 )
 
-// told is what came of one run of the stories.
+// told is the result of one run of the stories.
 type told struct {
 	Containerd string `json:"containerd"`
 	Tier       string `json:"tier"`
 	names      []string
-	outcomes   map[string]string // by name: passed or failed
+	outcomes   map[string]string // by story name: passed or failed
 }
 
 func (r told) column() string { return r.Containerd + ", " + r.Tier }
 
-// read reads the output of go test -json.
+// read parses the output of go test -json.
 func read(in io.Reader) (told, error) {
 	run := told{outcomes: map[string]string{}}
 	lines := bufio.NewScanner(in)
@@ -45,7 +45,7 @@ func read(in io.Reader) (told, error) {
 	for lines.Scan() {
 		var said struct{ Action, Test, Output string }
 		if json.Unmarshal(lines.Bytes(), &said) != nil {
-			continue // a tool speaks between
+			continue // not JSON: another tool's output
 		}
 		if _, text, ok := strings.Cut(said.Output, mark); ok {
 			if err := json.Unmarshal([]byte(text), &run); err != nil {
@@ -72,8 +72,8 @@ func read(in io.Reader) (told, error) {
 	return run, nil
 }
 
-// merge adds a run. Where there is one on the same node, a story that was told again
-// takes the place of what it was.
+// merge adds a run. If there already is a run on the same node, the outcomes in next replace its
+// outcomes of the same stories.
 func merge(runs []told, next told) []told {
 	for i := range runs {
 		if runs[i].column() != next.column() {
@@ -90,7 +90,7 @@ func merge(runs []told, next told) []told {
 	return append(runs, next)
 }
 
-// render is the table: the stories in the order of the run that has most of them.
+// render returns the table, with the stories in the order of the run that has most of them.
 func render(runs []told) string {
 	runs = slices.Clone(runs)
 	slices.SortStableFunc(runs, func(a, b told) int { return cmp.Compare(a.column(), b.column()) })
@@ -128,8 +128,8 @@ func cut(page string) (before, table, after string, err error) {
 	return before + begin, table, end + after, nil
 }
 
-// check holds that a page's table says of each run what came of it, and of no story more.
-// The page may have columns of other runs.
+// check returns an error unless the page's table shows exactly the stories and outcomes of each
+// run. The page may have columns of other runs.
 func check(table string, runs []told) error {
 	had := parse(table)
 	var errs []error
@@ -153,7 +153,7 @@ func check(table string, runs []told) error {
 	return errors.Join(errs...)
 }
 
-// parse is what a table says, by column and story.
+// parse returns the outcomes in a table, by column and story.
 func parse(table string) map[string]map[string]string {
 	var columns []string
 	had := map[string]map[string]string{}

@@ -1,11 +1,11 @@
-// Command testsum shows and counts what `go test -json` says, for scripts/test.
+// Command testsum displays and counts the results of `go test -json`, for scripts/test.
 //
-//	testsum show FILE      reads a suite from stdin, keeps it in FILE, prints go
-//	                       test's closing lines and all that failing tests wrote
-//	testsum total FILE…    counts suites that were kept, names the skipped tests and
-//	                       those that failed, with the end of what they wrote
+//	testsum show FILE      reads a suite from stdin, stores it in FILE, prints go test's
+//	                       closing lines and the whole output of failing tests
+//	testsum total FILE…    counts the suites that were stored, lists the skipped tests and
+//	                       the failed ones, with the end of their output
 //
-// It exits 1 if a test failed, and if a suite has no test that ran.
+// It exits 1 if a test failed, or if no test of a suite ran.
 package main
 
 import (

@@ -21,22 +21,22 @@ type event struct {
 	Elapsed    float64
 }
 
-// suite is what a run came to. Subtests count as tests do.
+// suite is the result of a run. Subtests count like tests.
 type suite struct {
 	passed  int
 	failed  []failure
-	skipped []string // with what they said
+	skipped []string // with what they printed
 }
 
-// failure is a test that failed, or a package that did outside one, with the end of
-// what it wrote.
+// failure is a test that failed, or a package that failed outside of any test, with the end of its
+// output.
 type failure struct {
 	name string
 	end  []string
 }
 
-// endLines is how much of a failure is said again at the end: CI may keep no more of
-// its output than that.
+// endLines is the number of lines of a failure that are repeated at the end, because CI may keep
+// only the end of its output.
 const endLines = 20
 
 func newFailure(name string, output []string) failure {
@@ -72,16 +72,16 @@ func (s *suite) err(path string) error {
 	return nil
 }
 
-// reader keeps what each unfinished test has written.
+// reader collects the output of each test until it ends.
 type reader struct {
 	suite  suite
 	out    io.Writer
 	output map[[2]string][]string
 	broken map[string]bool // packages in which a test failed
-	ended  map[string]bool // every package that was heard of, and whether it ended
+	ended  map[string]bool // every package that appeared, and whether it ended
 }
 
-// read counts a run and prints its closing lines and failures.
+// read parses the output of a run, counts its tests, and prints its closing lines and failures.
 func read(in io.Reader, out io.Writer) (suite, error) {
 	r := reader{out: out, output: map[[2]string][]string{}, broken: map[string]bool{}, ended: map[string]bool{}}
 	lines := bufio.NewReader(in)
@@ -103,7 +103,7 @@ func read(in io.Reader, out io.Writer) (suite, error) {
 func (r *reader) line(line []byte) {
 	var e event
 	if json.Unmarshal(line, &e) != nil {
-		fmt.Fprintf(r.out, "%s", line) // not go test's: a tool's message
+		fmt.Fprintf(r.out, "%s", line) // not from go test but another tool's message
 		return
 	}
 	if e.Package == "" {
@@ -145,7 +145,7 @@ func (r *reader) endTest(key [2]string, e event) {
 func (r *reader) endPackage(key [2]string, e event) {
 	r.ended[e.Package] = true
 	if e.Action == "fail" && !r.broken[e.Package] {
-		// Outside any test that ended: a panic, a timeout, TestMain.
+		// The failure is outside any test that ended: a panic, a timeout, or TestMain.
 		said := r.unended(e.Package)
 		for _, line := range r.output[key] {
 			if !closing(line) {
@@ -160,13 +160,13 @@ func (r *reader) endPackage(key [2]string, e event) {
 			fmt.Fprint(r.out, line)
 		}
 	}
-	if e.Action == "pass" && !hasClosing(r.output[key]) { // test2json has no line of its own
+	if e.Action == "pass" && !hasClosing(r.output[key]) { // test2json adds no closing line itself
 		fmt.Fprintf(r.out, "ok  \t%s\t%.3fs\n", e.Package, e.Elapsed)
 	}
 	delete(r.output, key)
 }
 
-// unended returns what the package's tests that did not end have written.
+// unended returns the output of the package's tests that did not end.
 func (r *reader) unended(name string) []string {
 	var said []string
 	for key, lines := range r.output {
@@ -177,7 +177,7 @@ func (r *reader) unended(name string) []string {
 	return said
 }
 
-// cutOff fails the packages whose end was never heard of.
+// cutOff records a failure for each package whose end was never reported.
 func (r *reader) cutOff() {
 	for name, ended := range r.ended {
 		if !ended {
@@ -205,7 +205,7 @@ func hasClosing(lines []string) bool {
 	return false
 }
 
-// reason is what a skipped test said, without go test's own lines.
+// reason returns what a skipped test printed, without go test's own lines.
 func reason(lines []string) string {
 	var said []string
 	for _, line := range lines {
