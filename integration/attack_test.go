@@ -19,8 +19,8 @@ const (
 	annotationProfile = "shimward.dev/profile"
 )
 
-// attackCapabilities are what the attacks need to get through where nothing
-// stops them: a test of an attack that the kernel refuses anyway shows nothing.
+// attackCapabilities returns the capabilities that the attacks need to succeed where nothing stops
+// them. A test of an attack that the kernel refuses anyway would prove nothing.
 func attackCapabilities() []string {
 	return []string{"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO"}
 }
@@ -41,7 +41,7 @@ func startVictim(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 	return c
 }
 
-// attack runs the emulation in a container of its own to its end.
+// attack runs the attack emulation in its own container until it ends.
 func attack(t *testing.T, n *node.Node, spec node.Spec, args ...string) emulate.Report {
 	t.Helper()
 	spec.Args = append([]string{"/bin/shimward", "emulate", "--json", "--timeout=3m"}, args...)
@@ -69,7 +69,7 @@ func parseReport(result node.Result) (emulate.Report, error) {
 	return parsed, nil
 }
 
-// accesses are the events of kind access that the store has of a container.
+// accesses returns the container's events of kind access from the store.
 func accesses(t *testing.T, n *node.Node, id string) []event.Event {
 	t.Helper()
 	all, err := n.Events(testContext(t), id)
@@ -79,7 +79,7 @@ func accesses(t *testing.T, n *node.Node, id string) []event.Event {
 	return slices.DeleteFunc(all, func(e event.Event) bool { return e.Kind != event.KindAccess })
 }
 
-// by are those events whose actor is what the emulation says attacked.
+// by returns the events whose actor is the attacker that the emulation reports.
 func by(events []event.Event, r emulate.Result) []event.Event {
 	var found []event.Event
 	for _, e := range events {
@@ -90,9 +90,8 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 	return joined(found)
 }
 
-// joined makes one event of those that are one access. Where CPUs are emulated, two
-// sensors may be further apart than what is folded into one event, but none sees an
-// access twice.
+// joined merges the events that belong to one access. On emulated CPUs, the reports of two sensors
+// may be too far apart to be folded into one event, but no sensor sees an access twice.
 func joined(events []event.Event) []event.Event {
 	if !node.Emulated() {
 		return events
@@ -112,18 +111,18 @@ func joined(events []event.Event) []event.Event {
 	return all
 }
 
-// apart says that two events are too far from each other to have been folded into one.
+// apart reports whether two events are too far apart to have been folded into one.
 func apart(a, b event.Event) bool {
 	return b.Time.Sub(a.Time) >= event.FoldQuiet && a.Severity == b.Severity
 }
 
-// sameAccess says that two events are what different sensors saw of one access.
+// sameAccess reports whether two events are reports of different sensors about the same access.
 func sameAccess(a, b *event.Access) bool {
 	return a.Vector == b.Vector && a.Verdict == b.Verdict && a.Relation == b.Relation && a.Actor.PID == b.Actor.PID && a.Target.PID == b.Target.PID &&
 		a.Rule == b.Rule && !slices.ContainsFunc(b.Sensors, func(s access.Sensor) bool { return slices.Contains(a.Sensors, s) })
 }
 
-// own says that a vector aims at the attacker itself or at a child of its.
+// own reports whether a vector targets the attacker itself or one of its children.
 func own(r emulate.Result) bool {
 	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme" || r.Name == "ptrace-userns"
 }

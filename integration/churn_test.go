@@ -19,7 +19,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// churn is how often containers are made and deleted; a VM's emulated CPUs get fewer.
+// churn returns how many rounds to create and delete containers. VMs run fewer, on emulated CPUs.
 func churn(t *testing.T) int {
 	t.Helper()
 	if os.Getenv("SHIMWARD_TEST_BPF") != "" {
@@ -28,11 +28,11 @@ func churn(t *testing.T) int {
 	return 60
 }
 
-// youth is longer than a shim holds its garbage collector back (shim.holdGarbage).
+// youth is longer than a shim delays its garbage collection after its start (shim.holdGarbage).
 const youth = 12 * time.Second
 
-// Containers come and go in one pod, and by themselves: neither the pod's shim
-// nor the node grows, and nothing is left.
+// TestChurn creates and deletes containers in one pod, and outside of it. Neither the pod's shim
+// nor the node may grow, and nothing may be left.
 func TestChurn(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -68,7 +68,7 @@ func TestChurn(t *testing.T) {
 	rounds := churn(t)
 	both(warm, warm+rounds)
 	after := take(ctx, t, n, sandbox)
-	// The kernel frees some of its objects after a while.
+	// The kernel frees some of its objects with a delay.
 	for deadline := time.Now().Add(20 * time.Second); len(grown(before, after, rounds)) > 0 && time.Now().Before(deadline); {
 		<-time.After(100 * time.Millisecond)
 		after = take(ctx, t, n, sandbox)
@@ -85,7 +85,7 @@ func TestChurn(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// grown names what is more after so many rounds than it may be.
+// grown returns the names of what has grown by more than is permitted after so many rounds.
 func grown(before, after map[string]int, rounds int) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(after)), func(name string) bool {
 		most := 2
@@ -93,9 +93,9 @@ func grown(before, after map[string]int, rounds int) []string {
 		case "shim's memory, KiB":
 			most = 4096
 		case "shim's descriptors, anon_inode:[pidfd]":
-			most = rounds / 2 // of the runc commands that ended: they stay until Go's garbage collector comes by
+			most = rounds / 2 // of runc commands that ended; they stay until Go's next garbage collection
 		case "node's maps", "node's links", "node's programs":
-			most = 40 // others use this kernel too
+			most = 40 // others use this kernel, too
 		}
 		return after[name]-before[name] <= most
 	})
@@ -109,7 +109,7 @@ func with(all ...map[string]string) map[string]string {
 	return sum
 }
 
-// take measures what could grow.
+// take measures everything that could grow.
 func take(ctx context.Context, t *testing.T, n *node.Node, sandbox *node.Container) map[string]int {
 	t.Helper()
 	shims, err := n.Shims()
@@ -159,7 +159,7 @@ func count(next uintptr) int {
 	}
 }
 
-// pss is a process's proportional set size, in KiB.
+// pss returns a process's proportional set size in KiB.
 func pss(t *testing.T, pid int) int {
 	t.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

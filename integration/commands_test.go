@@ -15,8 +15,9 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Who has neither a containerd nor an engine has runc's commands: `run` guards a container
-// as `create` and `start` do for the engines, `restore` is refused, and all else is runc's own.
+// TestRuntimeCommands tests shimward without containerd or an engine, with runc's commands: `run`
+// guards a container as `create` and `start` do for engines, `restore` is refused, and all else is
+// left to runc.
 func TestRuntimeCommands(t *testing.T) {
 	e := newEngine(t, "runc")
 	e.makeRoot(t)
@@ -31,7 +32,7 @@ func TestRuntimeCommands(t *testing.T) {
 	t.Run("runc's own", func(t *testing.T) {
 		for _, args := range [][]string{{"--version"}, {"features"}, {"list"}, {"state", "nobody"}, {"no-such-command"}} {
 			stock, got := e.do(t, args...), under("enforce").do(t, args...)
-			// A line of its log has the time.
+			// runc's log lines contain the time, so stderr's text is not compared.
 			if got.Code != stock.Code || got.Stdout != stock.Stdout || (got.Stderr == "") != (stock.Stderr == "") {
 				t.Errorf("%q: %s; runc's own: %s", args, got, stock)
 			}
@@ -74,8 +75,8 @@ func TestRuntimeCommands(t *testing.T) {
 	})
 }
 
-// bundle is a new one, for a container that runs a command in the image's root as `runc
-// spec` has it.
+// bundle creates a new bundle, for a container that runs a command in the image's root with the
+// config of `runc spec`.
 func (e *engine) bundle(t *testing.T, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -92,7 +93,7 @@ func (e *engine) bundle(t *testing.T, args ...string) string {
 		t.Fatal(err)
 	}
 	spec.Process.Terminal, spec.Process.Args, spec.Root.Path = false, args, filepath.Join(e.dir, "rootfs")
-	spec.Process.Rlimits = nil // this machine may not let limits be raised
+	spec.Process.Rlimits = nil // this machine may not allow raising limits
 	for _, set := range []*[]string{&spec.Process.Capabilities.Bounding, &spec.Process.Capabilities.Effective, &spec.Process.Capabilities.Permitted} {
 		*set = append(slices.Clone(*set), "CAP_SYS_PTRACE")
 	}

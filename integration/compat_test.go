@@ -12,13 +12,13 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// release is a containerd that shimward runs under.
+// release is a containerd release under which shimward runs.
 type release struct {
-	engines string // the variable that names the folder of it
+	engines string // the environment variable that names its directory
 	config  int    // the version of its config
 }
 
-// releases are the series of containerd, the oldest first.
+// releases returns the supported series of containerd, oldest first.
 func releases() []release {
 	return []release{{"SHIMWARD_ENGINES_1_7", 2}, {"SHIMWARD_ENGINES_2_2", 3}, {"SHIMWARD_ENGINES", 4}}
 }
@@ -29,7 +29,7 @@ func (r release) options(t *testing.T) node.Options {
 	return node.Options{Engines: engines, ConfigVersion: r.config, CRI: true}
 }
 
-// One binary is the shim of every containerd that is supported.
+// TestCompat checks that one shim binary works with every supported containerd.
 func TestCompat(t *testing.T) {
 	for _, release := range releases() {
 		t.Run(release.engines, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestCompat(t *testing.T) {
 	}
 }
 
-// wantCtr has the release's own client run a container, and be refused one.
+// wantCtr checks that the release's own ctr can run a container, and is refused an invalid one.
 func wantCtr(t *testing.T, n *node.Node) {
 	t.Helper()
 	run := func(id, mode string) string {
@@ -72,7 +72,8 @@ func wantCtr(t *testing.T, n *node.Node) {
 	wantSettled(t, n)
 }
 
-// wantAttacked attacks another container's process and wants it seen, and stopped under enforce.
+// wantAttacked attacks a process in another container. The attack must be seen, and stopped in
+// enforce mode.
 func wantAttacked(t *testing.T, n *node.Node, mode string) {
 	t.Helper()
 	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})
@@ -92,8 +93,8 @@ func wantAttacked(t *testing.T, n *node.Node, mode string) {
 	}
 }
 
-// wantFoundAgain kills containerd and starts it anew while a pod's two containers
-// run in one shim: it finds them, and they are guarded.
+// wantFoundAgain kills and restarts containerd while two containers of a pod run in one shim.
+// containerd must find both again, and they must be guarded.
 func wantFoundAgain(t *testing.T, n *node.Node) {
 	t.Helper()
 	pod := startPod(t, n)
@@ -107,12 +108,14 @@ func wantFoundAgain(t *testing.T, n *node.Node) {
 	deletePod(t, n, pod)
 }
 
-// wantBereft kills a shim: containerd has the binary delete what it left.
+// wantBereft kills a shim and checks that containerd has the shim binary delete what it left
+// behind.
 func wantBereft(t *testing.T, n *node.Node) {
 	t.Helper()
 	ctx := testContext(t)
 	c := mustDetach(t, n, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict()})
-	// A killed shim's socket stays, as runc's does; before 2.3 that is outside the node's folder.
+	// A killed shim's socket stays, as with runc's shim. Before 2.3 it is outside the node's
+	// directory.
 	address, err := os.ReadFile(filepath.Join(c.Bundle(), "address"))
 	if err != nil && !os.IsNotExist(err) {
 		t.Fatal(err)
@@ -130,8 +133,8 @@ func wantBereft(t *testing.T, n *node.Node) {
 	wantSettled(t, n)
 }
 
-// A node's containerd is replaced by the next series, twice, while guarded
-// containers run: each finds the shim that the first one started.
+// TestCompatUpgrade replaces a node's containerd by the next series, twice, while guarded
+// containers run. Each must find the shim that the first one started.
 func TestCompatUpgrade(t *testing.T) {
 	all := releases()
 	n := startGuardedNode(t, all[0].options(t))
@@ -149,7 +152,8 @@ func TestCompatUpgrade(t *testing.T) {
 	deletePod(t, n, pod)
 }
 
-// The runtime goes into each release's config, in each version of that, and out of it again.
+// TestCompatInstall adds the runtime to each release's config, in each of its versions, and removes
+// it.
 func TestCompatInstall(t *testing.T) {
 	for _, release := range releases() {
 		for version := 2; version <= release.config; version++ {
@@ -157,7 +161,7 @@ func TestCompatInstall(t *testing.T) {
 				t.Run(fmt.Sprintf("%s v%d %s", release.engines, version, name), func(t *testing.T) {
 					config := fmt.Sprintf("version = %d\nimports = [%s]\n", version, imports)
 					if release.config == 2 {
-						// A runtime that is written takes the place of all that 1.7 has by default.
+						// In 1.7, a runtime that is configured replaces all default runtimes.
 						config += "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n"
 					}
 					installAndUninstall(t, startInstallationOn(t, release.options(t), config))
@@ -167,7 +171,7 @@ func TestCompatInstall(t *testing.T) {
 	}
 }
 
-// startPod starts two containers that one shim serves.
+// startPod starts two containers that share one shim.
 func startPod(t *testing.T, n *node.Node) []*node.Container {
 	t.Helper()
 	var pod []*node.Container
@@ -183,7 +187,7 @@ func startPod(t *testing.T, n *node.Node) []*node.Container {
 	return pod
 }
 
-// wantPod takes up a pod's containers again and wants them guarded.
+// wantPod adopts a pod's containers after a restart and checks that they are guarded.
 func wantPod(t *testing.T, n *node.Node, pod []*node.Container, execID string) {
 	t.Helper()
 	for _, c := range pod {

@@ -13,7 +13,8 @@ import (
 
 const corePattern = "/proc/sys/kernel/core_pattern"
 
-// coreHandler takes a core as systemd-coredump does: it looks the process up in proc, and reads the dump.
+// coreHandler handles a core dump like systemd-coredump: it inspects the process in procfs and
+// reads the dump.
 const coreHandler = `#!/bin/sh
 cd %q || exit
 for name in status maps limits cgroup cmdline environ auxv mountinfo; do cat "/proc/$1/$name" >>looked 2>&1; done
@@ -21,16 +22,17 @@ ls -l "/proc/$1/fd" "/proc/$1/exe" "/proc/$1/root" "/proc/$1/cwd" >>looked 2>&1
 cat >core && touch done
 `
 
-// A guarded program that crashes leaves its core where the node says, and nobody is woken.
+// TestCore checks that the core of a crashing guarded program goes where the node's pattern says,
+// and that no event above info is raised.
 func TestCore(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
-	// The pattern is the whole machine's, so it is changed only in a VM.
+	// The core pattern applies to the whole machine, so it is changed only in a VM.
 	owned := node.Emulated()
 	for name, test := range map[string]struct {
 		owned   bool
 		handled bool
 		pattern func(dir string) string
-		inside  int // cores in the container
+		inside  int // number of cores in the container
 	}{
 		"as the node has it": {},
 		"to a file":          {owned: true, pattern: func(string) string { return "/tmp/core.%e" }, inside: 1},
@@ -65,13 +67,14 @@ n=0; for f in core.*; do [ "$(head -c 4 "$f" 2>/dev/null | tail -c 3)" = ELF ] &
 	}
 }
 
-// coresGo sets the node's core pattern until the test's end. Its handler's folder is returned.
+// coresGo sets the node's core pattern until the end of the test, and returns the handler's
+// directory.
 func coresGo(t *testing.T, pattern func(dir string) string) string {
 	t.Helper()
 	if pattern == nil {
 		return ""
 	}
-	dir, err := os.MkdirTemp("", "core-") //nolint:usetesting // a pattern has 127 bytes, and t.TempDir takes many of them
+	dir, err := os.MkdirTemp("", "core-") //nolint:usetesting // a core pattern is limited to 127 bytes, and t.TempDir needs many of them
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +97,7 @@ func coresGo(t *testing.T, pattern func(dir string) string) string {
 	return dir
 }
 
-// wantHandled waits until a core's handler has ended, which the kernel does not.
+// wantHandled waits until a core's handler has ended, which the kernel does not wait for.
 func wantHandled(t *testing.T, dir string) {
 	t.Helper()
 	for ctx := testContext(t); ; {

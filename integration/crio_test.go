@@ -13,15 +13,16 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// CRI-O, with shimward in its table of runtimes, as docs/operations.md has it.
+// TestCompatCRIO tests CRI-O with shimward in its table of runtimes, as described in
+// docs/operations.md.
 func TestCompatCRIO(t *testing.T) {
 	crio := folder(t, "SHIMWARD_CRIO", "CRI-O (make test-compat)", "", "crio")
 	e := newEngine(t, "podman", "conmon")
-	e.node.Namespace = filepath.Base(e.dir) // the cgroup that it has its pods below
-	// CRI-O imports nothing; Podman has the same store.
+	e.node.Namespace = filepath.Base(e.dir) // the cgroup below which it puts its pods
+	// CRI-O cannot import images, so import with Podman, which uses the same store.
 	store := []string{"--root", filepath.Join(e.dir, "root"), "--runroot", filepath.Join(e.dir, "runroot"), "--storage-driver=vfs"}
 	e.command = append([]string{"podman", "--tmpdir", filepath.Join(e.dir, "tmp"), "--events-backend=file"}, store...)
-	// A pod's first process, which the image's is here, ends at once when it is stopped.
+	// The image's command is a pod's first process here. It must end at once when it is stopped.
 	e.importImage(t, `--change=CMD ["/bin/sleep","1000000"]`, "--change=STOPSIGNAL SIGKILL")
 	e.must(t, "tag", engineImage, node.Image)
 	config := filepath.Join(e.dir, "crio.conf")
@@ -64,9 +65,9 @@ func TestCompatCRIO(t *testing.T) {
 	})
 }
 
-// scoreless is a runtime before shimward's that leaves a process's OOM score alone: without
-// CAP_SYS_RESOURCE nobody may lower it, as CRI-O does for a pod's first. containerd has
-// restrict_oom_score_adj for that.
+// scoreless writes a runtime that calls shimward's but does not lower a process's OOM score.
+// Lowering it requires CAP_SYS_RESOURCE, and CRI-O does so for a pod's first process. The
+// equivalent setting of containerd is restrict_oom_score_adj.
 func (e *engine) scoreless(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(e.dir, "scoreless")
@@ -84,7 +85,7 @@ exec %s "$@"
 	return path
 }
 
-// crioConfig is a config that leaves this machine's own CRI-O alone.
+// crioConfig returns a config that does not touch this machine's own CRI-O.
 func (e *engine) crioConfig(t *testing.T, bin, own string) []byte {
 	t.Helper()
 	in := func(name string) string { return filepath.Join(e.dir, name) }

@@ -11,9 +11,9 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Fifty containers at once (crowdSize), twenty of them under other modes or under runc.
-// Each attacks a victim of its own, whose command line has the hash of its
-// secret: so an event in the wrong container's store would show.
+// TestCrowd runs fifty containers at once (crowdSize), twenty of them in other modes or under runc.
+// Each attacks its own victim, whose command line contains the hash of its secret, so that an event
+// in the wrong container's store would be noticed.
 func TestCrowd(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	type member struct {
@@ -69,8 +69,8 @@ func TestCrowd(t *testing.T) {
 				}
 				return
 			}
-			// On a machine this busy two sensors may be further apart than what is
-			// folded into one event, but none sees an access twice.
+			// On a machine this busy, the reports of two sensors may be too far apart to be folded
+			// into one event, but no sensor sees an access twice.
 			seen := map[access.Sensor]bool{}
 			for _, e := range events {
 				if !strings.Contains(e.Access.Target.Cmdline, m.report.Victim.SHA256) {
@@ -91,7 +91,7 @@ func TestCrowd(t *testing.T) {
 	wantNoLeaks(t, n)
 }
 
-// crowdSize is smaller on emulated CPUs, on which a hook's deadline would pass with so many.
+// crowdSize is smaller on emulated CPUs, where so many containers would exceed a hook's deadline.
 func crowdSize() int {
 	if node.Emulated() {
 		return 20

@@ -8,16 +8,16 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// debugger is a tool that reads another's memory on purpose.
+// debugger is a tool that reads another process's memory on purpose.
 type debugger struct {
 	name string
-	exe  string // what has to be allowed
-	// script is for bash; $pid is a sibling of the tool's. It prints "worked", or not.
+	exe  string // the path to allow
+	// script is for bash; $pid is a sibling of the tool. It prints "worked" if the tool works.
 	script string
 	vector access.Vector
 	warns  []access.Vector // what is recorded above info although it is allowed
-	later  bool            // it is of the later Debian
-	child  bool            // it starts what it traces, which asks for that
+	later  bool            // needs the later Debian release
+	child  bool            // starts what it traces, which asks to be traced
 }
 
 func debuggers() []debugger {
@@ -32,7 +32,7 @@ for i in {1..100}; do grep -q '^TracerPid:.*[1-9]' /proc/$pid/status && echo wor
 			"perf record", "/usr/bin/perf", `perf record -q -o /tmp/perf.data -e cpu-clock -p $pid -- sleep 0.2 >/dev/null 2>&1 && echo worked`, access.VectorPerfEvent,
 			[]access.Vector{access.VectorPerfEvent},
 			false, false,
-		}, // it asks for the whole node's first, and does without
+		}, // it first tries to measure the whole node, and works without that
 		{
 			"austin", "/usr/bin/austin", `python3 -c 'def busy():
   open("/tmp/busy", "w").close()
@@ -47,12 +47,13 @@ austin -i 10000 -x 1 -p $python 2>/dev/null | grep -q ':busy:' && echo worked; k
 	}
 }
 
-// Honest tools that read memory are refused where a profile refuses it, and let
-// through where one annotation allows them.
+// TestDebuggers checks that honest tools that read memory are refused where a profile refuses it,
+// and permitted where an annotation allows them.
 func TestDebuggers(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for _, d := range debuggers() {
-		// perf records nothing there, under stock runc either; the others take long.
+		// On emulated CPUs perf records nothing, also under stock runc, and the others take too
+		// long.
 		if d.name != "gdb attach" && d.name != "strace attach" && node.Emulated() {
 			continue
 		}

@@ -24,7 +24,7 @@ func enforceStrict() map[string]string {
 	return map[string]string{annotationMode: "enforce", annotationProfile: "strict"}
 }
 
-// wantGuarded attacks from within a container, and wants it stopped or seen as the mode says.
+// wantGuarded attacks from within a container and checks that the attack is stopped, or only seen.
 func wantGuarded(t *testing.T, n *node.Node, c *node.Container, execID string, stopped bool) {
 	t.Helper()
 	ctx := testContext(t)
@@ -50,7 +50,8 @@ func wantGuarded(t *testing.T, n *node.Node, c *node.Container, execID string, s
 	}
 }
 
-// waitForgotten waits until containerd has cleaned up after a shim that was killed: it does so on the side.
+// waitForgotten waits until containerd has cleaned up after a killed shim, which it does
+// asynchronously.
 func waitForgotten(ctx context.Context, t *testing.T, n *node.Node, id string) {
 	t.Helper()
 	for {
@@ -70,8 +71,9 @@ func waitForgotten(ctx context.Context, t *testing.T, n *node.Node, id string) {
 	}
 }
 
-// deleteBereft deletes a container whose shim was killed. For a moment containerd
-// may still speak to the shim that is dead, and the container may be gone by the next try.
+// deleteBereft deletes a container whose shim was killed. It retries, because for a moment
+// containerd may still talk to the dead shim, and it accepts that the container is gone by the next
+// try.
 func deleteBereft(ctx context.Context, t *testing.T, c *node.Container) {
 	t.Helper()
 	err := c.Delete(ctx)
@@ -92,8 +94,8 @@ func wantSettled(t *testing.T, n *node.Node) {
 	}
 }
 
-// containerd is killed and started again while guarded containers run: they
-// stay guarded, can be entered, killed and deleted.
+// TestContainerdKilled kills and restarts containerd while guarded containers run. They must stay
+// guarded, and exec, kill and delete must work.
 func TestContainerdKilled(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -115,7 +117,7 @@ func TestContainerdKilled(t *testing.T) {
 	if err := n.Adopt(ctx, c); err != nil {
 		t.Fatal(err)
 	}
-	// containerd lets go of a shim that has no processes (shouldCleanupShim).
+	// containerd drops a shim that has no processes (shouldCleanupShim).
 	if err := n.Adopt(ctx, ends); !errdefs.IsNotFound(err) {
 		t.Errorf("the task that ended meanwhile: %v", err)
 	}
@@ -129,8 +131,8 @@ func TestContainerdKilled(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// A shim is killed while its container runs: the container ends with it, the
-// loss is on record, and nothing is left.
+// TestShimKilledRunning kills a shim while its container runs. The container must end with it, the
+// loss must be recorded, and nothing may be left.
 func TestShimKilledRunning(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -155,12 +157,12 @@ func TestShimKilledRunning(t *testing.T) {
 	}
 }
 
-// A shim is killed while it creates or deletes a container, at whatever moment:
-// nothing is left, and the next container of that name works.
+// TestShimKilledHalfway kills a shim at various moments while it creates or deletes a container.
+// Nothing may be left, and the next container of that name must work.
 func TestShimKilledHalfway(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
-	// The first container of a node loads the programs.
+	// The first container on a node loads the programs.
 	mustRun(t, n, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}})
 	for i := range 12 {
 		delay := time.Duration(i) * 15 * time.Millisecond
@@ -187,7 +189,7 @@ func TestShimKilledHalfway(t *testing.T) {
 			}
 			<-time.After(delay)
 			if err := n.KillShim(id); err != nil {
-				t.Log(err) // it was faster
+				t.Log(err) // the shim ended first
 			}
 			t.Log(<-made)
 			if c != nil {
@@ -196,7 +198,7 @@ func TestShimKilledHalfway(t *testing.T) {
 				}
 			}
 			waitForgotten(ctx, t, n, id)
-			// What nobody could take back goes with the next container that is made.
+			// What could not be rolled back is removed when the next container is created.
 			result := mustRun(t, n, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}})
 			if result.Code != 0 {
 				t.Errorf("the next of that name: %s", result)
@@ -206,8 +208,8 @@ func TestShimKilledHalfway(t *testing.T) {
 	}
 }
 
-// runc, or the shim, is killed while runc waits for the hook: the hook goes on
-// alone, and what it then leaves goes at the latest with the next container.
+// TestKilledInHook kills runc or the shim while runc waits for the hook. The hook continues alone,
+// and what it leaves behind must be removed by the time of the next container at the latest.
 func TestKilledInHook(t *testing.T) {
 	bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
 	slow := t.TempDir()
@@ -245,7 +247,7 @@ func TestKilledInHook(t *testing.T) {
 				t.Errorf("killed in the hook: %v, error: %v", killed, err)
 			}
 			t.Log(err)
-			// The hook that goes on alone ends within its second.
+			// The remaining hook ends within a second.
 			<-time.After(time.Second)
 			spec.ID += "-next"
 			if result := mustRun(t, n, spec); result.Code != 0 {
@@ -256,7 +258,8 @@ func TestKilledInHook(t *testing.T) {
 	}
 }
 
-// killInHook waits for a create-runtime hook of the namespace's and gives its runc to kill.
+// killInHook waits for a create-runtime hook in the namespace and calls kill with the pid of its
+// runc.
 func killInHook(namespace string, stop <-chan struct{}, kill func(runc int) error) bool {
 	for {
 		select {

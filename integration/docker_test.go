@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Debian's Docker, with shimward as a runtime of it.
+// TestDocker tests Debian's Docker with shimward as one of its runtimes.
 func TestDocker(t *testing.T) {
 	e := newEngine(t, "dockerd", "docker")
 	type runtime struct {
@@ -23,7 +23,7 @@ func TestDocker(t *testing.T) {
 	for name := range engineConfigs {
 		runtimes["shimward-"+name] = runtime{Path: e.link, Args: []string{"--shimward-config=" + e.config(name)}}
 	}
-	runtimes["shimward"] = runtime{Path: e.link} // under the config that its environment names
+	runtimes["shimward"] = runtime{Path: e.link} // with the config that its environment names
 	daemon, err := json.Marshal(map[string]any{
 		"runtimes": runtimes, "data-root": filepath.Join(e.dir, "data"), "exec-root": filepath.Join(e.dir, "exec"),
 		"pidfile": filepath.Join(e.dir, "pid"), "hosts": []string{"unix://" + filepath.Join(e.dir, "docker.sock")},
@@ -52,7 +52,7 @@ func TestDocker(t *testing.T) {
 	})
 }
 
-// startDaemon starts an engine's daemon, waits until it is up, and ends it at the test's end.
+// startDaemon starts an engine's daemon, waits until it is up, and stops it at the end of the test.
 func startDaemon(t *testing.T, e *engine, up func() bool, args ...string) {
 	t.Helper()
 	ctx := testContext(t)

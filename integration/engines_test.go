@@ -23,25 +23,25 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// engine is a container engine that starts OCI runtimes, with a folder of its own,
-// and shimward for its runtime.
+// engine is a container engine that calls OCI runtimes. It has its own directory and uses shimward
+// as its runtime.
 type engine struct {
 	dir  string
-	node *node.Node // its paths alone: there is no containerd of ours
+	node *node.Node // only its paths: there is no containerd of ours
 	link string
 
 	env []string
-	// command is the engine's command line up to the command.
+	// command is the engine's command line up to the subcommand.
 	command []string
-	// as are the options of `run` for a runtime under a config of shimward's.
+	// as returns the options of `run` that select a runtime with the given shimward config.
 	as func(config string) []string
-	// broken are the words of what a user reads under the config "broken".
+	// broken are words that the user has to see with the config "broken".
 	broken []string
-	// limits are options of every `run`: this machine may not let limits be raised.
+	// limits are options of every `run`, because this machine may not allow raising limits.
 	limits []string
 }
 
-// The configs of shimward that the engines' runtimes are given.
+// The shimward configs of the engines' runtimes.
 var engineConfigs = map[string]string{
 	"enforce": "version = 1\ndefault_mode = 'enforce'\ndefault_profile = 'strict'\n",
 	"audit":   "version = 1\ndefault_mode = 'audit'\ndefault_profile = 'strict'\n",
@@ -57,7 +57,7 @@ func newEngine(t *testing.T, binaries ...string) *engine {
 			testenv.Missing(t, binary+" (scripts/install-deps test)")
 		}
 	}
-	dir, err := os.MkdirTemp("", "sw-engine-") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
+	dir, err := os.MkdirTemp("", "sw-engine-") //nolint:usetesting // a socket's path must be short, and t.TempDir contains the name of the test
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func newEngine(t *testing.T, binaries ...string) *engine {
 
 func (e *engine) config(name string) string { return filepath.Join(e.dir, name+".toml") }
 
-// do runs a command of the engine's, also at a test's end.
+// do runs a command of the engine. It also works at the end of a test.
 func (e *engine) do(t *testing.T, args ...string) node.Result {
 	t.Helper()
 	args = append(slices.Clone(e.command), args...)
@@ -113,14 +113,14 @@ func (e *engine) must(t *testing.T, args ...string) string {
 	return strings.TrimSpace(result.Stdout)
 }
 
-// run is a `run` under a config of shimward's.
+// run returns the arguments of `run` under the given shimward config.
 func (e *engine) run(config string, args ...string) []string {
 	return slices.Concat([]string{"run", "--network=none"}, e.as(config), e.limits, args)
 }
 
 const engineImage = "shimward-test:1"
 
-// makeRoot makes a root file system of busybox and shimward.
+// makeRoot creates a root file system with busybox and shimward.
 func (e *engine) makeRoot(t *testing.T) (root string) {
 	t.Helper()
 	root = filepath.Join(e.dir, "rootfs")
@@ -148,7 +148,7 @@ func (e *engine) makeRoot(t *testing.T) (root string) {
 	return root
 }
 
-// importImage imports busybox and shimward.
+// importImage imports an image with busybox and shimward.
 func (e *engine) importImage(t *testing.T, options ...string) {
 	t.Helper()
 	root := e.makeRoot(t)
@@ -159,7 +159,7 @@ func (e *engine) importImage(t *testing.T, options ...string) {
 	e.must(t, slices.Concat([]string{"import"}, options, []string{tar, engineImage})...)
 }
 
-// left is what is there of containers.
+// left returns what is left of containers.
 func (e *engine) left() []string {
 	var left []string
 	for _, root := range []string{e.node.Paths.Run, e.node.Paths.BPF} {
@@ -195,7 +195,7 @@ func (e *engine) wantNothingLeft(t *testing.T) {
 	t.Errorf("left behind: %v", left)
 }
 
-// detach starts a container, and returns its ID.
+// detach starts a container and returns its ID.
 func (e *engine) detach(t *testing.T, config, name string) string {
 	t.Helper()
 	id := e.must(t, e.run(config, "-d", "--name="+name, "--cap-add=SYS_PTRACE", "--stop-signal=SIGKILL", engineImage, "/bin/sleep", "1000000")...)
@@ -203,13 +203,13 @@ func (e *engine) detach(t *testing.T, config, name string) string {
 	return id
 }
 
-// engineVectors are the ways of each kind that work inside one container.
+// engineVectors are vectors of each kind that work within one container.
 var engineVectors = []string{
 	"proc-mem-read", "proc-mem-write", "task-mem-read", "mem-io-uring", "mem-scm-rights", "process-vm-readv", "process-vm-writev",
 	"ptrace-attach", "ptrace-seize", "pidfd-getfd",
 }
 
-// tryEngine tries what holds whatever the engine is.
+// tryEngine runs the tests that apply to every engine.
 func (e *engine) tryEngine(t *testing.T) {
 	t.Helper()
 	t.Run("a program's output and exit code", func(t *testing.T) {
@@ -317,7 +317,7 @@ func (e *engine) tryMode(t *testing.T, mode string) {
 	}
 }
 
-// attack attacks within a container, at a victim that the attacker starts.
+// attack attacks within a container. The victim is a process that the attacker starts.
 func (e *engine) attack(t *testing.T, name string, stopped bool) []emulate.Result {
 	t.Helper()
 	result := e.do(t, slices.Concat([]string{"exec", name, "/bin/shimward", "emulate", "--json", "--spawn", "--timeout=3m"}, engineVectors)...)

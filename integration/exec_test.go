@@ -8,8 +8,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// What is started in a container from outside, as `kubectl exec` does it, is
-// guarded, and its events name the exec.
+// TestExec checks that what is started in a container from outside, as by `kubectl exec`, is
+// guarded, and that its events name the exec.
 func TestExec(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})

@@ -18,8 +18,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// floodSize is how many attempts one container makes: a million, or what scripts/test
-// says where CPUs are emulated.
+// floodSize returns how many attempts one container makes: a million, or what scripts/test sets for
+// emulated CPUs.
 func floodSize(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("SHIMWARD_TEST_FLOOD")
@@ -33,8 +33,9 @@ func floodSize(t *testing.T) int {
 	return size
 }
 
-// One container attacks as fast as it can: all of it is refused and counted,
-// its neighbour's events are complete, and neither the store nor the shim grows out of bounds.
+// TestFlood lets one container attack as fast as it can. All attempts must be refused and counted,
+// its neighbor's events must be complete, and neither the store nor the shim may grow beyond
+// bounds.
 func TestFlood(t *testing.T) {
 	flood := floodSize(t)
 	n := startGuardedNode(t, node.Options{})
@@ -80,7 +81,7 @@ func TestFlood(t *testing.T) {
 	if sum.Attempts != flood || sum.Refused != sum.Attempts {
 		t.Errorf("not all of %d were refused: %+v", flood, sum)
 	}
-	// The last answers are counted a moment after they are given.
+	// The last answers are counted shortly after they are given.
 	var got int
 	for began := time.Now(); got < sum.Refused && time.Since(began) < 10*time.Second; {
 		got = counted(t, n, flooder, access.VectorProcessVMReadv, access.VerdictRefused)
@@ -115,7 +116,7 @@ func TestFlood(t *testing.T) {
 	t.Logf("%+v, the neighbour attacked %d times meanwhile; %d bytes of events; the shim: %d KiB, then %d", sum, meanwhile, stored, before, after)
 }
 
-// counted is what `shimward ps` says of a container: the number of the sensor that saw most.
+// counted returns the count that `shimward ps` shows for a container, of the sensor that saw most.
 func counted(t *testing.T, n *node.Node, c *node.Container, vector access.Vector, verdict access.Verdict) int {
 	t.Helper()
 	bin := folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")

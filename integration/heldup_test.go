@@ -14,8 +14,9 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// A process that has whoever reads its command line wait, for as long as a file system
-// of its own likes, does not have the events of its container wait: see testdata/heldup.c.
+// TestHeldUp checks that a process cannot delay the events of its container by blocking whoever
+// reads its command line, which it can do for as long as its own file system wants. See
+// testdata/heldup.c.
 func TestHeldUp(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	dir := t.TempDir()

@@ -19,7 +19,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// honestRoot is a container's own copy of a root file system that scripts/fetch-honest makes.
+// honestRoot returns a container's own copy of a root file system that scripts/fetch-honest
+// creates.
 func honestRoot(t *testing.T, later bool) string {
 	t.Helper()
 	lower := folder(t, "SHIMWARD_HONEST", "a root file system of honest programs (scripts/fetch-honest)", "", "bin/bash")
@@ -45,19 +46,19 @@ func honestRoot(t *testing.T, later bool) string {
 	return at
 }
 
-// honest is a program that shimward has no business with.
+// honest is a program that shimward must not interfere with.
 type honest struct {
 	name   string
 	script string // for bash
 	same   bool   // its output is the same each time
-	code   int    // that it ends with
+	code   int    // expected exit code
 	needs  []string
-	warns  []access.Vector // what baseline records of it above info, all the same
-	looks  bool            // through /proc, or traces: worth the time of emulated CPUs
-	later  bool            // it is of the later Debian
+	warns  []access.Vector // what baseline still records above info
+	looks  bool            // reads /proc or traces: worth running on emulated CPUs
+	later  bool            // needs the later Debian release
 }
 
-// run runs it in a container of its own, with what Debian's programs expect of one.
+// run runs the program in its own container, with what Debian's programs expect of one.
 func (h honest) run(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	t.Helper()
 	spec.Args = []string{"/bin/bash", "-c", h.script}
@@ -69,7 +70,7 @@ func (h honest) run(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	return mustRun(t, n, spec)
 }
 
-// corpus is run under stock runc, and then guarded by baseline.
+// corpus returns the programs to run under stock runc and then guarded by the profile baseline.
 func corpus() []honest {
 	return []honest{
 		{name: "ps", script: `ps auxww >/dev/null && ps -ef >/dev/null && ps eww -A >/dev/null && ps -eLo pid,tid,wchan,comm >/tmp/list && wc -l </tmp/list`, same: true},
@@ -121,19 +122,19 @@ public class Wait { public static void main(String[] a) throws Exception { Threa
 END
 javac -d /tmp /tmp/Wait.java; java -Xmx64m -cp /tmp Wait & for i in {1..400}; do jps | grep -q Wait && break; sleep 0.1; done
 jstack $! | grep -c 'Wait.main'; jmap -histo $! | grep -c ' java.lang.Thread '; kill $!; wait`, same: true},
-		// A program that is started under a debugger asked for it.
-		{name: "gdb launch", looks: true, script: `gdb -q -batch -nx -ex run --args /bin/echo run 2>&1 | grep -c '^run$'`, same: true, warns: []access.Vector{access.VectorSelfMem}}, // it tries whether it can
+		// A program that is started under a debugger asked to be traced.
+		{name: "gdb launch", looks: true, script: `gdb -q -batch -nx -ex run --args /bin/echo run 2>&1 | grep -c '^run$'`, same: true, warns: []access.Vector{access.VectorSelfMem}}, // gdb probes its own mem file
 		{name: "strace launch", looks: true, script: `strace -f -o /dev/null /bin/sh -c 'echo run | cat'`, same: true},
 		{name: "ltrace launch", script: `ltrace -o /dev/null /bin/true; echo $?`, same: true},
 	}
 }
 
-// Honest programs behave as under runc, and nobody is woken.
+// TestSilence checks that honest programs behave as under runc and raise no events above info.
 func TestSilence(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	load := bindLoad(t)
 	for _, h := range corpus() {
-		// Java and Node crash there, under stock runc too.
+		// Java and Node crash on emulated CPUs, also under stock runc.
 		if !h.looks && node.Emulated() {
 			continue
 		}
@@ -157,7 +158,7 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// wantSilent checks that no event of a container is above info, but for those of some vectors.
+// wantSilent checks that a container has no event above info, except for the given vectors.
 func wantSilent(t *testing.T, n *node.Node, id string, warns []access.Vector) {
 	t.Helper()
 	all, err := n.Events(testContext(t), id)
@@ -182,11 +183,11 @@ func bindShimward(t *testing.T) []oci.SpecOpts {
 	}})}
 }
 
-// bindLoad gives a container testdata/load.go, whose Go runtime does all that one does.
+// bindLoad mounts the built testdata/load.go into a container. It exercises all of the Go runtime.
 func bindLoad(t *testing.T) oci.SpecOpts {
 	t.Helper()
 	if node.Emulated() {
-		return oci.Compose() // it is not run there
+		return oci.Compose() // not run on emulated CPUs
 	}
 	binary := filepath.Join(t.TempDir(), "load")
 	build := exec.CommandContext(t.Context(), testenv.Program(t, "go"), "build", "-o", binary, "testdata/load.go")

@@ -9,21 +9,21 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// A guarded container's memory, when the one who reaches for it is not guarded:
+// TestInbound checks accesses to a guarded container's memory by an unguarded actor. An actor in
 // another container is stopped where the target's profile says so, and seen in any case.
 func TestInbound(t *testing.T) {
 	tryInbound(t, startGuardedNode(t, node.Options{}), "strict", inboundVectors(), nil)
 }
 
-// What procfs tells of a guarded container, when another container asks that is not
-// guarded: stopped and seen where the target's profile says recon, and never of the node.
+// TestInboundRecon checks what an unguarded container can read from procfs about a guarded one: it is
+// seen and stopped if the target's profile says so in recon. The node's own processes are never affected.
 func TestInboundRecon(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: "[profiles.closed]\nextends = \"strict\"\nrecon = \"refuse\"\n"})
 	tryInbound(t, n, "closed", []string{"recon"}, lookFromNode)
 }
 
-// tryInbound tries vectors from a container under runc at one that is guarded with that
-// profile. meanwhile is what makes no event.
+// tryInbound attacks a container guarded with the profile from one under runc. meanwhile, if given,
+// does something that must make no event.
 func tryInbound(t *testing.T, n *node.Node, profile string, vectors []string, meanwhile func(*testing.T, *node.Container)) {
 	t.Helper()
 	bare := startVictim(t, n, node.Spec{Runtime: node.Runc})
@@ -57,7 +57,7 @@ func tryInbound(t *testing.T, n *node.Node, profile string, vectors []string, me
 	}
 }
 
-// wantInbound checks what an attack from outside at the victim came to, and returns the events of it.
+// wantInbound checks the outcome of an attack from outside on the victim, and returns its events.
 func wantInbound(t *testing.T, mode string, r emulate.Result, found []event.Event, victim *node.Container) []event.Event {
 	t.Helper()
 	seen := seenInbound(r.Access, tier(t)) && r.Outcome != emulate.OutcomeUnsupported
@@ -79,7 +79,7 @@ func wantInbound(t *testing.T, mode string, r emulate.Result, found []event.Even
 	return found
 }
 
-// inboundVectors are those that have a target of somebody else's.
+// inboundVectors returns the vectors whose target can be in another container.
 func inboundVectors() []string {
 	var names []string
 	for _, v := range emulate.Vectors() {
@@ -93,22 +93,23 @@ func inboundVectors() []string {
 	return names
 }
 
-// seenInbound says what the target's guard sees. Seccomp is the actor's: without LSM
-// programs there is the target's mmap lock alone, which these take, and no handle does.
+// seenInbound reports whether the target's guard sees a vector. Seccomp applies only to the actor,
+// so without LSM programs there is only the target's mmap lock, which the listed vectors take.
+// Accesses through a handle do not take it.
 func seenInbound(vector access.Vector, tier access.Tier) bool {
 	switch vector {
 	case access.VectorProcMem, access.VectorProcessVMReadv, access.VectorProcessVMWritev, access.VectorPtrace,
 		access.VectorProcessMadvise, access.VectorMovePages:
 		return true
 	case access.VectorProcessMrelease:
-		return false // the kernel asks nobody, and does nothing to a process that is not being killed
+		return false // the kernel checks no permission, and has no effect on a process that is not being killed
 	default:
 		return tier == access.TierLSM
 	}
 }
 
-// stoppedInbound says what enforce stops of that. A SIGKILL does not keep move_pages
-// from giving its answer.
+// stoppedInbound reports whether enforce mode stops a vector that is seen. SIGKILL does not prevent
+// move_pages from returning its result.
 func stoppedInbound(vector access.Vector, tier access.Tier) bool {
 	return seenInbound(vector, tier) && (tier == access.TierLSM || vector != access.VectorMovePages)
 }

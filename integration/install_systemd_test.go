@@ -9,10 +9,10 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// onSystemd installs shimward twice and takes it off again, with --restart, where
-// systemd runs containerd. After each it tells whether containerd runs, whether it is
-// the process that it was, and whether its config has the runtime. Then containerd
-// cannot be started any more.
+// onSystemd installs shimward twice and uninstalls it, with --restart, where systemd runs
+// containerd. After each step it prints whether containerd runs, whether it is still the same
+// process, and whether its config has the runtime. Finally it tries to install with a containerd
+// that cannot be started.
 const onSystemd = `exec >/run/said 2>/dev/null
 export PATH=/run/engines:$PATH
 cat >/run/containerd.toml <<'END_OF_CONFIG'

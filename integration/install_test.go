@@ -10,14 +10,14 @@ import (
 	"github.com/shimward/shimward/internal/install"
 )
 
-// installation is a prefix and a containerd config of a node's own.
+// installation is a prefix and a containerd config on a node of its own.
 type installation struct {
 	t      *testing.T
 	n      *node.Node
 	bin    string
 	config string
 	prefix string
-	// engines has the containerd whose config it is.
+	// engines is the directory with the containerd that the config is for.
 	engines string
 }
 
@@ -40,8 +40,7 @@ func (i *installation) dump() string {
 	return string(said)
 }
 
-// startInstallation starts a node whose containerd looks for shims in a prefix
-// that is empty yet.
+// startInstallation starts a node whose containerd looks for shims in a prefix that is still empty.
 func startInstallation(t *testing.T, config string) *installation {
 	t.Helper()
 	return startInstallationOn(t, node.Options{Engines: engines(t)}, config)
@@ -175,7 +174,8 @@ func TestInstallRefusesAndLeavesNothing(t *testing.T) {
 	}
 }
 
-// What runs keeps the files that it was started from.
+// TestUpgradeUnderARunningContainer checks that a running container keeps the files that it was
+// started from.
 func TestUpgradeUnderARunningContainer(t *testing.T) {
 	ctx := testContext(t)
 	i := startInstallation(t, "version = 3\nimports = []\n")
@@ -212,7 +212,8 @@ func TestUpgradeUnderARunningContainer(t *testing.T) {
 	}
 }
 
-// The signal comes while containerd is asked about the config that has been written.
+// TestInstallThatIsInterrupted sends the signal while install asks containerd about the config that
+// it has just written.
 func TestInstallThatIsInterrupted(t *testing.T) {
 	i := startInstallation(t, "version = 3\nimports = ['DIR/conf.d/*.toml']\n")
 	before := i.dump()
@@ -227,7 +228,7 @@ func TestInstallThatIsInterrupted(t *testing.T) {
 			t.Fatalf("SIG%s did not end it:\n%s", signal, said)
 		}
 	}
-	interrupted("INT", "exec sleep infinity") // which ends by it
+	interrupted("INT", "exec sleep infinity") // SIGINT ends the sleep, too
 	if after := i.dump(); after != before {
 		t.Errorf("SIGINT left this config:\n%s", after)
 	}
@@ -235,7 +236,7 @@ func TestInstallThatIsInterrupted(t *testing.T) {
 		t.Errorf("SIGINT left %q", left)
 	}
 	interrupted("KILL", ":")
-	// containerd may run without what is there.
+	// containerd may be running without the config that is there.
 	i.must("install", "systemctl restart containerd")
 	if record, err := install.Load(i.prefix); err != nil || record.Written.IsZero() {
 		t.Errorf("when its config was changed is not known: %v %v", record, err)
@@ -273,7 +274,8 @@ func TestInstallKeepsALinkedConfigALink(t *testing.T) {
 	}
 }
 
-// The config that has the block has been written anew, and imports drop-ins.
+// TestInstallAfterTheConfigWasReplaced replaces the config that contains shimward's block by one
+// that imports drop-ins.
 func TestInstallAfterTheConfigWasReplaced(t *testing.T) {
 	i := startInstallation(t, "version = 3\nimports = []\n")
 	i.must("install", "kept that file")

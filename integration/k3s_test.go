@@ -17,15 +17,15 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// k3s is a node's folder of containerd's config, and what k3s does there when it starts.
-// RKE2 does the same in another folder: it has k3s's agent in it.
+// k3s is the directory of a node's containerd config, and does what k3s does there when it starts.
+// RKE2 contains k3s's agent and does the same in another directory.
 type k3s struct {
 	t       *testing.T
 	dir     string // of the config
 	prefix  string
 	engines string
-	old     bool // its containerd is 1.7: it knows one template
-	imports bool // its own templates import a folder, as since k3s-io/k3s#13680
+	old     bool // its containerd is 1.7, so it uses only one template
+	imports bool // its own templates import a directory, as since k3s-io/k3s#13680
 }
 
 const (
@@ -46,7 +46,7 @@ func newK3s(t *testing.T, engines string, old, imports bool, templates map[strin
 	if err := os.WriteFile(k.own(), []byte("version = 1\n[paths]\nrun = '/nonexistent'\n"), 0o600); err != nil { // no containers
 		t.Fatal(err)
 	}
-	// install is to find the containerd that k3s brings.
+	// install has to find the containerd that k3s ships.
 	if err := os.Symlink(filepath.Join(engines, "containerd"), filepath.Join(bin, "containerd")); err != nil {
 		t.Fatal(err)
 	}
@@ -59,14 +59,14 @@ func newK3s(t *testing.T, engines string, old, imports bool, templates map[strin
 	return k
 }
 
-// own is shimward's own config.
+// own returns the path of shimward's own config.
 func (k *k3s) own() string { return k.prefix + ".toml" }
 
 func (k *k3s) path(name string) string { return filepath.Join(k.dir, name) }
 
-// start makes the config as k3s does (pkg/agent/containerd/config.go, writeContainerdConfig;
-// pkg/agent/templates, ParseTemplateFromConfig): of the operator's template, in which its own
-// one of that version is known as "base", or else of its own.
+// start generates the config as k3s does (pkg/agent/containerd/config.go, writeContainerdConfig;
+// pkg/agent/templates, ParseTemplateFromConfig): from the operator's template, in which k3s's own
+// template of that version is available as "base", or else from k3s's own template.
 func (k *k3s) start() {
 	k.t.Helper()
 	names := []string{k3sV3, k3sV2}
@@ -88,7 +88,7 @@ func (k *k3s) start() {
 		k.t.Fatal(err)
 	}
 	var lines strings.Builder
-	for line := range strings.Lines(out.String()) { // it leaves out what is empty
+	for line := range strings.Lines(out.String()) { // it drops empty lines
 		if strings.TrimSpace(line) != "" {
 			lines.WriteString(line)
 		}
@@ -98,7 +98,7 @@ func (k *k3s) start() {
 	}
 }
 
-// base is k3s's own template, where its source is at hand, and else one of the tests'.
+// base returns k3s's own template from its source, if available, or else one from testdata.
 func (k *k3s) base(name string) string {
 	k.t.Helper()
 	source := os.Getenv("SHIMWARD_K3S")
@@ -124,13 +124,13 @@ func (k *k3s) base(name string) string {
 	if err != nil || text == "" {
 		k.t.Fatalf("%s has no constant %s: %v", source, constant, err)
 	}
-	if k.imports && !strings.Contains(text, ".d/*.toml") { // one from before that
+	if k.imports && !strings.Contains(text, ".d/*.toml") { // the source is from before that change
 		text = strings.Replace(text, "\nroot = ", "\nimports = [\"{{ .NodeConfig.Containerd.Template }}/"+strings.TrimSuffix(name, ".tmpl")+".d/*.toml\"]\nroot = ", 1)
 	}
 	return text
 }
 
-// data is what k3s fills its templates in with (templates.ContainerdConfig).
+// data returns the data with which k3s fills in its templates (templates.ContainerdConfig).
 func (k *k3s) data() map[string]any {
 	return map[string]any{
 		"Program": "k3s", "Imports": k.imports,
@@ -152,7 +152,7 @@ func (k *k3s) data() map[string]any {
 	}
 }
 
-// shimward is not told which containerd: it is to find k3s's.
+// shimward runs shimward without --containerd, because it has to find the containerd of k3s.
 func (k *k3s) shimward(command string, args ...string) (string, error) {
 	k.t.Helper()
 	bin := folder(k.t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
@@ -173,7 +173,7 @@ func (k *k3s) must(command string, want ...string) {
 	}
 }
 
-// dump is what containerd makes of its config.
+// dump returns the config as containerd understands it.
 func (k *k3s) dump() map[string]any {
 	k.t.Helper()
 	said, err := exec.CommandContext(testContext(k.t), filepath.Join(k.engines, "containerd"), "--config", k.path("config.toml"), "config", "dump").Output()
@@ -187,7 +187,7 @@ func (k *k3s) dump() map[string]any {
 	return dump
 }
 
-// takeRuntime takes shimward's runtime out of a dump, and the file that it came from.
+// takeRuntime removes shimward's runtime, and the file that it came from, from a dump.
 func takeRuntime(dump map[string]any) map[string]any {
 	inner := func(in map[string]any, key string) map[string]any {
 		found, _ := in[key].(map[string]any)
@@ -212,7 +212,7 @@ func takeRuntime(dump map[string]any) map[string]any {
 	return runtime
 }
 
-// files are all that is in the config's folder, but for the config.
+// files returns everything in the config's directory except for the config.
 func (k *k3s) files() map[string]string {
 	k.t.Helper()
 	files := make(map[string]string)
@@ -233,7 +233,7 @@ func (k *k3s) files() map[string]string {
 	return files
 }
 
-// wantInstalled starts k3s, and wants the runtime beside what was in the config before.
+// wantInstalled starts k3s, and checks that the config has the runtime next to what it had before.
 func (k *k3s) wantInstalled(before map[string]any) {
 	k.t.Helper()
 	k.start()
@@ -260,7 +260,7 @@ func TestInstallOnK3s(t *testing.T) {
 	for name, test := range map[string]struct {
 		imports   bool
 		templates map[string]string
-		want      string // that has the runtime
+		want      string // the file that contains the runtime
 	}{
 		"no template":                        {false, nil, k3sV3},
 		"a template":                         {false, map[string]string{k3sV3: based + another}, k3sV3},
@@ -279,7 +279,7 @@ func TestInstallOnK3s(t *testing.T) {
 	}
 }
 
-// containerd 1.7 has k3s's older template alone, and replaces other runtimes by what it imports.
+// TestCompatInstallOnK3s: 1.7 only has the older template, and what it imports replaces runtimes.
 func TestCompatInstallOnK3s(t *testing.T) {
 	for name, test := range map[string]struct {
 		imports   bool
@@ -297,7 +297,7 @@ func TestCompatInstallOnK3s(t *testing.T) {
 	}
 }
 
-// In 1.7 a runtime in the config takes the place of those that are not.
+// TestCompatInstallOnK3sRefuses: in 1.7, a runtime in the config replaces the default runtimes.
 func TestCompatInstallOnK3sRefuses(t *testing.T) {
 	engines := folder(t, "SHIMWARD_ENGINES_1_7", "containerd of each series (make test-compat)", "", "containerd")
 	k := newK3s(t, engines, true, false, map[string]string{k3sV2: "version = 2\n"})
@@ -344,7 +344,7 @@ func installOnK3s(t *testing.T, k *k3s, want string) {
 		t.Errorf("containerd's config was\n%v\nand is\n%v", before, after)
 	}
 
-	// An operator who thinks better of it before k3s has started again.
+	// The operator changes their mind before k3s has started again.
 	k.must("install", want)
 	k.must("uninstall", "removed the runtime")
 	if left := k.files(); !reflect.DeepEqual(left, files) {
@@ -352,7 +352,7 @@ func installOnK3s(t *testing.T, k *k3s, want string) {
 	}
 }
 
-// An operator brings the template for containerd 2 after shimward was installed.
+// TestInstallOnK3sWithTheOtherTemplate adds the template for containerd 2 after shimward's install.
 func TestInstallOnK3sWithTheOtherTemplate(t *testing.T) {
 	for _, imports := range []bool{false, true} {
 		k := newK3s(t, engines(t), false, imports, map[string]string{k3sV2: based + older})
@@ -372,7 +372,7 @@ func TestInstallOnK3sWithTheOtherTemplate(t *testing.T) {
 	}
 }
 
-// The signal comes while containerd is asked what it would make of the runtime.
+// TestInstallOnK3sThatIsInterrupted interrupts install while it asks containerd about the runtime.
 func TestInstallOnK3sThatIsInterrupted(t *testing.T) {
 	k := newK3s(t, engines(t), false, false, map[string]string{k3sV3: based + another})
 	files := k.files()

@@ -14,8 +14,8 @@ import (
 	"github.com/shimward/shimward/internal/guarded"
 )
 
-// reach is what an exec in a container comes to that reaches for the memory of
-// the container's init, through seccomp's door and the other sensors'.
+// reach accesses the memory of the container's init from an exec, through vectors that seccomp and
+// the other sensors check, and reports whether the accesses got through.
 func reach(t *testing.T, c *node.Container, id string) (through bool) {
 	t.Helper()
 	result, err := c.Exec(testContext(t), id, "/bin/shimward", "emulate", "--json", "--timeout=3m", "--victim=1", "process-vm-readv", "proc-mem-read", "ptrace-attach")
@@ -42,7 +42,8 @@ func allow(t *testing.T, n *node.Node, args ...string) string {
 	return string(out)
 }
 
-// An exception for a time: it lets through what a rule refuses, says why, and ends by itself.
+// TestLease checks that a lease, a temporary exception, permits what a rule refuses, that events
+// give its reason, and that it expires by itself.
 func TestLease(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	c := startVictim(t, n, node.Spec{ID: "leased", Runtime: node.Shimward, Annotations: enforceStrict(), Capabilities: attackCapabilities()})
@@ -96,7 +97,7 @@ func TestLease(t *testing.T) {
 	}
 }
 
-// end ends a container, whose events are then all there.
+// end ends a container, after which its events are complete.
 func end(t *testing.T, c *node.Container) {
 	t.Helper()
 	ctx := testContext(t)
@@ -108,7 +109,7 @@ func end(t *testing.T, c *node.Container) {
 	}
 }
 
-// waitNoLease waits until every lease has run out.
+// waitNoLease waits until every lease has expired.
 func waitNoLease(t *testing.T, n *node.Node) {
 	t.Helper()
 	ask := time.NewTicker(100 * time.Millisecond)
@@ -129,7 +130,8 @@ func waitNoLease(t *testing.T, n *node.Node) {
 	}
 }
 
-// An exception is for the file that was there when the container was made. What takes its place is told.
+// TestVoidException checks that an exception applies only to the file that existed when the
+// container was created. Events say that the exception is void for any file that replaces it.
 func TestVoidException(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for name, change := range map[string]string{

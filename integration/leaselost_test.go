@@ -14,14 +14,14 @@ import (
 	"github.com/shimward/shimward/internal/guarded"
 )
 
-// reaching goes on and on reaching for the memory of the container's init, for as
-// long as the container runs: it needs neither the shim nor containerd.
+// reaching accesses the memory of the container's init again and again for as long as the container
+// runs. It needs neither the shim nor containerd.
 const reaching = `cd /tmp
 while :; do /bin/shimward emulate --json --timeout=3m --victim=1 proc-mem-read >new; mv new result; done </dev/null >/dev/null 2>&1 &`
 
-// A lease whose container loses its shim, and containerd with it, so that nobody is left to
-// end either: the kernel ends the lease when its time is over, and what it lets through goes on being
-// let through until then.
+// TestLeaseWithoutShim kills the shim of a container with a lease, and containerd, so that no
+// process is left to end the lease or the container. The kernel must end the lease when its time is
+// over, and accesses must be permitted until then.
 func TestLeaseWithoutShim(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -38,7 +38,7 @@ func TestLeaseWithoutShim(t *testing.T) {
 	if next(t, c) {
 		t.Fatal("strict lets a process of the same container through")
 	}
-	// On a slow node a lease may end before it was tried.
+	// On a slow node, a lease may expire before it was tried.
 	for length := 20 * time.Second; ; length *= 2 {
 		allow(t, n, "--container=bereft", "--exe=/bin/shimward", "--for="+length.String(), "--why=INC-42")
 		for !next(t, c) && len(leases(t, n)) > 0 {
@@ -71,8 +71,8 @@ func TestLeaseWithoutShim(t *testing.T) {
 	wantNoGrants(t, n)
 }
 
-// A container that ends with its shim takes its leases along: there is nothing
-// left of them, and the next container of its name has none.
+// TestLeaseEndsWithContainer checks that the leases of a container that ends with its shim are
+// removed completely, and that the next container of that name has none.
 func TestLeaseEndsWithContainer(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -103,12 +103,12 @@ func TestLeaseEndsWithContainer(t *testing.T) {
 	}
 }
 
-// next is what the next whole try of reaching comes to.
+// next returns the result of the next complete attempt of reaching.
 func next(t *testing.T, c *node.Container) (through bool) {
 	t.Helper()
 	ctx := testContext(t)
 	path := filepath.Join("/proc", strconv.Itoa(c.PID), "root/tmp/result")
-	// One that is under way began before: the one after it counts.
+	// An attempt that is under way began before the call, so the one after it counts.
 	for range 2 {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			t.Fatal(err)
@@ -140,7 +140,7 @@ func leases(t *testing.T, n *node.Node) []guarded.Lease {
 	return all
 }
 
-// wantNoGrants looks into the kernel: a node without containers has no exceptions.
+// wantNoGrants checks the kernel's maps: on a node without containers there are no exceptions.
 func wantNoGrants(t *testing.T, n *node.Node) {
 	t.Helper()
 	maps, err := filepath.Glob(filepath.Join(n.Paths.BPF, "node-*", "grants"))

@@ -15,14 +15,14 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// What shimward keeps on the node is taken away while a guarded container runs.
-// The guard holds, or the loss is on record; others are made as before, and all can be deleted.
+// TestStateLost removes what shimward keeps on the node while a guarded container runs. The guard
+// must hold or the loss be recorded, other containers can still be created, and all can be deleted.
 func TestStateLost(t *testing.T) {
 	for name, test := range map[string]struct {
 		lose func(t *testing.T, n *node.Node)
-		// notice is a word of the notice that is due, if any.
+		// notice is a word of the expected notice, if any.
 		notice string
-		// closed says that nobody can be sent into the container any more: better than unguarded.
+		// closed means that exec in the container must fail: this is better than running unguarded.
 		closed bool
 	}{
 		"the folder of state": {notice: "state", closed: true, lose: func(t *testing.T, n *node.Node) {
@@ -64,7 +64,7 @@ func TestStateLost(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if os.Getenv("SHIMWARD_TEST_BPF") == "" { // each has pins of its own
+			if os.Getenv("SHIMWARD_TEST_BPF") == "" { // each node has its own pins
 				t.Parallel()
 			}
 			n := startGuardedNode(t, node.Options{})
@@ -88,7 +88,7 @@ func TestStateLost(t *testing.T) {
 			if err := n.SetConfig(""); err != nil {
 				t.Fatal(err)
 			}
-			// The next shim reconciles, and that must not take the first one's guard.
+			// The next shim reconciles, which must not remove the first container's guard.
 			other := mustDetach(t, n, node.Spec{ID: "other", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, other, "other", true)
 			again("reconciled")
@@ -102,7 +102,8 @@ func TestStateLost(t *testing.T) {
 	}
 }
 
-// A config that became garbage while a container runs does not keep it from being deleted, nor does a dead shim.
+// TestConfigLostAtEnd checks that a container can be deleted although the config became invalid
+// while it ran, also if its shim is dead.
 func TestConfigLostAtEnd(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -131,8 +132,9 @@ func TestConfigLostAtEnd(t *testing.T) {
 	}
 }
 
-// The event store's disk is full or read-only: what runs goes on under guard
-// and can be deleted; what is new is refused with a sentence, or made and told of.
+// TestLogLost tests an event store whose disk is full or read-only. Running containers must stay
+// guarded and can be deleted. A new container is refused with a clear error, or is created and
+// guarded.
 func TestLogLost(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -162,7 +164,7 @@ func TestLogLost(t *testing.T) {
 			t.Error(tell(r))
 		}
 	}
-	// The first events may still fit into what is left of the file's last page.
+	// The first events may still fit into the rest of the file's last page.
 	for i := range 4 {
 		stopped(c, fmt.Sprintf("full-%d", i))
 	}
@@ -204,8 +206,8 @@ func TestLogLost(t *testing.T) {
 	}
 }
 
-// The folder of state is read-only: a new container is refused with a sentence,
-// one that runs can be deleted, and what it leaves goes later.
+// TestRunReadOnly makes the state directory read-only. A new container must be refused with a clear
+// error, a running one can be deleted, and what it leaves is removed later.
 func TestRunReadOnly(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -216,7 +218,7 @@ func TestRunReadOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := mustDetach(t, n, node.Spec{ID: "there", Runtime: node.Shimward, Annotations: enforceStrict()})
-	// A bind mount of itself can be read-only while what was opened stays writable.
+	// A bind remount can be made read-only while files that are already open stay writable.
 	remount := func(flags uintptr) {
 		if err := unix.Mount("", n.Paths.Run, "", unix.MS_REMOUNT|unix.MS_BIND|flags, ""); err != nil {
 			t.Fatal(err)
@@ -243,7 +245,7 @@ func TestRunReadOnly(t *testing.T) {
 	}
 }
 
-// wantOnly wants no other leak than the test's own mount.
+// wantOnly checks that there is no leak other than the test's own mount.
 func wantOnly(t *testing.T, n *node.Node, mount string) []string {
 	t.Helper()
 	leaks, err := n.Leaks()
@@ -258,7 +260,8 @@ func wantOnly(t *testing.T, n *node.Node, mount string) []string {
 	return leaks
 }
 
-// Two containerds of one node that share shimward's paths do not take each other's containers for dead.
+// TestTwoContainerds checks that two containerds on one node that share shimward's paths do not
+// take each other's containers for dead.
 func TestTwoContainerds(t *testing.T) {
 	first := startGuardedNode(t, node.Options{})
 	second := startGuardedNode(t, node.Options{})
@@ -283,7 +286,8 @@ func TestTwoContainerds(t *testing.T) {
 	wantSettled(t, first)
 }
 
-// waitHeld waits until the shim of a container holds its guard: it does once a container has stayed a second.
+// waitHeld waits until the shim holds its container's guard, which it does once the container has
+// run for a second.
 func waitHeld(ctx context.Context, t *testing.T, n *node.Node, id string) {
 	t.Helper()
 	for {

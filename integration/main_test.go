@@ -1,6 +1,6 @@
-// Package integration tries shimward as its users have it: a real containerd,
-// real runc, real attacks, on the kernel that the tests run on. scripts/test
-// builds this package once and runs it on the build machine and in VMs.
+// Package integration tests shimward as users run it: with a real containerd, real runc and real
+// attacks, on the kernel that the tests run on. scripts/test builds this package once and runs it
+// on the build machine and in VMs.
 package integration
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// patience is how long a test waits for anything. It is generous: emulated CPUs
-// are slow, and no test asserts a time.
+// patience is how long a test waits for anything. It is generous because emulated CPUs are slow. No
+// test asserts a duration.
 const patience = 15 * time.Minute
 
 func testContext(t *testing.T) context.Context {
@@ -26,15 +26,15 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// startNode starts a node, stops it at the test's end, and fails the test if
-// anything is left of its containers then.
+// startNode starts a node and stops it at the end of the test. The test fails if anything is left
+// of the node's containers then.
 func startNode(t *testing.T, options node.Options) *node.Node {
 	t.Helper()
 	testenv.Root(t)
 	if options.Engines == "" {
 		options.Engines = engines(t)
 	}
-	// On emulated CPUs the verifier takes longer than all else that a test does.
+	// On emulated CPUs, the verifier takes longer than everything else in a test.
 	options.BPF = os.Getenv("SHIMWARD_TEST_BPF")
 	ctx := testContext(t)
 	n, err := node.Start(ctx, options)
@@ -52,7 +52,7 @@ func startNode(t *testing.T, options node.Options) *node.Node {
 	return n
 }
 
-// startGuardedNode is startNode with shimward installed.
+// startGuardedNode starts a node with shimward installed.
 func startGuardedNode(t *testing.T, options node.Options) *node.Node {
 	t.Helper()
 	options.Bin = folder(t, "SHIMWARD_BIN", "shimward's binaries (make build)", "../bin", "shimward")
@@ -64,7 +64,8 @@ func engines(t *testing.T) string {
 	return folder(t, "SHIMWARD_ENGINES", "containerd and runc (scripts/build-tools engines)", "", "containerd")
 }
 
-// folder is the absolute path that the variable, or else fallback, names, if what is in it.
+// folder returns the absolute path of the directory named by the environment variable, or else of
+// fallback, provided that it contains what.
 func folder(t *testing.T, variable, label, fallback, what string) string {
 	t.Helper()
 	dir := os.Getenv(variable)
@@ -93,7 +94,7 @@ func mustRun(t *testing.T, n *node.Node, spec node.Spec) node.Result {
 	return result
 }
 
-// mustDetach starts a container that the test deletes.
+// mustDetach starts a container. The test deletes it.
 func mustDetach(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 	t.Helper()
 	c, err := n.RunDetached(testContext(t), spec)
@@ -103,7 +104,7 @@ func mustDetach(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 	return c
 }
 
-// mustStart starts a container that is deleted at the test's end.
+// mustStart starts a container and deletes it at the end of the test.
 func mustStart(t *testing.T, n *node.Node, spec node.Spec) *node.Container {
 	t.Helper()
 	c := mustDetach(t, n, spec)

@@ -17,7 +17,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Whom a container talked to, over TCP and UDP, IPv4 and IPv6, in and out, is beside an access.
+// TestNetwork checks that an access event also shows the container's network peers: over TCP and
+// UDP, IPv4 and IPv6, incoming and outgoing.
 func TestNetwork(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -106,7 +107,8 @@ func serve(listener net.Listener) {
 	}
 }
 
-// dial connects to a server that may not listen yet, hears what it says, and returns the address that it saw.
+// dial connects to a server that may not listen yet, reads what it sends, and returns the address
+// that the server saw.
 func dial(ctx context.Context, to string) (string, error) {
 	for deadline := time.Now().Add(time.Minute); ; {
 		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)

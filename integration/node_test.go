@@ -7,7 +7,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// The harness itself, under stock runc: what the other tests build on.
+// TestStockContainer tests the harness itself, on which the other tests are built, under stock
+// runc.
 func TestStockContainer(t *testing.T) {
 	n := startNode(t, node.Options{})
 

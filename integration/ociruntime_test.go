@@ -22,7 +22,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// runtimeLink is a link to shimward as `make install` makes it, for engines that take a runtime by its path alone.
+// runtimeLink returns a link to shimward like the one that `make install` creates, for engines that
+// take only a path for a runtime.
 func runtimeLink(t *testing.T) string {
 	t.Helper()
 	testenv.Root(t)
@@ -34,7 +35,7 @@ func runtimeLink(t *testing.T) string {
 	return link
 }
 
-// startRuntimeNode starts a node with shimward in runc's place under the stock shim.
+// startRuntimeNode starts a node on which the stock shim calls shimward instead of runc.
 func startRuntimeNode(t *testing.T) (n *node.Node, below node.Spec) {
 	t.Helper()
 	link := runtimeLink(t)
@@ -42,14 +43,14 @@ func startRuntimeNode(t *testing.T) (n *node.Node, below node.Spec) {
 	return n, node.Spec{Runtime: node.Runc, Binary: link}
 }
 
-// named is a spec with an ID and annotations.
+// named returns a spec with an ID and annotations.
 func named(spec node.Spec, id string, annotations map[string]string) node.Spec {
 	spec.ID, spec.Annotations = id, annotations
 	return spec
 }
 
-// Every vector, from a container of the stock shim with shimward as its runtime: as
-// under shimward's own shim.
+// TestRuntimeVectors tries every vector from a container of the stock shim with shimward as its
+// runtime. The results must be the same as under shimward's own shim.
 func TestRuntimeVectors(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})
@@ -66,7 +67,8 @@ func TestRuntimeVectors(t *testing.T) {
 	}
 }
 
-// A container's life under the stock shim has the records that it has under shimward's.
+// TestRuntimeLife checks that a container under the stock shim has the same lifecycle records as
+// under shimward's shim.
 func TestRuntimeLife(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	ctx := testContext(t)
@@ -96,7 +98,8 @@ func TestRuntimeLife(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// With mode=off runc gets the spec that containerd made, byte for byte, and nobody monitors.
+// TestRuntimeOff checks that with mode=off, runc gets containerd's spec byte for byte and no
+// monitor runs.
 func TestRuntimeOff(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	spec := named(below, "off", map[string]string{annotationMode: "off"})
@@ -112,15 +115,15 @@ func TestRuntimeOff(t *testing.T) {
 	}
 }
 
-// What cannot be understood or guaranteed is an error that the user of the engine
-// reads, and nothing is left.
+// TestRuntimeRefused checks that what shimward cannot understand or guarantee is an error that the
+// engine's user sees, and that nothing is left.
 func TestRuntimeRefused(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	runc := "[runc]\npath = '" + filepath.Join(engines(t), "runc") + "'\n"
 	for name, test := range map[string]struct {
-		config string // of shimward; empty: a sound one
+		config string // shimward's config; a valid one if empty
 		spec   node.Spec
-		want   []string // all in the error
+		want   []string // all have to be in the error
 	}{
 		"unknown annotation": {
 			spec: node.Spec{Annotations: map[string]string{"shimward.dev/mod": "audit"}},
@@ -177,8 +180,9 @@ func TestRuntimeRefused(t *testing.T) {
 	}
 }
 
-// A monitor is killed: the guard stays in the kernel, the calls that its listener
-// answered fail, the loss is on record, and nothing is left once the container is deleted.
+// TestMonitorKilled kills a monitor. The guard must stay in the kernel, the calls that its listener
+// answered must fail, the loss must be recorded, and nothing may be left once the container is
+// deleted.
 func TestMonitorKilled(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	ctx := testContext(t)
@@ -197,7 +201,7 @@ func TestMonitorKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitFor(ctx, t, "the end of the monitor", func() bool { return unix.Kill(monitors[0], 0) != nil })
-	// An exec needs the listener's socket: as with a shim that is gone there is none.
+	// An exec needs the listener's socket, and as with a dead shim, there is none.
 	if _, err := c.Exec(ctx, "late", "/bin/true"); err == nil || !strings.Contains(err.Error(), "recreate the container") {
 		t.Errorf("something was started in the container that nobody listens to, or the user does not read why not: %v", err)
 	}
@@ -232,8 +236,8 @@ func TestMonitorKilled(t *testing.T) {
 	}
 }
 
-// Somebody puts a socket in the place of the one that listeners are sent to: nothing
-// is started in the container.
+// TestRuntimeSocketReplaced replaces the socket to which listeners are sent. Nothing may be started
+// in the container any more.
 func TestRuntimeSocketReplaced(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "robbed", enforceStrict()))
@@ -252,7 +256,8 @@ func TestRuntimeSocketReplaced(t *testing.T) {
 	}
 }
 
-// The state of a guarded container is gone: nothing is started in it as if it had never been guarded.
+// TestRuntimePlanLost removes the state of a guarded container. Nothing may be started in it as if
+// it had never been guarded.
 func TestRuntimePlanLost(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "forgotten", enforceStrict()))
@@ -265,7 +270,8 @@ func TestRuntimePlanLost(t *testing.T) {
 	}
 }
 
-// Who says that a container was deleted while its processes live is not believed.
+// TestRuntimeNotStopped checks that the monitor does not believe a message that its container was
+// deleted while the container's processes are alive.
 func TestRuntimeNotStopped(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	c := mustStart(t, n, named(below, "living", enforceStrict()))
@@ -279,14 +285,14 @@ func TestRuntimeNotStopped(t *testing.T) {
 	}
 }
 
-// A monitor, or the runtime, is killed while a container is being created, at
-// whatever moment: nothing is left, and the next container of that name works.
+// TestRuntimeKilledHalfway kills a monitor or the runtime at various moments while a container is
+// being created. Nothing may be left, and the next container of that name must work.
 func TestRuntimeKilledHalfway(t *testing.T) {
 	n, below := startRuntimeNode(t)
 	ctx := testContext(t)
 	first := named(below, "first", enforceStrict())
 	first.Args = []string{"/bin/true"}
-	mustRun(t, n, first) // the first container of a node loads the programs
+	mustRun(t, n, first) // the first container on a node loads the programs
 	for i := range 12 {
 		delay := time.Duration(i) * 8 * time.Millisecond
 		t.Run(delay.String(), func(t *testing.T) {
@@ -324,7 +330,7 @@ func TestRuntimeKilledHalfway(t *testing.T) {
 	}
 }
 
-// onlyKey is the key of the node's only guarded container.
+// onlyKey returns the key of the node's only guarded container.
 func onlyKey(t *testing.T, n *node.Node) string {
 	t.Helper()
 	entries, err := os.ReadDir(filepath.Join(n.Paths.Run, "containers"))
@@ -334,7 +340,7 @@ func onlyKey(t *testing.T, n *node.Node) string {
 	return entries[0].Name()
 }
 
-// parentOf is the pid of a process's parent, or 0.
+// parentOf returns the pid of a process's parent, or 0.
 func parentOf(pid int) int {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -349,7 +355,7 @@ func parentOf(pid int) int {
 	return parent
 }
 
-// waitFor waits until something is true.
+// waitFor waits until a condition is true.
 func waitFor(ctx context.Context, t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for !is() {
@@ -361,7 +367,7 @@ func waitFor(ctx context.Context, t *testing.T, what string, is func() bool) {
 	}
 }
 
-// withFailingHook has the container fail after it was put under guard.
+// withFailingHook makes the container's creation fail after it was put under guard.
 func withFailingHook(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 	s.Hooks = &specs.Hooks{CreateContainer: []specs.Hook{{Path: "/bin/false", Args: []string{"false"}}}}
 	return nil

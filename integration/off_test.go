@@ -9,8 +9,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// With mode=off a container runs exactly as under runc: the spec that runc gets
-// is, byte for byte, the one that containerd made.
+// TestOff checks that with mode=off, a container runs exactly as under runc: runc gets the spec
+// that containerd made, byte for byte.
 func TestOff(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	c := mustStart(t, n, node.Spec{
@@ -22,7 +22,7 @@ func TestOff(t *testing.T) {
 	}
 }
 
-// wantUntouched wants a container to have the spec that containerd made, and nothing of shimward's.
+// wantUntouched checks that a container has the spec that containerd made, and nothing of shimward.
 func wantUntouched(t *testing.T, n *node.Node, c *node.Container) {
 	t.Helper()
 	bundled, err := os.ReadFile(filepath.Join(c.Bundle(), "config.json"))

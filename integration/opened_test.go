@@ -19,7 +19,8 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// A mem file that somebody outside the guard opened is stopped at its first use.
+// TestOpenedElsewhere checks that a mem file opened by an unguarded process is stopped at its first
+// use.
 func TestOpenedElsewhere(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})
@@ -62,7 +63,7 @@ func TestOpenedElsewhere(t *testing.T) {
 	}
 }
 
-// wantUse checks what became of the use of the file, and that it is one event.
+// wantUse checks the outcome of using the file, and that it is recorded as one event.
 func wantUse(t *testing.T, n *node.Node, mode, id string, attacks emulate.Report) {
 	t.Helper()
 	r := attacks.Results[0]
@@ -78,7 +79,7 @@ func wantUse(t *testing.T, n *node.Node, mode, id string, attacks emulate.Report
 	}
 }
 
-// give passes a file to the first one that connects to a socket at path.
+// give passes a file to the first client that connects to a socket at path.
 func give(t *testing.T, path string, file *os.File) {
 	t.Helper()
 	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", path)
@@ -103,8 +104,8 @@ func give(t *testing.T, path string, file *os.File) {
 	})
 }
 
-// enter runs a command in a container's cgroup, mount and pid namespaces,
-// started from outside with the file as its descriptor 3.
+// enter runs a command in a container's cgroup, mount and pid namespaces, started from outside with
+// the file as file descriptor 3.
 func enter(t *testing.T, c *node.Container, file *os.File, command ...string) emulate.Report {
 	t.Helper()
 	args := append([]string{
@@ -125,7 +126,7 @@ func enter(t *testing.T, c *node.Container, file *os.File, command ...string) em
 	return report(t, result)
 }
 
-// cgroup is the folder of a process's cgroup in the v2 hierarchy.
+// cgroup returns the directory of a process's cgroup in the v2 hierarchy.
 func cgroup(t *testing.T, pid int) string {
 	t.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))

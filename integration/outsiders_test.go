@@ -11,8 +11,9 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Whoever looks at a guarded container's processes from outside without going at
-// their memory makes no event, on the node as in a container that is not guarded.
+// TestOutsidersAreQuiet checks that inspecting a guarded container's processes from outside,
+// without accessing their memory, causes no event, whether from the node or from an unguarded
+// container.
 func TestOutsidersAreQuiet(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startStrictVictim(t, n, "looked-at")
@@ -25,7 +26,7 @@ func TestOutsidersAreQuiet(t *testing.T) {
 			t.Errorf("%q: %s", args, result)
 		}
 	}
-	// A profiler of the whole node asks about nobody.
+	// Profiling the whole node does not target any particular process.
 	all := attack(t, n, node.Spec{Runtime: node.Runc, PIDOf: victim}, "perf-event-all").Results[0]
 	if !all.Through() && all.Outcome != emulate.OutcomeUnsupported {
 		t.Errorf("hindered: %s", tell(all))
@@ -39,14 +40,14 @@ func TestOutsidersAreQuiet(t *testing.T) {
 	}
 }
 
-// lookAt is a shell's command that reads what procfs tells of a process.
+// lookAt returns a shell command that reads what procfs tells about a process.
 func lookAt(pid int) string {
 	const readable = "stat statm status maps smaps_rollup auxv environ io wchan cgroup limits syscall stack personality"
-	// Its descriptors come and go meanwhile.
+	// The process's file descriptors may come and go in the meantime.
 	return fmt.Sprintf(`cd /proc/%d && cat %s >/dev/null && ls -l exe cwd root ns >/dev/null && { cat fdinfo/*; ls -l fd; true; } >/dev/null`, pid, readable)
 }
 
-// lookFromNode looks at a container's process as the node's administrator does, and fails the test where that is hindered.
+// lookFromNode inspects a container's process as the node's administrator does, and fails the test if that fails.
 func lookFromNode(t *testing.T, victim *node.Container) {
 	t.Helper()
 	for _, command := range []string{
@@ -59,7 +60,8 @@ func lookFromNode(t *testing.T, victim *node.Container) {
 	}
 }
 
-// The node's own processes are seen, and not hindered by any profile.
+// TestNodeIsObserved checks that accesses by the node's own processes are recorded, and not stopped
+// by any profile.
 func TestNodeIsObserved(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startStrictVictim(t, n, "observed")
@@ -104,7 +106,7 @@ func startStrictVictim(t *testing.T, n *node.Node, id string) *node.Container {
 	})
 }
 
-// endVictim ends a victim and waits until what was seen of it is in the store.
+// endVictim ends a victim and waits until everything that was seen of it is in the store.
 func endVictim(t *testing.T, victim *node.Container) {
 	t.Helper()
 	ctx := testContext(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Who was let attach to a process of its own container does there what it
-// likes, to what that forks as well, and gets no further: see testdata/owndoor.c.
+// TestOwnDoor checks a process that was allowed to attach to a process of its own container: it may
+// do anything there, also to that process's children, but gets no further. See testdata/owndoor.c.
 func TestOwnDoor(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	dir := t.TempDir()
@@ -68,7 +68,7 @@ func TestOwnDoor(t *testing.T) {
 	}
 }
 
-// wantDeeds checks that events are of these deeds, each told at least once, and of no others.
+// wantDeeds checks that events describe exactly these accesses, each at least once.
 func wantDeeds(t *testing.T, events []event.Event, victim int, want []string) {
 	t.Helper()
 	role := func(p event.Process, otherwise string) string {

@@ -7,8 +7,9 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// A process that fills another's absent pages, as checkpointing and snapshots have
-// it, is refused the descriptor unless it is named; without LSM programs nothing tells.
+// TestPager checks that a process which fills another process's missing pages, as for checkpoints
+// and snapshots, is refused the file descriptor unless it is allowed by name. Without LSM programs,
+// this is not seen.
 func TestPager(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for _, allowed := range []bool{false, true} {

@@ -15,7 +15,7 @@ func TestPod(t *testing.T) {
 	tryPod(t, startGuardedNode(t, node.Options{CRI: true}))
 }
 
-// tryPod makes a pod over containerd's CRI.
+// tryPod tests a pod over containerd's CRI.
 func tryPod(t *testing.T, n *node.Node) {
 	t.Helper()
 	client, done, err := n.CRI()
@@ -31,8 +31,8 @@ func tryPod(t *testing.T, n *node.Node) {
 	wantNoLeaks(t, n)
 }
 
-// tryPodOver makes a pod over CRI, as kubelet does: two containers that share a pid
-// namespace with a third, which they attack. It removes the pod.
+// tryPodOver creates a pod over CRI, as kubelet does: two containers share a pid namespace with a
+// third one, which they attack. It removes the pod.
 func tryPodOver(t *testing.T, n *node.Node, client runtime.RuntimeServiceClient) {
 	t.Helper()
 	ctx := testContext(t)
@@ -61,7 +61,7 @@ func tryPodOver(t *testing.T, n *node.Node, client runtime.RuntimeServiceClient)
 	for name, stopped := range map[string]bool{"attacker": true, "watched": false} {
 		t.Run(name, func(t *testing.T) {
 			id := start(name)
-			// The victim may not have planted its secret yet: emulate says so with 2.
+			// The victim may not have planted its secret yet, in which case emulate exits with 2.
 			result := execUntil(ctx, t, client, id, "/bin/shimward", "emulate", "--json", "proc-mem-read", "process-vm-readv")
 			attacks := report(t, result)
 			for _, r := range attacks.Results {
@@ -94,14 +94,15 @@ func podConfig(n *node.Node, annotations map[string]string) *runtime.PodSandboxC
 		Linux: &runtime.LinuxPodSandboxConfig{
 			CgroupParent: n.CgroupParent(),
 			SecurityContext: &runtime.LinuxSandboxSecurityContext{
-				// The node's network: there is no CNI here.
+				// Use the host network, because there is no CNI here.
 				NamespaceOptions: &runtime.NamespaceOption{Network: runtime.NamespaceMode_NODE, Pid: runtime.NamespaceMode_POD},
 			},
 		},
 	}
 }
 
-// podLabels are kubelet's (kuberuntime/labels.go), by which CRI-O's runtime knows a pod.
+// podLabels returns kubelet's labels (kuberuntime/labels.go), by which CRI-O's runtime identifies a
+// pod.
 func podLabels() map[string]string {
 	return map[string]string{"io.kubernetes.pod.name": "pod", "io.kubernetes.pod.namespace": "tests", "io.kubernetes.pod.uid": "uid-1"}
 }
@@ -122,7 +123,7 @@ func podContainer(name string, args []string) *runtime.ContainerConfig {
 	}
 }
 
-// execUntil runs a command in a container until it does not exit with 2.
+// execUntil runs a command in a container until its exit code is not 2.
 func execUntil(ctx context.Context, t *testing.T, client runtime.RuntimeServiceClient, id string, command ...string) node.Result {
 	t.Helper()
 	for {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Debian's Podman, with shimward for its runtime.
+// TestPodman tests Debian's Podman with shimward as its runtime.
 func TestPodman(t *testing.T) {
 	e := newEngine(t, "podman", "conmon")
 	e.command = []string{
@@ -14,7 +14,7 @@ func TestPodman(t *testing.T) {
 		"--runtime-flag", "shimward-config=" + e.config("enforce"),
 	}
 	e.limits = []string{"--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024"}
-	// A container's annotations say its mode, under one config.
+	// A container's annotations set its mode, with one config for all.
 	e.as = func(config string) []string {
 		if config == "broken" {
 			return []string{"--annotation=shimward.dev/mood=good"}

@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// prove logs what an attack came to, for docs/coverage.md, if nothing of it was wrong.
+// prove logs the outcome of an attack for docs/coverage.md, unless the test has failed.
 func prove(t *testing.T, mode string, r emulate.Result, events []event.Event) {
 	t.Helper()
 	logProof(t, coverage.Proof{Mode: mode}, r, events)
@@ -43,7 +43,7 @@ func logProof(t *testing.T, p coverage.Proof, r emulate.Result, events []event.E
 	t.Log(line)
 }
 
-// series is the running kernel's: 6.1 of 6.1.0-42-amd64.
+// series returns the series of the running kernel: 6.1 for 6.1.0-42-amd64.
 func series(t *testing.T) string {
 	t.Helper()
 	var name unix.Utsname

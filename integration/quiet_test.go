@@ -13,8 +13,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// What runc itself does in a container's cgroup, other people's hooks, and
-// honest programs raise no event and lose nothing, even under the strictest rules.
+// TestQuiet checks that runc's own work in a container's cgroup, third-party hooks and honest
+// programs cause no event, and no loss of events, even under the strictest rules.
 func TestQuiet(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -47,7 +47,7 @@ func TestQuiet(t *testing.T) {
 	wantNoLeaks(t, n)
 }
 
-// wantLife checks that a container's records are in the store.
+// wantLife checks that the store has records of these kinds for a container.
 func wantLife(t *testing.T, n *node.Node, id string, kinds ...event.Kind) {
 	t.Helper()
 	events, err := n.Events(testContext(t), id)
@@ -65,7 +65,7 @@ func wantLife(t *testing.T, n *node.Node, id string, kinds ...event.Kind) {
 	}
 }
 
-// withHooks adds hooks of somebody else's, of every kind that runs before the workload.
+// withHooks adds third-party hooks of every kind that runs before the workload.
 func withHooks(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 	hook := []specs.Hook{{Path: "/bin/cat", Args: []string{"cat", "/proc/self/status"}}}
 	s.Hooks = &specs.Hooks{CreateRuntime: hook, CreateContainer: hook, StartContainer: hook, Poststart: hook}

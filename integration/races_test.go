@@ -23,8 +23,8 @@ type raced struct {
 	Leaked int `json:"leaked"`
 }
 
-// raceRounds is how many rounds of each race are run: 10,000, or what
-// scripts/test says where CPUs are emulated.
+// raceRounds returns how many rounds of each race to run: 10,000, or what scripts/test sets for
+// emulated CPUs.
 func raceRounds(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("SHIMWARD_TEST_RACES")
@@ -38,7 +38,8 @@ func raceRounds(t *testing.T) int {
 	return rounds
 }
 
-// Whatever happens while an access is decided, nothing is read: see testdata/races.c.
+// TestRaces checks that nothing is read whatever happens while an access is being decided. See
+// testdata/races.c.
 func TestRaces(t *testing.T) {
 	rounds := raceRounds(t)
 	n := startGuardedNode(t, node.Options{})
@@ -57,17 +58,17 @@ func TestRaces(t *testing.T) {
 	for _, race := range []struct {
 		name    string
 		profile string
-		always  bool // under runc, it gets the secret
+		always  bool // under runc, it is certain to get the secret
 	}{
 		{"threads", "strict", true},
 		{"killed", "strict", true},
 		{"signals", "strict", true},
 		{"exec", "strict", true},
-		{"recycled", "baseline", false}, // a child may be read, and its pid is then another's
+		{"recycled", "baseline", false}, // a child may be read, and another process then gets its pid
 	} {
 		rounds := rounds
 		if race.name == "recycled" && node.Emulated() {
-			rounds = min(rounds, 10) // each looks a new pid up, which takes a kernel before 6.11 a walk through proc
+			rounds = min(rounds, 10) // each round looks up a new pid, for which a kernel before 6.11 walks through procfs
 		}
 		t.Run(race.name, func(t *testing.T) {
 			run := func(spec node.Spec, rounds int) (r raced) {

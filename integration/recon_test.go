@@ -8,8 +8,8 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// What procfs tells of a process besides its memory's content is nobody's
-// business until a profile says so.
+// TestRecon checks that reading what procfs shows about a process other than its memory is not
+// recorded or refused unless a profile says so.
 func TestRecon(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: `
 [profiles.recorded]

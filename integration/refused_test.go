@@ -15,14 +15,14 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// What shimward cannot understand or cannot guarantee is an error that the user
-// reads, there is no container half made, and nothing is left.
+// TestRefused checks that what shimward cannot understand or guarantee is an error that the user
+// sees, that no container is partly created, and that nothing is left.
 func TestRefused(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	for name, test := range map[string]struct {
-		config string // of shimward; empty: a sound one
+		config string // shimward's config; a valid one if empty
 		spec   node.Spec
-		want   []string // all in the error
+		want   []string // all have to be in the error
 	}{
 		"garbage config":            {config: "this is [not TOML", want: []string{"config"}},
 		"config of a later version": {config: "version = 99\n", want: []string{"version"}},
@@ -69,7 +69,7 @@ func TestRefused(t *testing.T) {
 			wantRefused(t, n, test.spec, test.want...)
 		})
 	}
-	// And what is sound is created on the same node afterwards.
+	// A valid container can still be created on the same node afterwards.
 	if err := n.SetConfig(""); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// A node that lacks what shimward needs says so for each container, and makes none.
+// TestRefusedByNode checks that a node which lacks what shimward needs says so for each container,
+// and creates none.
 func TestRefusedByNode(t *testing.T) {
 	t.Run("config that SHIMWARD_CONFIG names is not there", func(t *testing.T) {
 		n := startGuardedNode(t, node.Options{})
@@ -119,7 +120,7 @@ func TestRefusedByNode(t *testing.T) {
 		}})
 		wantRefused(t, n, node.Spec{}, "cgroup v2")
 	})
-	// What the createRuntime hook alone finds out comes through runc and the shim.
+	// What only the createRuntime hook detects is reported through runc and the shim.
 	t.Run("enforce without LSM where the config says refuse", func(t *testing.T) {
 		if testenv.TakesLSM() {
 			testenv.Elsewhere(t, "is for a kernel without BPF LSM: this one can refuse with an errno")
@@ -147,8 +148,8 @@ func TestRefusedByNode(t *testing.T) {
 	})
 }
 
-// wantRefused creates a container that is to be refused, and checks that the
-// error says why, and that nothing of it is left.
+// wantRefused tries to create a container that must be refused, and checks that the error says why
+// and that nothing of the container is left.
 func wantRefused(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
 	t.Helper()
 	spec.Runtime = node.Shimward
@@ -171,8 +172,8 @@ func wantWords(t *testing.T, err error, want ...string) {
 	}
 }
 
-// wantNotCreated creates a container that is to be refused, under whichever
-// runtime the spec names, and checks that the error says why.
+// wantNotCreated tries to create a container that must be refused, under the runtime that the spec
+// names, and checks that the error says why.
 func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) {
 	t.Helper()
 	ctx := testContext(t)
@@ -187,7 +188,7 @@ func wantNotCreated(t *testing.T, n *node.Node, spec node.Spec, want ...string) 
 	wantWords(t, err, want...)
 }
 
-// withPaths puts the node's own paths into a config, before its first table.
+// withPaths inserts the node's own paths into a config, before its first table.
 func withPaths(n *node.Node, config string) []byte {
 	if strings.Contains(config, "not TOML") {
 		return []byte(config)

@@ -12,7 +12,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// A spec that leads around what shimward holds is recorded, and refused where a profile says so.
+// TestRisks checks that a spec which allows bypassing shimward's guard is recorded, and refused
+// where a profile says so.
 func TestRisks(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: `
 [profiles.closed]
@@ -34,7 +35,7 @@ refuse_risks = [
 	for _, test := range []struct {
 		name string
 		spec node.Spec
-		want []string // sorted, as the refusal names the first of them
+		want []string // sorted, because the refusal names the first
 	}{
 		{"plain", node.Spec{DefaultSeccomp: true}, nil},
 		{"host-pid", node.Spec{DefaultSeccomp: true, HostPID: true}, []string{"host_pid"}},

@@ -8,8 +8,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// A profile's own rules decide before its table, whichever sensor sees the
-// access, and the event names the one that did.
+// TestRules checks that a profile's own rules take precedence over its table, whichever sensor sees
+// the access, and that the event names the rule that decided.
 func TestRules(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: `
 [profiles.ruled]

@@ -19,7 +19,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Containers of every shape are guarded, say what they run, and leave nothing.
+// TestShapes checks that containers of every shape are guarded, record what they run, and leave
+// nothing.
 func TestShapes(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	marks := t.TempDir()
@@ -68,7 +69,7 @@ func TestShapes(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// A container with a terminal, as `kubectl run -t` makes it.
+// TestTerminal tests a container with a terminal, as `kubectl run -t` creates it.
 func TestTerminal(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	ctx := testContext(t)
@@ -97,7 +98,7 @@ func TestTerminal(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// wantSaid wants the records of a container's life to say what was started, and no notice.
+// wantSaid checks that the records of a container's life name what was started, and have no notice.
 func wantSaid(t *testing.T, n *node.Node, id string, args []string) {
 	t.Helper()
 	events, err := n.Events(testContext(t), id)
@@ -124,7 +125,7 @@ func wantSaid(t *testing.T, n *node.Node, id string, args []string) {
 	}
 }
 
-// removeCgroupFolders removes the parents that a test itself asked for.
+// removeCgroupFolders removes the parent cgroups that a test itself requested.
 func removeCgroupFolders(t *testing.T, n *node.Node) {
 	t.Helper()
 	for _, root := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/*"} {
@@ -156,7 +157,8 @@ func withDenyList(_ context.Context, _ oci.Client, _ *containers.Container, s *o
 	return nil
 }
 
-// withMarkingHooks adds somebody else's hooks of every kind. Each reads its own memory's map and leaves a mark.
+// withMarkingHooks adds third-party hooks of every kind. Each reads its own memory map and leaves a
+// mark.
 func withMarkingHooks(marks string) oci.SpecOpts {
 	return func(_ context.Context, _ oci.Client, _ *containers.Container, s *oci.Spec) error {
 		hook := func(kind string) []specs.Hook {
@@ -165,7 +167,7 @@ func withMarkingHooks(marks string) oci.SpecOpts {
 		}
 		s.Mounts = append(s.Mounts, specs.Mount{Type: "bind", Source: marks, Destination: marks, Options: []string{"rbind", "rw"}})
 		s.Hooks = &specs.Hooks{
-			Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"), //nolint:staticcheck // others still use it
+			Prestart: hook("prestart"), CreateRuntime: hook("createRuntime"), CreateContainer: hook("createContainer"), //nolint:staticcheck // still in use elsewhere
 			StartContainer: hook("startContainer"), Poststart: hook("poststart"), Poststop: hook("poststop"),
 		}
 		return nil

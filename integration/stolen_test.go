@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// A process stays its container's, whatever cgroup a privileged one puts it in:
-// see testdata/steal.c.
+// TestStolen checks that a process stays attributed to its container, whatever cgroup a privileged
+// container moves it to. See testdata/steal.c.
 func TestStolen(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	dir := t.TempDir()

@@ -12,9 +12,9 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// booting is a script that becomes systemd, which starts its basic target, runs
-// the script of one unit, and shuts down. What the unit writes to /run/said is
-// the container's output: systemd keeps none of its own.
+// booting returns a script that becomes systemd, which starts its basic target, runs the script of
+// one unit, and shuts down. Systemd keeps no output of its own, so the container's output is what
+// the unit writes to /run/said.
 func booting(unit string) string {
 	return `mkdir -p /run/systemd/system; cd /run/systemd/system; mkfifo /run/said; cat /run/said &
 cat >said.service <<'END'
@@ -32,10 +32,9 @@ END
 cd /; export container=other; exec /lib/systemd/systemd --unit=said.service`
 }
 
-// forSystemd gives a container a cgroup namespace, its own part of the second
-// hierarchy at the place where systemd wants it, and a file system that Debian's
-// systemd would mount if it could. That hierarchy is there on nodes that still
-// have the first one, too.
+// forSystemd gives a container a cgroup namespace, its part of the cgroup v2 hierarchy where
+// systemd expects it, and a file system that Debian's systemd would mount if it could. The v2
+// hierarchy also exists on nodes that still have cgroup v1.
 func forSystemd() []oci.SpecOpts {
 	return []oci.SpecOpts{
 		oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.CgroupNamespace}),
@@ -46,8 +45,8 @@ func forSystemd() []oci.SpecOpts {
 	}
 }
 
-// systemd as a container's init moves every service to a cgroup of its own, and
-// looks at each of its processes: nobody is woken.
+// TestSystemdSilence checks that systemd as a container's init raises no events above info. It
+// moves every service to its own cgroup and inspects each of its processes.
 func TestSystemdSilence(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	h := honest{script: booting(`exec >/run/said
@@ -69,7 +68,8 @@ cat /proc/self/cgroup | grep -o '/system.slice/said.service$'`)}
 	wantNoLeaks(t, n)
 }
 
-// What systemd has moved to a service's cgroup is guarded there.
+// TestSystemdGuarded checks that a process which systemd has moved to a service's cgroup is
+// guarded.
 func TestSystemdGuarded(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	options := forSystemd()

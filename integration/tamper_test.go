@@ -20,9 +20,9 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A privileged container, guarded itself, goes at shimward's own parts with the
-// node's folders mounted and its processes in sight. Either it is refused, or
-// what it was after holds or ends, and is told of. Moving processes to other cgroups is TestStolen's.
+// TestTamper lets a privileged, guarded container attack shimward itself, with the node's
+// directories mounted and its processes visible. Either the attack is refused, or its target keeps
+// working or ends, and that is recorded. TestStolen covers moving processes to other cgroups.
 func TestTamper(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	dir := t.TempDir()
@@ -31,11 +31,11 @@ func TestTamper(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	s := saboteur{n: n, program: dir}
-	t.Run("attacks", func(t *testing.T) { // which share the node, and wait for their notices side by side
+	t.Run("attacks", func(t *testing.T) { // they share the node and wait for their notices in parallel
 		for _, test := range []struct {
 			name string
 			run  func(*testing.T, saboteur)
-		}{ // the longest first
+		}{ // longest first
 			{"pins and socket", tamperState},
 			{"bpf", tamperBPF},
 			{"store", tamperStore},
@@ -51,13 +51,13 @@ func TestTamper(t *testing.T) {
 	wantSettled(t, n)
 }
 
-// saboteur makes the attacker's containers.
+// saboteur creates the attacker's containers.
 type saboteur struct {
 	n       *node.Node
-	program string // the folder of testdata/tamper.c's binary
+	program string // the directory of testdata/tamper.c's binary
 }
 
-// spec is a container that has all of the node that these attacks need.
+// spec returns a container with access to everything on the node that these attacks need.
 func (s saboteur) spec(annotations map[string]string, args ...string) node.Spec {
 	spec := node.Spec{Runtime: node.Shimward, Annotations: annotations, Args: args, Privileged: true, HostPID: true}
 	var mounts []specs.Mount
@@ -78,7 +78,7 @@ func (s saboteur) mustAttack(t *testing.T, args ...string) {
 	}
 }
 
-// keeper starts the container that is to stay guarded, and is its key.
+// keeper starts the container that has to stay guarded, and also returns its key.
 func (s saboteur) keeper(t *testing.T, id string) (*node.Container, string) {
 	t.Helper()
 	c := mustDetach(t, s.n, node.Spec{ID: id, Runtime: node.Shimward, Annotations: enforceStrict()})
@@ -86,7 +86,7 @@ func (s saboteur) keeper(t *testing.T, id string) (*node.Container, string) {
 	return c, policy.Key(c.ID, c.Bundle())
 }
 
-// deleteAtEnd deletes a container that may have lost its shim.
+// deleteAtEnd deletes a container that may have lost its shim, at the end of the test.
 func deleteAtEnd(t *testing.T, c *node.Container) {
 	t.Helper()
 	t.Cleanup(func() {
@@ -127,7 +127,7 @@ func tamperBPF(t *testing.T, s saboteur) {
 		}
 		events := accesses(t, s.n, spec.ID)
 		for _, want := range []event.Access{
-			{Vector: access.VectorBPF, Relation: access.RelationKernel, Count: 4}, // of one vector and actor, and so one event where the CPUs are not emulated
+			{Vector: access.VectorBPF, Relation: access.RelationKernel, Count: 4}, // same vector and actor, and so one event unless the CPUs are emulated
 			{Vector: access.VectorPidfdGetfd, Relation: access.RelationHost, Count: 1},
 		} {
 			var count, most uint64
@@ -168,7 +168,7 @@ func tamperStore(t *testing.T, s saboteur) {
 		{`line=$(head -n 1 ` + file + `) && echo "$line" >> ` + file, "wrote into its file"},
 		{"rm " + file, "removed or replaced its file"},
 		{"rm " + file + " && mkfifo " + file, "put what is no file of its own in the place of events.jsonl"},
-		{"rm -r /host/log/" + key, "removed or replaced its file"}, // with the notice before
+		{"rm -r /host/log/" + key, "removed or replaced its file"}, // this also removes the file with the earlier notice
 	} {
 		s.mustAttack(t, "/bin/sh", "-c", attack.command)
 		wantGuarded(t, s.n, keeper, fmt.Sprintf("after-%d", i), true)
@@ -190,7 +190,8 @@ func tamperKill(t *testing.T, s saboteur) {
 	}
 }
 
-// Who stops its own shim has nobody who decides its calls, and the kernel still refuses.
+// tamperStop stops the attacker's own shim. Nothing then decides its calls, and the kernel must
+// still refuse them.
 func tamperStop(t *testing.T, s saboteur) {
 	t.Helper()
 	victim := startVictim(t, s.n, node.Spec{ID: "kept-stop", Runtime: node.Shimward, Annotations: enforceBaseline()})

@@ -10,8 +10,8 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// Every vector, at a victim in another container whose pid namespace the
-// attacker shares: under stock runc each gets through, or the rest shows nothing.
+// TestVectors tries every vector against a victim in another container whose pid namespace the
+// attacker shares. Under stock runc each must get through, or else the rest proves nothing.
 func TestVectors(t *testing.T) {
 	n := startGuardedNode(t, node.Options{})
 	victim := startVictim(t, n, node.Spec{Runtime: node.Runc})
@@ -29,8 +29,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// tryVectors tries every vector at the victim from a container under audit, and from one
-// under enforce, both made as spec says. stock is what became of them under stock runc.
+// tryVectors tries every vector against the victim, from a container in audit mode and from one in
+// enforce mode, both created as spec says. stock has the outcomes under stock runc.
 func tryVectors(t *testing.T, n *node.Node, victim *node.Container, stock emulate.Report, profile string, spec node.Spec, proving bool) {
 	t.Helper()
 	spec.PIDOf = victim
@@ -82,8 +82,8 @@ func tryVectors(t *testing.T, n *node.Node, victim *node.Container, stock emulat
 	})
 }
 
-// wantThere checks that a call which the kernel has is not gone: a listener that
-// died leaves ENOSYS, which stops it, and is not what was promised.
+// wantThere checks that a system call which the kernel has did not fail with ENOSYS: a seccomp
+// listener that died causes that, which stops the call but is not what shimward promises.
 func wantThere(t *testing.T, r, stock emulate.Result) {
 	t.Helper()
 	if r.Outcome == emulate.OutcomeUnsupported && stock.Outcome != emulate.OutcomeUnsupported {
@@ -91,7 +91,7 @@ func wantThere(t *testing.T, r, stock emulate.Result) {
 	}
 }
 
-// wantStopped checks what enforce promises in this kernel's tier.
+// wantStopped checks what enforce mode promises in this kernel's tier.
 func wantStopped(t *testing.T, r emulate.Result) {
 	t.Helper()
 	if r.Through() || r.Got || r.Changed {
@@ -108,7 +108,7 @@ func wantStopped(t *testing.T, r emulate.Result) {
 	}
 }
 
-// wantEvent checks that an attempt is one event, with everything right in it.
+// wantEvent checks that an attempt caused exactly one event and that all of its fields are correct.
 func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *node.Container, container string) {
 	t.Helper()
 	found := by(events, r)
@@ -138,13 +138,13 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID
 	case r.Access == access.VectorCoreDump:
-		target = a.Target.PID // the victim's double
+		target = a.Target.PID // a copy of the victim
 	case r.Name == "ptrace-userns":
 		relation, target = access.RelationChild, a.Target.PID
 	case r.Name == "ptrace-traceme":
 		relation, target = access.RelationChild, a.Target.PID
 		if !r.Through() {
-			inside = a.Target.PIDInside // a child that is refused never says who it is
+			inside = a.Target.PIDInside // a refused child never reports its pid
 		}
 	}
 	if a.Relation != relation || a.Target.PID != target || a.Target.PIDInside != inside {
@@ -179,7 +179,7 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	}
 }
 
-// wantNothingElse checks that nothing but the attempts raised an event.
+// wantNothingElse checks that there are no events other than those of the attempts.
 func wantNothingElse(t *testing.T, events []event.Event, report emulate.Report) {
 	t.Helper()
 	known := map[int]bool{}
@@ -193,8 +193,8 @@ func wantNothingElse(t *testing.T, events []event.Event, report emulate.Report) 
 	}
 }
 
-// sentAhead says that a process is the one that mem-scm-rights has open the file:
-// its opening is an access of its own.
+// sentAhead reports whether a process is the one by which mem-scm-rights opens the file. The open
+// is an access of its own.
 func sentAhead(p event.Process) bool { return strings.Contains(p.Cmdline, "emulate give") }
 
 func tell(r emulate.Result) string {

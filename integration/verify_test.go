@@ -19,7 +19,7 @@ import (
 	"github.com/shimward/shimward/internal/verify"
 )
 
-// verification is a run of shimward verify, on a node and with a TMPDIR of its own.
+// verification runs shimward verify on its own node and with its own TMPDIR.
 type verification struct {
 	t   *testing.T
 	n   *node.Node
@@ -38,7 +38,7 @@ func (v *verification) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run returns the exit status, and what was said on stdout and stderr.
+// run returns the exit status, stdout and stderr.
 func (v *verification) run(args ...string) (int, string, string) {
 	v.t.Helper()
 	cmd := v.command(args...)
@@ -50,7 +50,7 @@ func (v *verification) run(args ...string) (int, string, string) {
 	return cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()
 }
 
-// wantNothingLeft looks for what is left of a run, in containerd and beside it.
+// wantNothingLeft checks that a run left nothing behind, in containerd or elsewhere.
 func (v *verification) wantNothingLeft() {
 	v.t.Helper()
 	ctx := testContext(v.t)
@@ -148,7 +148,7 @@ func TestVerifyCannot(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// A label that cannot be set is an error, whatever came out.
+// TestVerifyThatCannotLabel checks that failing to set a label is an error, whatever the verdict.
 func TestVerifyThatCannotLabel(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	code, stdout, stderr := v.run("--label-node", "worker", "--kubectl", "false")
@@ -158,7 +158,8 @@ func TestVerifyThatCannotLabel(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// The signal comes while the victim is awaited, and while it is attacked.
+// TestVerifyThatIsInterrupted sends the signal while verify waits for the victim, and during
+// attacks.
 func TestVerifyThatIsInterrupted(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	for _, during := range []string{"victim", "runc", "enforce"} {
@@ -172,7 +173,7 @@ func TestVerifyThatIsInterrupted(t *testing.T) {
 	}
 }
 
-// What a verify leaves that was killed, the next one removes.
+// TestVerifyAfterOneThatWasKilled checks that verify removes what a killed one left behind.
 func TestVerifyAfterOneThatWasKilled(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	v.signal("enforce", unix.SIGKILL)
@@ -185,7 +186,8 @@ func TestVerifyAfterOneThatWasKilled(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// containerd goes away under it: it says so and ends, and the next one clears up.
+// TestVerifyThatLosesContainerd kills containerd during a run. The run must report that and end,
+// and the next one must clean up.
 func TestVerifyThatLosesContainerd(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	code, stderr := v.during("runc", func(*os.Process) error { return v.n.KillContainerd() })
@@ -201,7 +203,8 @@ func TestVerifyThatLosesContainerd(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// The second of two is refused, and takes nothing from the first.
+// TestVerifyBesideAnother checks that the second of two concurrent runs is refused and does not
+// disturb the first.
 func TestVerifyBesideAnother(t *testing.T) {
 	v := newVerification(t, node.Options{})
 	locked, err := os.Open(v.n.Dir)
@@ -223,13 +226,14 @@ func TestVerifyBesideAnother(t *testing.T) {
 	v.wantNothingLeft()
 }
 
-// signal sends a run a signal when a container of that role has been started.
+// signal sends a signal to a run once a container of that role has started.
 func (v *verification) signal(role string, signal unix.Signal) (int, string) {
 	v.t.Helper()
 	return v.during(role, func(verify *os.Process) error { return verify.Signal(signal) })
 }
 
-// during does something when a container of a run has started, and returns the run's exit status and stderr.
+// during calls do once a container of that role has started, and returns the run's exit status and
+// stderr.
 func (v *verification) during(role string, do func(verify *os.Process) error) (int, string) {
 	v.t.Helper()
 	events := v.n.Tool(testContext(v.t), "ctr", "--namespace", "shimward-verify", "events")
@@ -244,14 +248,14 @@ func (v *verification) during(role string, do func(verify *os.Process) error) (i
 		_ = events.Process.Kill()
 		_ = events.Wait()
 	}()
-	<-time.After(time.Second) // ctr does not say when it listens; a run takes longer than that to get to its first container
+	<-time.After(time.Second) // ctr does not report when it listens; a run needs longer than that to start its first container
 	cmd := v.command()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		v.t.Fatal(err)
 	}
-	// After whose end nothing is waited for.
+	// Once the run has ended, there is nothing left to wait for.
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

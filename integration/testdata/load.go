@@ -1,6 +1,6 @@
-// Command load is an honest Go program under load: goroutines that wait for each
-// other, garbage, signals, preemption, a profile of its own, children. It prints
-// the same each time, and exits with 3.
+// Command load is an honest Go program under load: goroutines that wait for each other, garbage,
+// signals, preemption, a CPU profile, child processes. It prints the same each time and exits with
+// 3.
 package main
 
 import (
@@ -24,7 +24,7 @@ func main() {
 	work()
 	signals(200)
 	children(20)
-	// The kernel's SIGPROF comes with the CPU's time: as long as it takes for some.
+	// The kernel sends SIGPROF by CPU time consumed, so burn until there are some.
 	for profiled := time.Now(); time.Since(profiled) < time.Second; {
 		burn(1)
 	}
@@ -39,7 +39,7 @@ func main() {
 	os.Exit(3)
 }
 
-// work is done by many goroutines, with more garbage than memory.
+// work runs many goroutines that produce more garbage than fits into memory.
 func work() {
 	debug.SetMemoryLimit(64 << 20)
 	debug.SetGCPercent(10)
@@ -74,7 +74,8 @@ func work() {
 	fmt.Println("sum:", total, "collected:", stats.NumGC > 10)
 }
 
-// signals sends itself n, one after the other, while threads are busy and sleep in system calls.
+// signals sends itself n signals, one after the other, while threads are busy or sleep in system
+// calls.
 func signals(n int) {
 	got := make(chan os.Signal, 1)
 	signal.Notify(got, syscall.SIGUSR1)
@@ -111,7 +112,7 @@ func children(n int) {
 	fmt.Println("children:", n)
 }
 
-// crash has the runtime turn a fault of the processor into a panic.
+// crash makes the runtime turn a processor fault into a panic.
 func crash() {
 	defer func() { fmt.Println("recovered:", recover()) }()
 	var nothing *int
