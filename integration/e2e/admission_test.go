@@ -13,8 +13,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Who may set which annotations is the apiserver's to say: deploy/admission.yaml,
-// with users who have RBAC rights and users who do not.
+// tellAdmission tests that the apiserver decides who may set which annotations
+// (deploy/admission.yaml), with users who have the RBAC rights and users who do not.
 func tellAdmission(t *testing.T, s *stage) {
 	t.Helper()
 	ctx := testContext(t)
@@ -32,7 +32,7 @@ func tellAdmission(t *testing.T, s *stage) {
 	for _, test := range []struct {
 		name, user  string
 		annotations map[string]string
-		refused     string // what the message has; empty: it is let through
+		refused     string // part of the error message; permitted if empty
 	}{
 		{"nothing", "dev", nil, ""},
 		{"of others", "dev", map[string]string{"example.com/mode": "off"}, ""},
@@ -74,14 +74,15 @@ func tellAdmission(t *testing.T, s *stage) {
 	t.Run("the control plane makes what a user may", func(t *testing.T) { s.makesPods(t) })
 }
 
-// awaitPolicy waits until the apiserver goes by the policy: it takes it, and reads it a while later.
+// awaitPolicy waits until the apiserver enforces the policy, which it reads some time after
+// accepting it.
 func (s *stage) awaitPolicy(t *testing.T) {
 	t.Helper()
 	ask := time.NewTicker(100 * time.Millisecond)
 	defer ask.Stop()
 	deadline := time.After(2 * time.Minute)
 	for {
-		// What is refused to everybody.
+		// Nobody may set this.
 		err := creators()["pod"](t, s.Client, map[string]string{annotationMode: "misspelt"})
 		if err != nil && strings.Contains(err.Error(), "write off, audit or enforce") {
 			return
@@ -94,7 +95,8 @@ func (s *stage) awaitPolicy(t *testing.T) {
 	}
 }
 
-// creators try to create a thing that makes pods with these annotations, without making it.
+// creators returns functions that try, as a dry run, to create an object that makes pods with the
+// given annotations.
 func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]string) error {
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	return map[string]func(*testing.T, kubernetes.Interface, map[string]string) error{
@@ -121,7 +123,7 @@ func creators() map[string]func(*testing.T, kubernetes.Interface, map[string]str
 	}
 }
 
-// template is of pods with these annotations.
+// template returns a template of pods with these annotations.
 func template(annotations map[string]string, restart corev1.RestartPolicy) corev1.PodTemplateSpec {
 	spec := pod("web", annotations, idle("web")).Spec
 	spec.RestartPolicy = restart
@@ -140,8 +142,8 @@ func deployment(annotations map[string]string) *appsv1.Deployment {
 	}
 }
 
-// makesPods: a Deployment that its user may write becomes a ReplicaSet and a pod,
-// which are made by controllers that have no such right.
+// makesPods checks that a Deployment which its user may create results in a ReplicaSet and a pod,
+// although the controllers that create these do not have the user's rights.
 func (s *stage) makesPods(t *testing.T) {
 	t.Helper()
 	ctx := testContext(t)
@@ -163,8 +165,8 @@ func (s *stage) makesPods(t *testing.T) {
 	}
 }
 
-// keepsAnnotations: an administrator's pod can be edited by who could not have
-// made it, as long as its annotations stay as they are.
+// keepsAnnotations checks that a user who could not have created an administrator's pod can edit it
+// as long as its annotations stay the same.
 func (s *stage) keepsAnnotations(t *testing.T) {
 	t.Helper()
 	ctx := testContext(t)
@@ -188,7 +190,7 @@ func (s *stage) keepsAnnotations(t *testing.T) {
 	}
 }
 
-// grant makes a cluster role of these rules and binds users to it in namespace plain.
+// grant creates a role with these rules and binds users to it in namespace plain.
 func (s *stage) grant(t *testing.T, name string, users []string, rules ...rbacv1.PolicyRule) {
 	t.Helper()
 	rbac := s.Client.RbacV1()

@@ -11,20 +11,21 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-// vectors are one way through a file and one through a system call: in every
-// tier they meet different sensors.
+// vectors returns one vector through a file and one through a system call. In every tier, different
+// sensors see them.
 func vectors() []string { return []string{"proc-mem-read", "process-vm-readv"} }
 
-// untilVictim is a shell's loop around an attack: a victim in another container
-// may not have planted its secret yet, which the emulation says with 2.
+// untilVictim is a shell loop around an attack. The emulation exits with 2 if a victim in another
+// container has not planted its secret yet.
 const untilVictim = `while :; do /bin/shimward emulate "$@"; code=$?; [ $code = 2 ] || exit $code; done`
 
-// attacker is a container that attacks the pod's victim by itself, and ends with 0 if nothing got through.
+// attacker returns a container that attacks the pod's victim by itself, and exits with 0 if nothing
+// got through.
 func attacker(name string) corev1.Container {
 	return container(name, append([]string{"/bin/sh", "-c", untilVictim, "sh", "--json"}, vectors()...)...)
 }
 
-// attackFrom runs the emulation by kubectl exec.
+// attackFrom runs the attack emulation through kubectl exec.
 func (s *stage) attackFrom(t *testing.T, p *corev1.Pod, name string, args ...string) emulate.Report {
 	t.Helper()
 	command := append([]string{"/bin/shimward", "emulate", "--json"}, args...)
@@ -45,7 +46,7 @@ func (s *stage) attackFrom(t *testing.T, p *corev1.Pod, name string, args ...str
 	}
 }
 
-// wantThrough holds that every attempt got the secret, or that none did.
+// wantThrough checks that every attempt got the secret, or that none did.
 func wantThrough(t *testing.T, report emulate.Report, want bool) {
 	t.Helper()
 	for _, result := range report.Results {
@@ -55,7 +56,7 @@ func wantThrough(t *testing.T, report emulate.Report, want bool) {
 	}
 }
 
-// wantEvents holds that each attempt has its event, and returns them.
+// wantEvents checks that each attempt has its event, and returns the events.
 func (s *stage) wantEvents(t *testing.T, container string, report emulate.Report, relation access.Relation) []event.Event {
 	t.Helper()
 	var found []event.Event
@@ -74,7 +75,8 @@ func (s *stage) wantEvents(t *testing.T, container string, report emulate.Report
 	return found
 }
 
-// wantRefused waits for a container's events of both vectors, neither of which was let through.
+// wantRefused waits for a container's events of both vectors, and checks that neither was let
+// through.
 func (s *stage) wantRefused(t *testing.T, container string, relation access.Relation) {
 	t.Helper()
 	for _, vector := range []access.Vector{access.VectorProcMem, access.VectorProcessVMReadv} {

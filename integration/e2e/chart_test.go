@@ -19,7 +19,8 @@ import (
 	"github.com/shimward/shimward/integration/internal/image"
 )
 
-// Where the chart has its pods, and those that clean up after it.
+// The chart, the namespaces of its pods and of those that clean up after it, and its image and
+// label.
 const (
 	chart              = "../../deploy/helm/shimward"
 	release            = "shimward"
@@ -29,8 +30,9 @@ const (
 	readyLabel         = "shimward.dev/runtime"
 )
 
-// install does what an administrator does with the chart: it makes the image, brings it
-// to the node, installs, and restarts containerd when told to. No systemd runs this containerd.
+// install does what an administrator does with the chart: it creates the image, imports it on the
+// node, installs the chart, and restarts containerd when told to, because systemd does not run this
+// containerd.
 func (s *stage) install(t *testing.T) {
 	t.Helper()
 	s.importImage(t, "first", s.bin)
@@ -39,7 +41,7 @@ func (s *stage) install(t *testing.T) {
 	s.awaitInstalled(t)
 }
 
-// importImage makes an image of binaries, and brings it to the node.
+// importImage creates an image of the binaries and imports it on the node.
 func (s *stage) importImage(t *testing.T, tag, bin string) {
 	t.Helper()
 	var archive bytes.Buffer
@@ -55,7 +57,7 @@ func (s *stage) importImage(t *testing.T, tag, bin string) {
 	}
 }
 
-// values are the chart's, of this node.
+// values writes the chart's values for this node, and returns the file's path.
 func (s *stage) values(t *testing.T, tag string) string {
 	t.Helper()
 	host, port := s.APIServer()
@@ -66,7 +68,7 @@ func (s *stage) values(t *testing.T, tag string) string {
 		},
 		"node": map[string]any{
 			"prefix": s.prefix, "config": s.Node.ConfigPath(),
-			// Its socket the installer finds by itself.
+			// The installer finds containerd's socket by itself.
 			"containerd": map[string]any{
 				"command": filepath.Join(s.engines, "containerd"), "config": s.Node.ContainerdConfigPath(), "restart": "operator",
 			},
@@ -99,7 +101,7 @@ func (s *stage) mustHelm(t *testing.T, args ...string) {
 	}
 }
 
-// mustKubectl returns what kubectl said.
+// mustKubectl returns kubectl's output.
 func (s *stage) mustKubectl(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := s.Kubectl(testContext(t), args...).CombinedOutput()
@@ -109,7 +111,7 @@ func (s *stage) mustKubectl(t *testing.T, args ...string) string {
 	return string(out)
 }
 
-// eventually waits until something holds that nobody announces.
+// eventually polls until a condition holds that has no notification.
 func eventually(t *testing.T, what string, holds func() (bool, string)) {
 	t.Helper()
 	ctx := testContext(t)
@@ -128,7 +130,7 @@ func eventually(t *testing.T, what string, holds func() (bool, string)) {
 	}
 }
 
-// restartWhenTold restarts containerd when the installer's log says that it is due.
+// restartWhenTold restarts containerd when the installer's log asks for it.
 func (s *stage) restartWhenTold(t *testing.T) {
 	t.Helper()
 	eventually(t, "the installer to ask for a restart of containerd", func() (bool, string) {
@@ -151,7 +153,7 @@ func (s *stage) restartContainerd(t *testing.T) {
 	}
 }
 
-// awaitInstalled waits until the installer is done, and the node has its label by that.
+// awaitInstalled waits until the installer is done, which means that the node has its label.
 func (s *stage) awaitInstalled(t *testing.T) {
 	t.Helper()
 	out, err := s.Kubectl(testContext(t), "--namespace="+systemNamespace, "rollout", "status", "daemonset/shimward-installer", "--timeout=15m").CombinedOutput()
@@ -165,7 +167,7 @@ func (s *stage) awaitInstalled(t *testing.T) {
 	}
 }
 
-// labelled says whether the node takes pods of the runtime class.
+// labelled reports whether the node accepts pods of the runtime class.
 func (s *stage) labelled(t *testing.T) bool {
 	t.Helper()
 	n, err := s.Client.CoreV1().Nodes().Get(testContext(t), cluster.NodeName, metav1.GetOptions{})
@@ -175,7 +177,7 @@ func (s *stage) labelled(t *testing.T) bool {
 	return n.Labels[readyLabel] == "ready"
 }
 
-// version is the folder that the node's shimward is in now.
+// version returns the directory of the node's current shimward.
 func (s *stage) version(t *testing.T) string {
 	t.Helper()
 	target, err := os.Readlink(filepath.Join(s.prefix, "bin", "containerd-shim-shimward-v1"))

@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// A pod in a user namespace of its own.
+// tellUserNamespace tests a pod with its own user namespace.
 func tellUserNamespace(t *testing.T, s *stage) {
 	t.Helper()
 	if !s.hasUserNamespaces() {
@@ -35,10 +35,11 @@ func tellUserNamespace(t *testing.T, s *stage) {
 	})
 }
 
-// localhostProfile lets everything through but mkdir.
+// localhostProfile permits everything except mkdir.
 const localhostProfile = `{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38}]}`
 
-// Whatever seccomp profile a container has, it keeps, and shimward's rules are added to it.
+// tellSeccomp checks that a container keeps its seccomp profile, and that shimward's rules are
+// added.
 func tellSeccomp(t *testing.T, s *stage) {
 	t.Helper()
 	if err := os.MkdirAll(s.SeccompDir(), 0o755); err != nil {
@@ -68,7 +69,7 @@ func tellSeccomp(t *testing.T, s *stage) {
 	}
 }
 
-// A container whose root cannot be written.
+// tellReadOnly tests a container with a read-only root file system.
 func tellReadOnly(t *testing.T, s *stage) {
 	t.Helper()
 	yes := true

@@ -9,8 +9,8 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// kubectl exec: the event names the exec that the attacker came from, and the
-// store has that exec's own event, with its command line.
+// tellExec tests kubectl exec. The access event must name the exec that the attacker came from, and
+// the store must have an event about that exec with its command line.
 func tellExec(t *testing.T, s *stage) {
 	t.Helper()
 	p := s.run(t, sharedPID(pod("exec", enforce(), victim(), idle("main"))))
@@ -31,8 +31,8 @@ func tellExec(t *testing.T, s *stage) {
 	}
 }
 
-// kubectl debug --target joins a container's pid namespace: with an attacker,
-// who is refused, and with a debugger that the pod's owner made an exception for.
+// tellDebug tests kubectl debug --target, which joins a container's pid namespace: with an
+// attacker, which must be refused, and with a debugger for which the pod's owner made an exception.
 func tellDebug(t *testing.T, s *stage) {
 	t.Helper()
 	annotations := enforce()

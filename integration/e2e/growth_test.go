@@ -21,7 +21,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// cyclesVariable says how often a pod of each kind is made and deleted.
+// cyclesVariable sets how often a pod of each kind is created and deleted.
 const cyclesVariable = "SHIMWARD_E2E_CYCLES"
 
 const defaultCycles = 5
@@ -39,7 +39,7 @@ func cycles(t *testing.T) int {
 	return count
 }
 
-// kinds are a pod of each kind that the stories tell of, made anew for each cycle.
+// kinds returns a new pod of each kind that the stories cover.
 func (s *stage) kinds() map[string]*corev1.Pod {
 	yes, no := true, false
 	always := corev1.ContainerRestartPolicyAlways
@@ -58,7 +58,7 @@ func (s *stage) kinds() map[string]*corev1.Pod {
 	sidecar := idle("side")
 	sidecar.RestartPolicy = &always
 	all["sidecar"].Spec.InitContainers = []corev1.Container{sidecar}
-	// Ready when an attack by a probe, which is an exec, was refused.
+	// The pod is ready once an attack by the probe, which is an exec, was refused.
 	all["attacked"].Spec.Containers[0].ReadinessProbe = &corev1.Probe{
 		ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: inner("").Command}},
 		PeriodSeconds: 1, TimeoutSeconds: 60,
@@ -66,7 +66,7 @@ func (s *stage) kinds() map[string]*corev1.Pod {
 	privileged := idle("one")
 	privileged.SecurityContext = &corev1.SecurityContext{Privileged: &yes}
 	all["privileged"] = pod("", enforce(), privileged)
-	// As a Job's.
+	// Like the pod of a Job.
 	all["ends"] = pod("", enforceStrict(), container("one", "/bin/true"))
 	if !s.hasUserNamespaces() {
 		delete(all, "userns")
@@ -74,12 +74,12 @@ func (s *stage) kinds() map[string]*corev1.Pod {
 	return all
 }
 
-// Pods that are made and deleted again and again, one of each kind at a time, leave
-// nothing of themselves, and what the node has once does not grow.
+// tellNoGrowth repeatedly creates and deletes pods, one of each kind at a time. They must leave
+// nothing behind, and what exists once per node must not grow.
 func tellNoGrowth(t *testing.T, s *stage) {
 	t.Helper()
 	rounds := cycles(t)
-	s.cycle(t, 0) // loads the programs, and fills containerd's caches
+	s.cycle(t, 0) // loads the programs and fills containerd's caches
 	s.wantOnlyInstaller(t)
 	before := s.measure(t)
 	for round := range rounds {
@@ -87,7 +87,7 @@ func tellNoGrowth(t *testing.T, s *stage) {
 	}
 	s.wantOnlyInstaller(t)
 	pods := rounds * len(s.kinds())
-	// Some of it is the machine's: what others have there comes and goes, a leak stays.
+	// Some counts are of the whole machine. What others cause comes and goes, while a leak stays.
 	var after map[string]measured
 	ctx := testContext(t)
 	ask := time.NewTicker(time.Second)
@@ -109,7 +109,8 @@ func tellNoGrowth(t *testing.T, s *stage) {
 	}
 }
 
-// grown names what has grown by more than a quarter of what so many pods would have left.
+// grown returns the names of what grew by more than a quarter of what so many leaking pods would
+// leave.
 func grown(before, after map[string]measured, pods int) []string {
 	var names []string
 	for _, name := range slices.Sorted(maps.Keys(after)) {
@@ -120,7 +121,7 @@ func grown(before, after map[string]measured, pods int) []string {
 	return names
 }
 
-// cycle makes a pod of each kind, waits until each is ready or has ended, and deletes all.
+// cycle creates a pod of each kind, waits until each is ready or has ended, and deletes them all.
 func (s *stage) cycle(t *testing.T, round int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -149,7 +150,7 @@ func (s *stage) cycle(t *testing.T, round int) {
 	s.awaitAll(ctx, t, selector, func(there []corev1.Pod) bool { return len(there) == 0 })
 }
 
-// awaitAll asks for pods until they are as wanted.
+// awaitAll polls the pods until they are as wanted.
 func (s *stage) awaitAll(ctx context.Context, t *testing.T, selector metav1.ListOptions, wanted func([]corev1.Pod) bool) {
 	t.Helper()
 	ask := time.NewTicker(250 * time.Millisecond)
@@ -177,13 +178,14 @@ func (s *stage) awaitAll(ctx context.Context, t *testing.T, selector metav1.List
 // measured is something that could grow.
 type measured struct {
 	count int
-	// each is what a pod that left something would leave of it at least; zero: it is told only.
+	// each is the least that a leaking pod would leave. If it is zero, the count is only logged.
 	each int
-	// slack is what it may differ by, such as a connection that is open just now.
+	// slack is by how much the count may vary, for example because a connection is open at the
+	// moment.
 	slack int
 }
 
-// measure counts what could grow.
+// measure counts everything that could grow.
 func (s *stage) measure(t *testing.T) map[string]measured {
 	t.Helper()
 	files, err := node.OpenFiles(s.Node.PID())
@@ -212,18 +214,18 @@ func (s *stage) measure(t *testing.T) map[string]measured {
 	}
 }
 
-// objects counts what the kernel has of shimward's, by the names in the object that is loaded.
+// objects counts shimward's kernel objects, by the names in the object file that is loaded.
 func objects(t *testing.T, count func(func(string) bool) (int, error)) int {
 	t.Helper()
 	spec, err := ebpf.LoadCollectionSpec("../../bpf/kernel_x86_bpfel.o")
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := []string{"ring"} // of each container, which is in no object
+	names := []string{"ring"} // one per container, created without the object file
 	names = slices.AppendSeq(names, maps.Keys(spec.Maps))
 	names = slices.AppendSeq(names, maps.Keys(spec.Programs))
 	n, err := count(func(name string) bool {
-		const kept = 15 // BPF_OBJ_NAME_LEN (include/uapi/linux/bpf.h), without its end
+		const kept = 15 // BPF_OBJ_NAME_LEN (include/uapi/linux/bpf.h) without the terminating null
 		return slices.ContainsFunc(names, func(one string) bool { return one[:min(kept, len(one))] == name })
 	})
 	if err != nil {
@@ -241,7 +243,7 @@ func (s *stage) countShims(t *testing.T) int {
 	return len(shims)
 }
 
-// meminfo is a line of proc_meminfo(5), in KiB.
+// meminfo returns a value of proc_meminfo(5) in KiB.
 func meminfo(t *testing.T, name string) int {
 	t.Helper()
 	text, err := os.ReadFile("/proc/meminfo")
@@ -260,12 +262,13 @@ func meminfo(t *testing.T, name string) int {
 	return kib
 }
 
-// count counts the files in a folder and below it. One that is not there has none.
+// count returns the number of files and directories in dir, including itself. It is 0 if dir does
+// not exist.
 func count(t *testing.T, dir string) int {
 	t.Helper()
 	found := 0
 	err := filepath.WalkDir(dir, func(_ string, _ os.DirEntry, err error) error {
-		if err == nil { // not gone meanwhile
+		if err == nil { // not removed in the meantime
 			found++
 		}
 		return nil

@@ -14,11 +14,11 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// A pod in the node's pid namespace, and another pod's process.
+// tellHostPID tests a pod in the node's pid namespace that attacks a process in another pod.
 func tellHostPID(t *testing.T, s *stage) {
 	t.Helper()
 	target := s.run(t, pod("target", enforce(), victim()))
-	// By its pid: the node has other people's processes, too.
+	// Aim at it by pid, because the node has unrelated processes, too.
 	aim := "--victim=" + strconv.Itoa(s.hostPID(t, id(t, target, "victim")))
 	hostPID := func(name string, annotations map[string]string) *corev1.Pod {
 		p := pod(name, annotations, idle("attacker"))
@@ -38,7 +38,7 @@ func tellHostPID(t *testing.T, s *stage) {
 	})
 }
 
-// A privileged container.
+// tellPrivileged tests a privileged container.
 func tellPrivileged(t *testing.T, s *stage) {
 	t.Helper()
 	privileged := func(name string, annotations map[string]string) *corev1.Pod {
@@ -60,7 +60,7 @@ func tellPrivileged(t *testing.T, s *stage) {
 	})
 }
 
-// wantRisk holds that a container's store says what its spec gives it.
+// wantRisk checks that the container's store records a risk of its spec.
 func (s *stage) wantRisk(t *testing.T, container, name string) {
 	t.Helper()
 	_, err := s.Node.WaitEvent(testContext(t), container, func(e event.Event) bool {
@@ -71,7 +71,7 @@ func (s *stage) wantRisk(t *testing.T, container, name string) {
 	}
 }
 
-// hostPID is the pid of a container's init, in the node's namespace.
+// hostPID returns the pid of a container's init in the node's pid namespace.
 func (s *stage) hostPID(t *testing.T, container string) int {
 	t.Helper()
 	ctx := namespaces.WithNamespace(testContext(t), "k8s.io")

@@ -19,12 +19,12 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// The chart has put shimward on the node by now. The plain manifests are the same to the
-// apiserver, and what the installer's token is good for is this node's one label.
+// tellInstalled checks the chart's installation. The apiserver must accept the plain manifests
+// without a change, and the installer's token must permit only setting this node's one label.
 func tellInstalled(t *testing.T, s *stage) {
 	t.Helper()
 	config := filepath.Join(filepath.Dir(s.Node.ContainerdConfigPath()), "conf.d", "shimward.toml")
-	if s.configVersion == 2 { // containerd 1.7 merges no drop-ins
+	if s.configVersion == 2 { // containerd 1.7 does not merge drop-ins
 		config = s.Node.ContainerdConfigPath()
 	}
 	if text, err := os.ReadFile(config); err != nil || !strings.Contains(string(text), "runtimes.shimward") {
@@ -47,7 +47,7 @@ func (s *stage) wantNarrowToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Without the labels that kubelet gives a node, no DaemonSet has a pod for it.
+	// Without the labels that kubelet sets on a node, no DaemonSet creates a pod for it.
 	other := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "other"}}
 	if _, err := s.Client.CoreV1().Nodes().Create(ctx, other, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,8 @@ func (s *stage) wantNarrowToken(t *testing.T) {
 	}
 }
 
-// A node on which something gets through loses its label, until it holds again.
+// tellDoesNotHold checks that a node on which an attack gets through loses its label until none
+// does.
 func tellDoesNotHold(t *testing.T, s *stage) {
 	t.Helper()
 	if node.Tier() == access.TierLSM {
@@ -121,8 +122,8 @@ func tellDoesNotHold(t *testing.T, s *stage) {
 	s.awaitInstalled(t)
 }
 
-// helm uninstall does nothing while a pod of the runtime class runs, and says which does.
-// Without one it leaves nothing, on the node and in the cluster.
+// tellUninstalled checks that helm uninstall does nothing while a pod of the runtime class runs,
+// and names that pod. Otherwise it must leave nothing behind, on the node and in the cluster.
 func tellUninstalled(t *testing.T, s *stage) {
 	t.Helper()
 	p := s.run(t, sharedPID(pod("in-the-way", enforce(), victim(), idle("main"))))
@@ -144,7 +145,7 @@ func tellUninstalled(t *testing.T, s *stage) {
 	}
 	eventually(t, "the end of the chart's objects", left)
 
-	// A container that no pod of the cluster's is for is in the way on the node alone.
+	// A guarded container that belongs to no pod blocks the uninstallation only on the node.
 	s.restartContainerd(t)
 	s.install(t)
 	other, err := s.Node.RunDetached(testContext(t), node.Spec{Runtime: node.Shimward})
@@ -169,7 +170,7 @@ func tellUninstalled(t *testing.T, s *stage) {
 	s.wantNothingOfIt(t)
 }
 
-// wantNothingOfIt holds that the node is as it was before the chart came.
+// wantNothingOfIt checks that the node is as it was before the chart was installed.
 func (s *stage) wantNothingOfIt(t *testing.T) {
 	t.Helper()
 	left, err := filepath.Glob(filepath.Join(s.prefix, "*", "*"))

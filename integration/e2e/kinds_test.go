@@ -11,12 +11,14 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// inner attacks a victim in its own container, and ends with 0 if nothing got through.
+// inner returns a container that attacks a victim within itself, and exits with 0 if nothing got
+// through.
 func inner(name string) corev1.Container {
 	return container(name, append([]string{"/bin/shimward", "emulate", "--spawn"}, vectors()...)...)
 }
 
-// An init container is guarded like any other, and the pod goes on after it.
+// tellInit checks that an init container is guarded like any other, and that the pod continues
+// after it.
 func tellInit(t *testing.T, s *stage) {
 	t.Helper()
 	initial := func(name string, annotations map[string]string) *corev1.Pod {
@@ -32,7 +34,7 @@ func tellInit(t *testing.T, s *stage) {
 	})
 }
 
-// A restartable init container has the secret that a main container is after.
+// tellSidecar tests a restartable init container whose secret a main container tries to read.
 func tellSidecar(t *testing.T, s *stage) {
 	t.Helper()
 	beside := func(name string, annotations map[string]string) *corev1.Pod {
@@ -51,7 +53,7 @@ func tellSidecar(t *testing.T, s *stage) {
 	})
 }
 
-// A Job's pod, which the control plane makes.
+// tellJob tests the pod of a Job, which the control plane creates.
 func tellJob(t *testing.T, s *stage) {
 	t.Helper()
 	ctx := testContext(t)
@@ -78,8 +80,8 @@ func tellJob(t *testing.T, s *stage) {
 	}
 }
 
-// A probe of exec kind comes into the container as kubectl exec does. This one
-// holds when its attack is refused, so the pod gets ready by that.
+// tellProbe tests an exec probe, which enters the container like kubectl exec. The probe succeeds
+// when its attack is refused, and that makes the pod ready.
 func tellProbe(t *testing.T, s *stage) {
 	t.Helper()
 	probed := idle("main")

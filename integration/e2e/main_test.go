@@ -1,6 +1,6 @@
-// Package e2e tells stories of shimward in a Kubernetes, with kubelet, the
-// control plane and a network of pods as a cluster has them, on the kernel that
-// the tests run on. `make e2e` brings the cluster up and runs them in their order.
+// Package e2e tests shimward in a Kubernetes cluster as a series of stories, with kubelet, the
+// control plane and a pod network as in a real cluster, on the kernel that the tests run on. `make
+// e2e` starts the cluster and runs the stories in order.
 package e2e
 
 import (
@@ -21,17 +21,17 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// patience is how long a step of a story may take. It is generous: emulated CPUs are slow, and no
-// test asserts a time.
+// patience is how long a step of a story may take. It is generous because emulated CPUs are slow.
+// No test asserts a duration.
 const patience = 15 * time.Minute
 
-// stage is what a story is told on: the cluster, and a namespace in it.
+// stage is where a story runs: the cluster and a namespace in it.
 type stage struct {
 	*cluster.Cluster
 	namespace string
-	prefix    string // where shimward is put on the node
-	engines   string // containerd's folder
-	bin       string // of what is put there
+	prefix    string // where shimward is installed on the node
+	engines   string // directory of containerd
+	bin       string // directory of the binaries to install
 	helm      string
 
 	configVersion int // of containerd's config
@@ -44,13 +44,13 @@ func testContext(t *testing.T) context.Context {
 	return ctx
 }
 
-// startCluster starts a cluster that has no shimward, installs it with the chart, and
-// takes everything down at the test's end.
+// startCluster starts a cluster without shimward, installs shimward with the chart, and removes
+// everything at the end of the test.
 func startCluster(t *testing.T) *stage {
 	t.Helper()
 	testenv.Root(t)
 	ctx := testContext(t)
-	// Where the chart puts shimward; containerd has its bin in PATH.
+	// The chart installs shimward here. containerd has the prefix's bin in PATH.
 	prefix := t.TempDir()
 	s := &stage{
 		namespace: "stories", prefix: prefix,
@@ -60,7 +60,7 @@ func startCluster(t *testing.T) *stage {
 	}
 	containerd := containerdVersion(ctx, t, s.engines)
 	s.configVersion = configVersion(containerd)
-	// docs/operations.md has a column for it: cmd/stories reads this line.
+	// cmd/stories reads this line, for a column in docs/operations.md.
 	t.Logf(`told on: {"containerd":%q,"tier":%q}`, containerd, node.Tier())
 	c, err := cluster.Start(ctx, cluster.Options{
 		Kubernetes: folder(t, "SHIMWARD_KUBERNETES", "Kubernetes (scripts/build-kubernetes)", "kubelet"),
@@ -83,7 +83,7 @@ func startCluster(t *testing.T) *stage {
 	return s
 }
 
-// containerdVersion is what it says itself, without the commit.
+// containerdVersion returns the version that containerd reports, without the commit.
 func containerdVersion(ctx context.Context, t *testing.T, engines string) string {
 	t.Helper()
 	out, err := exec.CommandContext(ctx, filepath.Join(engines, "containerd"), "--version").Output()
@@ -95,7 +95,7 @@ func containerdVersion(ctx context.Context, t *testing.T, engines string) string
 	return version
 }
 
-// configVersion is that of the config that a release of containerd writes.
+// configVersion returns the version of the config that a containerd release writes.
 func configVersion(containerd string) int {
 	switch series := strings.SplitN(containerd, ".", 3); {
 	case series[0] == "1":
@@ -107,10 +107,10 @@ func configVersion(containerd string) int {
 	}
 }
 
-// hasUserNamespaces tells whether pods can have one: from containerd 2.0 on.
+// hasUserNamespaces reports whether pods can have user namespaces: from containerd 2.0.
 func (s *stage) hasUserNamespaces() bool { return s.configVersion > 2 }
 
-// keepLogs copies the logs to where SHIMWARD_LOGS says, if the test failed.
+// keepLogs copies the logs to the directory in SHIMWARD_LOGS if the test failed.
 func keepLogs(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	to := os.Getenv("SHIMWARD_LOGS")
@@ -123,7 +123,7 @@ func keepLogs(t *testing.T, c *cluster.Cluster) {
 	t.Logf("the cluster's logs are in %s", to)
 }
 
-// makeNamespace makes a namespace that takes every pod, and waits until it takes one.
+// makeNamespace creates a namespace that accepts every pod, and waits until it can accept one.
 func (s *stage) makeNamespace(ctx context.Context, t *testing.T, name string, labels map[string]string) {
 	t.Helper()
 	all := map[string]string{"pod-security.kubernetes.io/enforce": "privileged"}
@@ -140,7 +140,8 @@ func (s *stage) makeNamespace(ctx context.Context, t *testing.T, name string, la
 	}
 }
 
-// folder is the absolute path that the variable names, if what is in it.
+// folder returns the absolute path of the directory that the variable names, provided that it
+// contains what.
 func folder(t *testing.T, variable, label, what string) string {
 	t.Helper()
 	dir, err := filepath.Abs(os.Getenv(variable))

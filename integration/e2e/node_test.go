@@ -14,8 +14,8 @@ import (
 	"github.com/shimward/shimward/internal/install"
 )
 
-// The node goes down and comes up with nothing in /run and on bpffs. Its pods are made
-// anew, guarded; the installer tries anew whether shimward holds.
+// tellRebooted restarts the node with nothing in /run and on bpffs. Its pods must be recreated,
+// guarded, and the installer must check again whether shimward works.
 func tellRebooted(t *testing.T, s *stage) {
 	t.Helper()
 	lasting := sharedPID(pod("rebooted", enforce(), victim(), idle("main")))
@@ -35,7 +35,7 @@ func tellRebooted(t *testing.T, s *stage) {
 	s.wantOnlyInstaller(t)
 }
 
-// installerRun is the container that has installed, once it is done.
+// installerRun returns the ID of the container that has installed shimward, or "" until it is done.
 func (s *stage) installerRun(t *testing.T) string {
 	t.Helper()
 	pods, err := s.Client.CoreV1().Pods(systemNamespace).List(testContext(t), metav1.ListOptions{})
@@ -52,8 +52,8 @@ func (s *stage) installerRun(t *testing.T) string {
 	return ""
 }
 
-// Another shimward comes with helm upgrade. A pod that runs keeps the shim that it has,
-// is guarded by it, and ends by it; pods that are made from now on have the other.
+// tellUpgraded installs another shimward with helm upgrade. A running pod must keep its shim until
+// it ends, and stay guarded by it. Pods that are created from then on must use the new one.
 func tellUpgraded(t *testing.T, s *stage) {
 	t.Helper()
 	newer := t.TempDir()
@@ -90,7 +90,7 @@ func tellUpgraded(t *testing.T, s *stage) {
 	s.wantOnlyInstaller(t)
 }
 
-// wantShimOf holds that a pod's shim runs from a version's folder.
+// wantShimOf checks that a pod's shim runs from the directory of a version.
 func (s *stage) wantShimOf(t *testing.T, p *corev1.Pod, version string) {
 	t.Helper()
 	shims, err := s.Node.Shims()
@@ -106,8 +106,8 @@ func (s *stage) wantShimOf(t *testing.T, p *corev1.Pod, version string) {
 	}
 }
 
-// wantOnlyInstaller holds that the installer's pod, which has nothing of shimward's, is
-// all that is left of any.
+// wantOnlyInstaller checks that only the installer's pod is left, which does not run under
+// shimward.
 func (s *stage) wantOnlyInstaller(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), sweeps)

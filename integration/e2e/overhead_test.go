@@ -11,8 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// The runtime class says at least what a pod's shim takes: its proportional
-// memory while the pod runs. Stock runc's is there to compare.
+// tellOverhead checks that the runtime class declares at least the memory of a pod's shim: its
+// proportional set size while the pod runs. It also measures stock runc's shim for comparison.
 func tellOverhead(t *testing.T, s *stage) {
 	t.Helper()
 	shim := func(name string, annotations map[string]string) int64 {
@@ -35,7 +35,8 @@ func tellOverhead(t *testing.T, s *stage) {
 	}
 }
 
-// proportional is a process's memory, what it shares with others shared out among them.
+// proportional returns a process's proportional set size in bytes: shared memory is divided among
+// the processes that share it.
 func proportional(t *testing.T, pid int) int64 {
 	t.Helper()
 	file, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))

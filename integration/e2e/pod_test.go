@@ -18,7 +18,7 @@ import (
 	"github.com/shimward/shimward/integration/internal/node"
 )
 
-// The annotations that the stories set, and the runtime class that they are about.
+// The annotations that the stories set, and the runtime class that they test.
 const (
 	annotationMode     = "shimward.dev/mode"
 	annotationProfile  = "shimward.dev/profile"
@@ -26,8 +26,8 @@ const (
 	shimward           = "shimward"
 )
 
-// pod is a pod under shimward that ends within a second when it is deleted. Of
-// annotations, none is that of a pod under stock runc.
+// pod returns a pod under shimward that ends within a second when it is deleted. If annotations is
+// nil, the pod runs under stock runc.
 func pod(name string, annotations map[string]string, containers ...corev1.Container) *corev1.Pod {
 	no, soon, class := false, int64(1), shimward
 	made := &corev1.Pod{
@@ -44,7 +44,8 @@ func pod(name string, annotations map[string]string, containers ...corev1.Contai
 	return made
 }
 
-// container is one of the tests' image, with what an attacker needs where nothing stops it.
+// container returns a container of the tests' image, with what an attacker needs where nothing
+// stops it.
 func container(name string, command ...string) corev1.Container {
 	return corev1.Container{
 		Name: name, Image: node.Image, ImagePullPolicy: corev1.PullNever, Command: command,
@@ -54,10 +55,10 @@ func container(name string, command ...string) corev1.Container {
 	}
 }
 
-// victim keeps a secret until the pod is deleted.
+// victim returns a container that keeps a secret until the pod is deleted.
 func victim() corev1.Container { return container("victim", "/bin/shimward", "emulate", "victim") }
 
-// idle waits for somebody to exec in it.
+// idle returns a container that waits for an exec.
 func idle(name string) corev1.Container { return container(name, "/bin/sleep", "1000000") }
 
 func sharedPID(p *corev1.Pod) *corev1.Pod {
@@ -72,7 +73,7 @@ func enforceStrict() map[string]string {
 	return map[string]string{annotationMode: "enforce", annotationProfile: "strict"}
 }
 
-// create makes a pod that is deleted, and gone, at the test's end.
+// create creates a pod. At the end of the test, the pod is deleted and gone.
 func (s *stage) create(t *testing.T, p *corev1.Pod) {
 	t.Helper()
 	ctx := testContext(t)
@@ -88,7 +89,7 @@ func (s *stage) create(t *testing.T, p *corev1.Pod) {
 	})
 }
 
-// run is create and the wait until every container of the pod is ready.
+// run creates a pod and waits until all of its containers are ready.
 func (s *stage) run(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	s.create(t, p)
@@ -100,7 +101,7 @@ func (s *stage) run(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	})
 }
 
-// end is create and the wait until the pod has ended.
+// end creates a pod and waits until it has ended.
 func (s *stage) end(t *testing.T, p *corev1.Pod) *corev1.Pod {
 	t.Helper()
 	s.create(t, p)
@@ -127,7 +128,7 @@ func (s *stage) wait(t *testing.T, name string, wanted func(*corev1.Pod) (bool, 
 
 func (s *stage) watch(ctx context.Context, name string, wanted func(*corev1.Pod) (bool, error)) (*corev1.Pod, error) {
 	selector := fields.OneTermEqualSelector("metadata.name", name).String()
-	// Without a version to start from, what is there already comes first.
+	// Without a resource version to start from, the watch begins with what already exists.
 	changes, err := s.Client.CoreV1().Pods(s.namespace).Watch(ctx, metav1.ListOptions{FieldSelector: selector})
 	if err != nil {
 		return nil, err
@@ -159,7 +160,7 @@ func (s *stage) remove(t *testing.T, name string) {
 	}
 }
 
-// id is what containerd knows a container of a pod by.
+// id returns containerd's ID of a container in a pod.
 func id(t *testing.T, p *corev1.Pod, name string) string {
 	t.Helper()
 	all := slices.Concat(p.Status.InitContainerStatuses, p.Status.ContainerStatuses, p.Status.EphemeralContainerStatuses)
@@ -172,7 +173,7 @@ func id(t *testing.T, p *corev1.Pod, name string) string {
 	return ""
 }
 
-// exec is kubectl exec.
+// exec does what kubectl exec does.
 func (s *stage) exec(t *testing.T, p *corev1.Pod, name string, command ...string) node.Result {
 	t.Helper()
 	args := append([]string{"--namespace=" + s.namespace, "exec", p.Name, "--container=" + name, "--"}, command...)

@@ -9,8 +9,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// What shimward cannot take does not start, and kubectl describe says what to
-// write instead. The namespace is one in which the admission policy does not speak first.
+// tellRefused checks that a pod which shimward cannot accept does not start, and that kubectl
+// describe tells what to write instead. The namespace is one where the admission policy does not
+// refuse it first.
 func tellRefused(t *testing.T, s *stage) {
 	t.Helper()
 	for _, test := range []struct{ name, key, value, want string }{
@@ -42,7 +43,7 @@ func tellRefused(t *testing.T, s *stage) {
 	}
 }
 
-// refusal is what an event says of a pod or a container that could not be made.
+// refusal returns the message of an event about a pod or a container that could not be created.
 func refusal(object runtime.Object) (message string, refused bool) {
 	e, ok := object.(*corev1.Event)
 	if !ok || e.Type != corev1.EventTypeWarning {

@@ -9,8 +9,8 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// containerd is killed and started again under a running pod: it runs on, is
-// guarded on, and what comes after it is, too.
+// tellContainerdRestarted kills and restarts containerd under a running pod. The pod must keep
+// running and stay guarded, and so must pods that are created later.
 func tellContainerdRestarted(t *testing.T, s *stage) {
 	t.Helper()
 	p := s.run(t, sharedPID(pod("outlives-containerd", enforce(), victim(), idle("main"))))
@@ -25,7 +25,7 @@ func tellContainerdRestarted(t *testing.T, s *stage) {
 	wantThrough(t, s.attackFrom(t, after, "main"), false)
 }
 
-// kubelet is ended and started again under a running pod.
+// tellKubeletRestarted stops and restarts kubelet under a running pod.
 func tellKubeletRestarted(t *testing.T, s *stage) {
 	t.Helper()
 	p := s.run(t, sharedPID(pod("outlives-kubelet", enforce(), victim(), idle("main"))))
@@ -37,11 +37,11 @@ func tellKubeletRestarted(t *testing.T, s *stage) {
 	wantThrough(t, s.attackFrom(t, after, "main"), false)
 }
 
-// wantAsBefore holds that a pod's containers are still those that they were, and guarded.
+// wantAsBefore checks that a pod's containers are still the same ones, and guarded.
 func (s *stage) wantAsBefore(t *testing.T, before *corev1.Pod) {
 	t.Helper()
 	container := id(t, before, "main")
-	// A kubelet that has just started learns of its pods a moment after it answers.
+	// A kubelet that has just started learns of its pods shortly after it begins to answer.
 	for ctx := testContext(t); s.exec(t, before, "main", "/bin/true").Code != 0 && ctx.Err() == nil; {
 		continue
 	}
@@ -57,8 +57,8 @@ func (s *stage) wantAsBefore(t *testing.T, before *corev1.Pod) {
 	}
 }
 
-// The pod's shim is killed. Its containers end with it, as under stock runc;
-// kubelet makes them anew, and they are guarded.
+// tellShimKilled kills the pod's shim. Its containers end with it, as under stock runc. Kubelet
+// must recreate them, and they must be guarded.
 func tellShimKilled(t *testing.T, s *stage) {
 	t.Helper()
 	lasting := sharedPID(pod("shim-killed", enforce(), victim(), idle("main")))
@@ -71,8 +71,8 @@ func tellShimKilled(t *testing.T, s *stage) {
 	s.wantGuardedAnew(t, p, before)
 }
 
-// wantGuardedAnew waits until the kubelet has made a pod's containers again, of which
-// "main" was before, and wants the new ones guarded.
+// wantGuardedAnew waits until kubelet has recreated a pod's containers, of which "main" had the ID
+// before, and checks that the new ones are guarded.
 func (s *stage) wantGuardedAnew(t *testing.T, p *corev1.Pod, before string) {
 	t.Helper()
 	again := s.wait(t, p.Name, func(p *corev1.Pod) (bool, error) {

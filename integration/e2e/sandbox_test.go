@@ -7,7 +7,7 @@ import (
 	runtime "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// sandbox is the ID of a pod's sandbox, which its shim is named by.
+// sandbox returns the ID of a pod's sandbox, by which its shim is named.
 func (s *stage) sandbox(t *testing.T, p *corev1.Pod) string {
 	t.Helper()
 	client, done, err := s.Node.CRI()

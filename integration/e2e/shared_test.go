@@ -6,9 +6,9 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// A pod whose containers share a pid namespace: the neighbour gets the victim's
-// secret under stock runc, and does not under enforce, but for the container
-// that one annotation leaves in audit.
+// tellSharedPID tests a pod whose containers share a pid namespace. The neighbor gets the victim's
+// secret under stock runc and does not in enforce mode, except for the container that an annotation
+// leaves in audit mode.
 func tellSharedPID(t *testing.T, s *stage) {
 	t.Helper()
 	t.Run("stock runc", func(t *testing.T) {

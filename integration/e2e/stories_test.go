@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// sweeps is long enough for kubelet's garbage collection to come by, twice, on emulated CPUs too.
+// sweeps is enough time for kubelet's garbage collection to run twice, also on emulated CPUs.
 const sweeps = 10 * time.Minute
 
-// TestStories tells every story on one cluster, in this order: the last ones
-// restart and kill what the first ones stand on.
+// TestStories runs every story on one cluster, in this order: the last ones restart and kill what
+// the first ones rely on.
 func TestStories(t *testing.T) {
 	s := startCluster(t)
 	for _, story := range []struct {
@@ -44,11 +44,11 @@ func TestStories(t *testing.T) {
 	} {
 		t.Run(story.name, func(t *testing.T) { story.tell(t, s) })
 	}
-	s.mustHelm(t, "uninstall", release, "--ignore-not-found") // where only some were told
+	s.mustHelm(t, "uninstall", release, "--ignore-not-found") // in case only some stories ran
 	s.wantSettled(t)
 }
 
-// wantSettled holds that nothing is left of the stories' pods, which are deleted by now.
+// wantSettled checks that nothing is left of the stories' pods, which have been deleted.
 func (s *stage) wantSettled(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), sweeps)
