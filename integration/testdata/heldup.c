@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads another's memory while whoever asks proc for this process's command line waits:
- * one thread reads its own mem where a file of FUSE is mapped whose server does not
- * answer, and so holds the memory's lock, for which another one waits to change it. Then a
- * second process reads that memory, too, whose command line is no trouble.
+ * Reads another process's memory while reading this process's command line in procfs
+ * blocks: one thread reads its own mem file where a FUSE file is mapped whose server does
+ * not answer, and so holds the mmap lock, while another thread waits for that lock to
+ * change the mappings. Then a second process, whose command line can be read, reads the
+ * same memory.
  *
  *	heldup PID
  */
@@ -61,7 +62,7 @@ static struct fuse_attr attributes(uint64_t inode)
 				  .mode = inode == 1 ? S_IFDIR | 0755 : S_IFREG | 0644};
 }
 
-/* Serves a folder with a file in it, and does not say what is in that. */
+/* Serves a directory with a file, and never answers a read of the file. */
 static void serve(void)
 {
 	static char buffer[1 << 20];
@@ -134,7 +135,7 @@ static void reach(const char *path, uint64_t address, const char *who)
 	say(who);
 }
 
-/* Waits until a thread of this process is in a call: its file in proc says which. */
+/* Waits until procfs shows that a thread of this process is in a system call. */
 static void wait_for_call(pid_t thread, long call)
 {
 	char path[64], text[32] = {};
@@ -193,7 +194,7 @@ int main(int argc, char **argv)
 		failed("pthread_create");
 	while (!changer)
 		;
-	/* Nothing of this is to be brought in any more, once the lock is held. */
+	/* No page may have to be faulted in any more once the lock is held. */
 	if (mlockall(MCL_CURRENT))
 		failed("mlockall");
 	page = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, file, 0);

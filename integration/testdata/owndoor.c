@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A debugger that was let attach to a process uses that in every way, and it
- * and the debugged try another's process, which is another matter.
+ * A debugger that was allowed to attach to a process uses this in every way. Then it
+ * and its tracee's child try to attach to another container's process, to which the
+ * permission must not apply.
  *
- *	owndoor PID	the process of somebody else's
+ *	owndoor PID	the other container's process
  */
 #define _GNU_SOURCE
 #include <elf.h>
@@ -44,7 +45,7 @@ static void reach(const char *who, const char *name)
 	fflush(stdout);
 }
 
-/* Waits to be told, and goes on only where somebody changed its memory. */
+/* Waits for a signal, and continues only if its memory was changed. */
 static int tracee(sigset_t *wake, const char *other)
 {
 	int number;
@@ -63,7 +64,7 @@ static int tracee(sigset_t *wake, const char *other)
 	return 0;
 }
 
-/* Reads a tracee's memory and sets its registers, to what they are. */
+/* Reads a tracee's memory and sets its registers to their current values. */
 static int look(pid_t pid, const char *who)
 {
 	char registers[1024];
@@ -92,7 +93,7 @@ static int debugger(pid_t target, const char *other)
 	    ptrace(PTRACE_POKEDATA, target, &released, 1) ||
 	    ptrace(PTRACE_CONT, target, 0, SIGUSR1))
 		return failed("poke");
-	/* The kernel has it trace what the tracee forks, and asks nobody. */
+	/* The kernel attaches it to the tracee's children without a permission check. */
 	while ((pid = waitpid(-1, &status, __WALL)) > 0) {
 		if (!WIFSTOPPED(status))
 			continue;

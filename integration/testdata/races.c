@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Races against the moment in which an access is decided. Each round is made by a
- * process of its own, which may be killed; what it reads goes to a page that it
- * shares with this one.
+ * Races against the moment at which an access is decided. Each round runs in its own
+ * process, which may be killed. What it reads goes to a page that it shares with this
+ * process.
  *
- *	races keep			keeps a secret, in children that come and go too
- *	races NAME PID ROUNDS [exec]	prints how many rounds there were, how many of
+ *	races keep			keeps a secret, also in short-lived children
+ *	races NAME PID ROUNDS		prints how many rounds there were, how many of
  *					them ended with a kill, and how many got the secret
  */
 #define _GNU_SOURCE
@@ -26,8 +26,8 @@
 #define LENGTH	32
 #define SIGNALS 200 /* in a round of "signals" */
 
-/* Linked without relocation: it has the same address in every process, and is
- * empty in all but those that keep it.
+/* The program is linked at a fixed address, so that this has the same address in every
+ * process. It is empty in all processes except those that keep the secret.
  */
 static char secret[LENGTH];
 static char *shared;
@@ -81,7 +81,7 @@ static int open_mem(void)
 	return open(path, O_RDONLY);
 }
 
-/* One thread opens the file, another one reads from the number that it will have. */
+/* One thread opens the file while another one reads from the number that it will get. */
 static void *read_guess(void *fd)
 {
 	while (!over)
@@ -108,7 +108,7 @@ static void race_threads(void)
 	pthread_join(thread, NULL);
 }
 
-/* The caller is killed while it waits for its answer. */
+/* The caller is killed while it waits for the decision. */
 static void race_killed(void)
 {
 	pid_t child = fork();
@@ -117,7 +117,7 @@ static void race_killed(void)
 		read_of(victim);
 		_exit(0);
 	}
-	/* Emulated CPUs take longer to get there. */
+	/* Emulated CPUs take longer to reach the call. */
 	wait_up_to(rand() % 4 ? rand() % 600 : rand() % 20000);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
@@ -134,8 +134,8 @@ static void nothing(int signal)
 		setitimer(ITIMER_REAL, &never, NULL);
 }
 
-/* Signals make the caller ask anew, again and again; until it is let through, for none
- * is where an answer takes longer than from one signal to the next.
+/* Signals make the caller repeat its request again and again. They stop after SIGNALS,
+ * because no request completes if an answer takes longer than the time between signals.
  */
 static void race_signals(void)
 {
@@ -149,7 +149,7 @@ static void race_signals(void)
 	setitimer(ITIMER_REAL, &never, NULL);
 }
 
-/* One thread waits for its answer while another one execs. */
+/* One thread waits for the decision while another one execs. */
 static void *exec_self(void *unused)
 {
 	(void)unused;
@@ -167,8 +167,8 @@ static void race_exec(void)
 	pthread_join(thread, NULL);
 }
 
-/* What may be read, a child, ends while that is decided, and the victim's next child
- * gets its pid.
+/* The target is a child, which may be read. It ends while the access is being decided,
+ * and the victim's next child gets its pid.
  */
 static void *recycle(void *decoy)
 {

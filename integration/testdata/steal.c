@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A privileged container's way to make another's process its own: it moves that
- * into its own cgroup, attaches to it, and lets it hand out its memory by
- * itself, so that nobody else's memory is touched.
+ * A privileged container takes over another container's process: it moves the process
+ * into its own cgroup, attaches to it, and makes it write out its own memory, so that no
+ * other process's memory is accessed.
  *
- *	steal keep		keeps a secret, and prints where
+ *	steal keep		keeps a secret, and prints its address
  *	steal take PID ADDRESS	prints the secret
  */
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@ static int failed(const char *what)
 	return 1;
 }
 
-/* Moves a process into the cgroup that this one is in. */
+/* Moves a process into this process's cgroup. */
 static int move(const char *pid)
 {
 	char line[512], path[1024] = "";
@@ -50,8 +50,7 @@ static int move(const char *pid)
 }
 
 #ifdef __x86_64__
-/* Lets the tracee, which is stopped at a system call's end, make another one.
- */
+/* Makes the tracee, which is stopped at the end of a system call, perform another one. */
 static long inject(pid_t pid, struct user_regs_struct at, long nr, long a, long b, long c)
 {
 	int status;
@@ -81,7 +80,7 @@ static int take(const char *name, unsigned long address)
 		return failed("attach");
 	if (waitpid(pid, &status, __WALL) != pid || ptrace(PTRACE_GETREGS, pid, 0, &regs))
 		return failed("registers");
-	/* Any string will do for a name. */
+	/* Any string will do as the name. */
 	fd = inject(pid, regs, SYS_memfd_create, address, 0, 0);
 	if (fd < 0 || inject(pid, regs, SYS_write, fd, address, sizeof(secret) - 1) < 0)
 		return failed("inject");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a privileged container can do to shimward that a shell cannot. Each
- * attempt is a line: its name, and "done" or the error.
+ * Attacks by a privileged container on shimward that a shell cannot perform. Prints one
+ * line per attempt: its name, and "done" or the error.
  *
- *	tamper bpf PIN CGROUP PID	gets hold of a pin, and of others' programs,
- *					maps and links by id; detaches from a cgroup;
- *					takes a descriptor of the process
- *	tamper send SOCKET		connects, sends garbage, and takes the socket's place
+ *	tamper bpf PIN CGROUP PID	opens a pin, and others' programs, maps and links
+ *					by id; detaches from a cgroup; takes a file
+ *					descriptor from the process
+ *	tamper send SOCKET		connects, sends garbage, and replaces the socket
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -53,7 +53,7 @@ static int by_pin(const char *path)
 	return bpf(BPF_OBJ_GET, &attr);
 }
 
-/* A link is not detached like this, whoever asks: only what was attached without one. */
+/* This cannot detach a link, whoever calls it: only what was attached without one. */
 static int detach(const char *cgroup)
 {
 	union bpf_attr attr = {};
