@@ -94,8 +94,8 @@ func inboundVectors() []string {
 }
 
 // seenInbound reports whether the target's guard sees a vector. Seccomp applies only to the actor,
-// so without LSM programs there is only the target's mmap lock, which the listed vectors take.
-// Accesses through a handle do not take it.
+// so without LSM programs there is only the target's mmap lock. The vectors listed below take it,
+// those that obtain a handle to the process do not.
 func seenInbound(vector access.Vector, tier access.Tier) bool {
 	switch vector {
 	case access.VectorProcMem, access.VectorProcessVMReadv, access.VectorProcessVMWritev, access.VectorPtrace,
