@@ -13,6 +13,7 @@ import (
 
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/integration/internal/node"
+	"github.com/shimward/shimward/policy"
 )
 
 // TestStateLost removes what shimward keeps on the node while a guarded container runs. The guard
@@ -71,7 +72,7 @@ func TestStateLost(t *testing.T) {
 			ctx := testContext(t)
 			c := mustDetach(t, n, node.Spec{ID: "loser", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, c, "before", true)
-			waitHeld(ctx, t, n, c.ID)
+			waitHeld(ctx, t, n, c)
 			test.lose(t, n)
 			if test.notice != "" {
 				wantNotice(ctx, t, n, c.ID, test.notice)
@@ -286,16 +287,27 @@ func TestTwoContainerds(t *testing.T) {
 	wantSettled(t, first)
 }
 
-// waitHeld waits until the shim holds its container's guard, which it does once the container has
-// run for a second.
-func waitHeld(ctx context.Context, t *testing.T, n *node.Node, id string) {
+// waitHeld waits until the container's shim holds every pinned link that guards the container, which
+// it does once the container has run for a second.
+func waitHeld(ctx context.Context, t *testing.T, n *node.Node, c *node.Container) {
 	t.Helper()
+	pinned := 0
+	for _, links := range []string{
+		filepath.Join(n.Paths.BPF, "*", "link_*"), // the node's
+		filepath.Join(n.Paths.Pins(policy.Key(c.ID, c.Bundle())), "link_*"),
+	} {
+		pins, err := filepath.Glob(links)
+		if err != nil || len(pins) == 0 {
+			t.Fatalf("no pins %s: %v", links, err)
+		}
+		pinned += len(pins)
+	}
 	for {
 		shims, err := n.Shims()
 		if err != nil {
 			t.Fatal(err)
 		}
-		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", shims[id]))
+		files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", shims[c.ID]))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -305,13 +317,13 @@ func waitHeld(ctx context.Context, t *testing.T, n *node.Node, id string) {
 				links++
 			}
 		}
-		if links > 6 { // the last of them is the container's own sixth
+		if links >= pinned {
 			return
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			t.Fatalf("the shim of %s holds %d links", id, links)
+			t.Fatalf("the shim of %s holds %d links of %d", c.ID, links, pinned)
 		}
 	}
 }

@@ -148,7 +148,7 @@ func tamperState(t *testing.T, s saboteur) {
 	t.Helper()
 	keeper, key := s.keeper(t, "kept-state")
 	ctx := testContext(t)
-	waitHeld(ctx, t, s.n, keeper.ID)
+	waitHeld(ctx, t, s.n, keeper)
 	s.mustAttack(t, "/bin/rm", "-r", "/host/bpf/containers/"+key)
 	wantGuarded(t, s.n, keeper, "no-pins", true)
 	s.mustAttack(t, "/host/tamper/tamper", "send", "/host/run/containers/"+key+"/notify.sock")
