@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/containerd/v2/pkg/oci"
+
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/event"
 	"github.com/shimward/shimward/integration/internal/node"
@@ -46,6 +48,7 @@ func attack(t *testing.T, n *node.Node, spec node.Spec, args ...string) emulate.
 	t.Helper()
 	spec.Args = append([]string{"/bin/shimward", "emulate", "--json", "--timeout=3m"}, args...)
 	spec.Capabilities = attackCapabilities()
+	spec.Options = append(slices.Clone(spec.Options), oci.WithAllDevicesAllowed) // or the cgroup refuses /dev/mem
 	return report(t, mustRun(t, n, spec))
 }
 
@@ -124,7 +127,7 @@ func sameAccess(a, b *event.Access) bool {
 
 // own reports whether a vector targets the attacker itself or one of its children.
 func own(r emulate.Result) bool {
-	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme" || r.Name == "ptrace-userns"
+	return r.Access == access.VectorSelfMem || r.Name == "ptrace-traceme" || r.Name == "ptrace-fork" || r.Name == "ptrace-userns"
 }
 
 func describe(events []event.Event) string {

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -111,7 +112,7 @@ func wantStopped(t *testing.T, r emulate.Result) {
 // wantEvent checks that an attempt caused exactly one event and that all of its fields are correct.
 func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *node.Container, container string) {
 	t.Helper()
-	found := by(events, r)
+	found := opening(t, by(events, r), r)
 	if r.Outcome == emulate.OutcomeUnsupported {
 		return
 	}
@@ -141,10 +142,10 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 		target = a.Target.PID // a copy of the victim
 	case r.Name == "ptrace-userns":
 		relation, target = access.RelationChild, a.Target.PID
-	case r.Name == "ptrace-traceme":
+	case r.Name == "ptrace-traceme", r.Name == "ptrace-fork":
 		relation, target = access.RelationChild, a.Target.PID
-		if !r.Through() {
-			inside = a.Target.PIDInside // a refused child never reports its pid
+		if r.Name == "ptrace-fork" || !r.Through() {
+			inside = a.Target.PIDInside // a child that is refused, or keeps no secret, never says who it is
 		}
 	}
 	if a.Relation != relation || a.Target.PID != target || a.Target.PIDInside != inside {
@@ -179,7 +180,28 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	}
 }
 
-// wantNothingElse checks that there are no events other than those of the attempts.
+// opening leaves out of an attempt's events the one that tells of another access, which
+// what it opened with led to, and checks that there is one such where that got through.
+func opening(t *testing.T, found []event.Event, r emulate.Result) []event.Event {
+	t.Helper()
+	led := func(a *event.Access) bool {
+		switch r.Name {
+		case "mem-getfd": // the file's reading is told as any other's
+			return a.Vector == access.VectorProcMem && a.Target.PIDInside == r.Target
+		case "ptrace-fork": // the child's child has been attached to by the kernel, and is looked into
+			return a.Vector == access.VectorPtrace && a.Target.PIDInside == r.Target && a.Relation == access.RelationChild
+		default:
+			return false
+		}
+	}
+	rest := slices.DeleteFunc(slices.Clone(found), func(e event.Event) bool { return led(e.Access) })
+	if follows := r.Name == "mem-getfd" || r.Name == "ptrace-fork"; follows && r.Through() && len(found) != len(rest)+1 {
+		t.Errorf("%d events of what %s led to, want 1:\n%s", len(found)-len(rest), r.Name, describe(found))
+	}
+	return rest
+}
+
+// wantNothingElse checks that nothing but the attempts raised an event.
 func wantNothingElse(t *testing.T, events []event.Event, report emulate.Report) {
 	t.Helper()
 	known := map[int]bool{}

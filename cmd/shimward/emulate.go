@@ -152,8 +152,8 @@ func victimCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "victim",
 		Usage: "keep a secret in memory until SIGTERM",
-		Description: "Plants a random secret in an anonymous page, in a memfd and in shared memory. Its command line says\n" +
-			"where they are, with a hash of the secret; its name (/proc/<pid>/comm) says what the\n" +
+		Description: "Plants a random secret in an anonymous page, in a memfd and in shared memory, and has its own mem file\n" +
+			"open. Its command line says where they are, with a hash of the secret; its name (/proc/<pid>/comm) says what the\n" +
 			"word holds that attempts to write aim at. Exit status: 0, at SIGTERM or SIGINT.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "announce itself as one line of JSON"},
@@ -162,12 +162,14 @@ func victimCommand(env environment) *cli.Command {
 			&cli.IntFlag{Name: "memfd", Hidden: true},
 			&cli.IntFlag{Name: "shm", Hidden: true},
 			&cli.IntFlag{Name: "uffd", Hidden: true},
+			&cli.IntFlag{Name: "mem", Hidden: true},
+			&cli.BoolFlag{Name: "parent", Hidden: true},
 			&cli.IntFlag{Name: "stop-fd", Hidden: true},
 			&cli.BoolFlag{Name: "double", Hidden: true},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error {
 			options := emulate.VictimOptions{
-				Stop: command.Int("stop-fd"), JSON: command.Bool("json"),
+				Stop: command.Int("stop-fd"), JSON: command.Bool("json"), Parent: command.Bool("parent"),
 				Command: []string{"shimward", "emulate", "victim"}, Out: env.stdout,
 			}
 			if address := command.String("address"); address != "" {
@@ -175,7 +177,10 @@ func victimCommand(env environment) *cli.Command {
 				if err != nil {
 					return fmt.Errorf("--address: %w", err)
 				}
-				options.Planted = &emulate.Victim{Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd"), ShmFD: command.Int("shm"), UserFD: command.Int("uffd")}
+				options.Planted = &emulate.Victim{
+					Address: where, SHA256: command.String("sha256"), MemFD: command.Int("memfd"),
+					ShmFD: command.Int("shm"), OwnMem: command.Int("mem"), UserFD: command.Int("uffd"),
+				}
 			}
 			if command.Bool("double") && options.Planted != nil {
 				return emulate.RunDouble(*options.Planted, env.stdin)

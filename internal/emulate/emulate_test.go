@@ -83,6 +83,10 @@ func stageVictim(args []string) error {
 			planted.ShmFD, err = strconv.Atoi(value)
 		case "--uffd":
 			planted.UserFD, err = strconv.Atoi(value)
+		case "--mem":
+			planted.OwnMem, err = strconv.Atoi(value)
+		case "--parent":
+			options.Parent = true
 		}
 		if err != nil {
 			return err

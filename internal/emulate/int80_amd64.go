@@ -10,9 +10,11 @@ import (
 // mapLow keeps a mapping within the range of 32-bit addresses.
 const mapLow = unix.MAP_32BIT
 
-// sysProcessVMReadvI386 is the number of process_vm_readv in the kernel's
-// arch/x86/entry/syscalls/syscall_32.tbl.
-const sysProcessVMReadvI386 = 347
+// Numbers in the kernel's arch/x86/entry/syscalls/syscall_32.tbl.
+const (
+	sysProcessVMReadvI386  = 347
+	sysProcessVMWritevI386 = 348
+)
 
 // compatIovec is struct compat_iovec of linux/compat.h.
 type compatIovec struct{ base, length uint32 }
@@ -20,14 +22,25 @@ type compatIovec struct{ base, length uint32 }
 func int80(trap, a1, a2, a3, a4, a5, a6 uintptr) uintptr
 
 func processVMReadvI386(s *striker) error {
-	// Both iovecs are in the shared page too, because it is below 4 GiB and the stack and the heap
-	// are not.
+	return s.int80VM("process_vm_readv (int 0x80)", sysProcessVMReadvI386, s.secret(), s.Victim.Address)
+}
+
+func processVMWritevI386(s *striker) error {
+	from := s.proof[pageLength/2+2*unsafe.Sizeof(compatIovec{}):][:4] // behind the vectors
+	copy(from, s.payload())
+	return s.int80VM("process_vm_writev (int 0x80)", sysProcessVMWritevI386, from, s.word())
+}
+
+// int80VM moves memory between the victim's address and the shared page.
+func (s *striker) int80VM(call string, number uintptr, local []byte, address uint64) error {
+	// Both vectors are in the shared page too: it is below 4 GiB, the stack and the heap are not.
 	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2) //nolint:gosec // within the page, and aligned
-	vectors[0] = compatIovec{address32(&s.secret()[0]), secretLength}
-	vectors[1] = compatIovec{uint32(s.Victim.Address), secretLength} //nolint:gosec // below 4 GiB
-	// The Go runtime takes a thread in assembly for one that is busy computing, and sends it SIGURG
-	// every 10 ms to preempt it. Each signal makes the kernel notify a seccomp listener again, and
-	// a slow listener never catches up.
+	length := uint32(len(local))                                                       //nolint:gosec // a secret's or less
+	vectors[0] = compatIovec{address32(&local[0]), length}
+	vectors[1] = compatIovec{uint32(address), length} //nolint:gosec // below 4 GiB
+	// The Go runtime takes a thread in assembly for one that computes, and sends it
+	// SIGURG every 10 ms. Each signal makes the kernel ask a seccomp listener anew,
+	// which a slow one never catches up with.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	urgent := unix.Sigset_t{}
@@ -35,13 +48,13 @@ func processVMReadvI386(s *striker) error {
 	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &urgent, nil); err != nil {
 		return named("block SIGURG", err)
 	}
-	s.at("process_vm_readv (int 0x80)")
+	s.at(call)
 	//nolint:gosec // what a system call takes are addresses
-	got := int80(sysProcessVMReadvI386, uintptr(s.Victim.PID),
+	got := int80(number, uintptr(s.Victim.PID),
 		uintptr(unsafe.Pointer(&vectors[0])), 1, uintptr(unsafe.Pointer(&vectors[1])), 1, 0)
 	runtime.KeepAlive(vectors)
 	if code := int32(got); code < 0 { //nolint:gosec // the i386 entry returns 32 bits
-		return named("process_vm_readv (int 0x80)", unix.Errno(-code))
+		return named(call, unix.Errno(-code))
 	}
 	return nil
 }

@@ -29,10 +29,11 @@ const (
 type Victim struct {
 	PID     int    `json:"pid"` // in the reader's pid namespace
 	Address uint64 `json:"address"`
-	SHA256  string `json:"sha256"` // of the secret, in hexadecimal
-	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd that contains the secret
-	ShmFD   int    `json:"shm"`    // the victim's descriptor of a file with the secret as shm_open(3) creates it; 0 if it has no /dev/shm
-	UserFD  int    `json:"uffd"`   // the victim's descriptor of a userfaultfd for the page at Address+absentOffset; 0 if its kernel has none
+	SHA256  string `json:"sha256"` // of the secret, in hex
+	MemFD   int    `json:"memfd"`  // the victim's descriptor of a memfd with the secret
+	ShmFD   int    `json:"shm"`    // that of a file as shm_open(3) makes one, with the secret; 0: it has no /dev/shm
+	OwnMem  int    `json:"mem"`    // that of its own mem file, for reading; 0: it has none
+	UserFD  int    `json:"uffd"`   // that of a userfaultfd for the page at Address+absentOffset; 0: its kernel has none
 }
 
 func newSecret() ([]byte, error) {
@@ -124,8 +125,21 @@ func segment(secret []byte) error {
 	return nil
 }
 
-// plant maps an anonymous page at address and copies the secret there. The page is outside the
-// garbage collector's reach and stays until it is unmapped.
+// ownMem opens this process's mem file, at number where that is not 0. After an exec it
+// is that of a memory which is gone: the number is what survives.
+func ownMem(number int) (int, error) {
+	fd, err := unix.Open("/proc/self/mem", unix.O_RDONLY, 0)
+	if err != nil {
+		return 0, named("open /proc/self/mem", err)
+	}
+	if number == 0 || number == fd {
+		return fd, nil
+	}
+	return number, errors.Join(named("dup3", unix.Dup3(fd, number, unix.O_CLOEXEC)), unix.Close(fd))
+}
+
+// plant maps an anonymous page at address and puts the secret there. The page
+// is outside of the garbage collector's reach and stays for good.
 func plant(address uint64, secret []byte) ([]byte, error) {
 	where, err := unix.MmapPtr(-1, 0, unsafe.Add(nil, address), pageLength,
 		unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_FIXED_NOREPLACE)

@@ -38,6 +38,18 @@ func pidfdGetfdShm(s *striker) error {
 	return s.readTaken(s.Victim.ShmFD)
 }
 
+// memGetfd takes the mem file that the victim has of itself, whose use is asked about by nobody.
+func memGetfd(s *striker) error {
+	if s.Victim.OwnMem == 0 {
+		return fmt.Errorf("the victim %d has no mem file open: %w", s.Victim.PID, unix.ENOSYS)
+	}
+	fd, err := s.getfd(s.Victim.OwnMem)
+	if err != nil {
+		return err
+	}
+	return errors.Join(s.readMem(fd), unix.Close(fd))
+}
+
 func (s *striker) readTaken(number int) error {
 	fd, err := s.getfd(number)
 	if err != nil {

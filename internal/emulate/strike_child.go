@@ -19,7 +19,7 @@ type announcement struct {
 
 // startVictim starts a victim as a child of the attacker and waits until it has planted its secret.
 func (s *striker) startVictim() error {
-	announced, err := s.launchVictim(false)
+	announced, err := s.launchVictim(nil)
 	if err != nil {
 		return err
 	}
@@ -34,9 +34,10 @@ func (s *striker) adopt(news announcement) error {
 	return s.out.Encode(Line{Victim: &news.victim})
 }
 
-// launchVictim starts a victim. It ends with the pipe that the judge holds, not with its parent,
-// because the judge still queries it after the attacker has been killed.
-func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
+// launchVictim starts a victim. It ends with the pipe that the judge holds, not with
+// its parent: the judge still has a question when the attacker has been killed. What is
+// started has the further arguments.
+func (s *striker) launchVictim(attr *syscall.SysProcAttr, further ...string) (<-chan announcement, error) {
 	stop, err := ownFile(s.Stop, "stop")
 	if err != nil {
 		return nil, err
@@ -46,7 +47,8 @@ func (s *striker) launchVictim(traced bool) (<-chan announcement, error) {
 	if err != nil {
 		return nil, err
 	}
-	command.SysProcAttr = &syscall.SysProcAttr{Ptrace: traced}
+	command.SysProcAttr = attr
+	command.Args = append(command.Args, further...)
 	return announced(command.Start())
 }
 
@@ -89,6 +91,12 @@ func (s *striker) passSignal(tracee int) error {
 	case tid == 0:
 		return nil
 	case status.Stopped():
+		// What another process starts in its turn stays free, and that one lives on after the attempt.
+		if errors.Is(unix.Tgkill(tracee, tid, 0), unix.ESRCH) {
+			if err := ptrace(unix.PTRACE_SETOPTIONS, tid, 0, unix.PTRACE_O_TRACECLONE); err != nil && !errors.Is(err, unix.ESRCH) {
+				return named("ptrace(PTRACE_SETOPTIONS)", err)
+			}
+		}
 		return resume(tid, status)
 	case tid == tracee:
 		return errors.New("the traced child ended: " + strconv.Itoa(int(status)))

@@ -98,6 +98,32 @@ func bpfLoad(s *striker) error {
 	})
 }
 
+func devMem(s *striker) error { return s.openDevice(unix.Mkdev(1, 1)) }
+
+func devPort(s *striker) error { return s.openDevice(unix.Mkdev(1, 4)) }
+
+// openDevice opens a device of the node's for reading, and reads nothing: most kernels
+// show no more of /dev/mem than what belongs to devices, which may mind (CONFIG_STRICT_DEVMEM).
+// A container has no such node, but makes one.
+func (s *striker) openDevice(device uint64) error {
+	return s.inOwnMounts(func(dir string) error {
+		path := filepath.Join(dir, "harmless.txt")
+		s.at("mknod")
+		if err := unix.Mknod(path, unix.S_IFCHR|0o600, int(device)); err != nil { //nolint:gosec // of 32 bits
+			return named("mknod", err)
+		}
+		s.at("open")
+		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENXIO) {
+			return fmt.Errorf("this kernel has no such device: %w", unix.ENOSYS)
+		}
+		if err != nil {
+			return named("open", err)
+		}
+		return unix.Close(fd)
+	})
+}
+
 func corePatternOpened(s *striker) error { return s.openSwitch("proc", "sys/kernel/core_pattern") }
 
 func ftraceEnabledOpened(s *striker) error { return s.openSwitch("proc", "sys/kernel/ftrace_enabled") }

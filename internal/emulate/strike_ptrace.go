@@ -3,6 +3,7 @@ package emulate
 import (
 	"errors"
 	"runtime"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -84,17 +85,25 @@ func ptraceSeize(s *striker) error {
 	return s.peekStopped(unix.SIGTRAP)
 }
 
-// ptraceTraceme starts a victim that asks to be traced, and lets it run until it has planted its
-// secret.
-func ptraceTraceme(s *striker) error {
+// ptraceTraceme starts a victim that asks to be traced, and lets it run until
+// it has planted its secret.
+func ptraceTraceme(s *striker) error { return s.peekChild(unix.PTRACE_O_TRACECLONE) }
+
+// ptraceFork does so with the child of a child, which the kernel has traced by whom its parent is.
+// The parent ends with the attempt: a stop that a thread's tracing begins with may outlive the tracer.
+func ptraceFork(s *striker) error {
+	return s.peekChild(unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACEFORK|unix.PTRACE_O_TRACEVFORK|unix.PTRACE_O_EXITKILL, "--parent")
+}
+
+func (s *striker) peekChild(options uintptr, further ...string) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	s.at("fork, ptrace(PTRACE_TRACEME)")
-	announced, err := s.launchVictim(true)
+	announced, err := s.launchVictim(&syscall.SysProcAttr{Ptrace: true}, further...)
 	if err != nil {
 		return err
 	}
-	tracee, err := traceThreads()
+	tracee, err := traceThreads(options)
 	if err != nil {
 		return err
 	}
@@ -108,9 +117,8 @@ func ptraceTraceme(s *striker) error {
 			if err := s.adopt(news); err != nil {
 				return err
 			}
-			// Signal the main thread: a signal to the process could be taken by any thread, and
-			// stop all of them.
-			if err := unix.Tgkill(tracee, tracee, unix.SIGSTOP); err != nil {
+			// To the thread: any other could take the process's, and stop all of it.
+			if err := unix.Tgkill(news.victim.PID, news.victim.PID, unix.SIGSTOP); err != nil {
 				return named("tgkill", err)
 			}
 			return s.peekStopped(unix.SIGSTOP)
@@ -122,15 +130,15 @@ func ptraceTraceme(s *striker) error {
 	}
 }
 
-// traceThreads waits for the first stop of a child that asked to be traced, which is its exec, and
-// makes the kernel trace the threads that it starts. Otherwise an exec by an untraced thread would
-// silently end the tracing (de_thread in fs/exec.c).
-func traceThreads() (int, error) {
+// traceThreads waits for the first stop of a child that asked for it, which is
+// its exec, and has the kernel trace the threads that it starts: an exec by one
+// that is not traced ends the tracing without a word (de_thread in fs/exec.c).
+func traceThreads(options uintptr) (int, error) {
 	tracee, status, err := waitFor(-1)
 	if err != nil {
 		return 0, err
 	}
-	if err := ptrace(unix.PTRACE_SETOPTIONS, tracee, 0, unix.PTRACE_O_TRACECLONE); err != nil {
+	if err := ptrace(unix.PTRACE_SETOPTIONS, tracee, 0, options); err != nil {
 		return 0, named("ptrace(PTRACE_SETOPTIONS)", err)
 	}
 	return tracee, resume(tracee, status)

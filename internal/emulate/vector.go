@@ -128,6 +128,10 @@ func attacks() []Vector {
 			About: "process_vm_writev(2)", attack: processVMWritev,
 		},
 		{
+			Name: "process-vm-writev-i386", Goal: GoalChange, Access: access.VectorProcessVMWritev, Operation: access.OperationWrite,
+			About: "process_vm_writev(2) through the i386 system call table (int 0x80)", attack: processVMWritevI386,
+		},
+		{
 			Name: "ptrace-attach", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "PTRACE_ATTACH, then PTRACE_PEEKDATA", attack: ptraceAttach,
 		},
@@ -153,6 +157,11 @@ func attacks() []Vector {
 			own:   true, attack: ptraceTraceme,
 		},
 		{
+			Name: "ptrace-fork", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
+			About: "start such a child, have the kernel trace what it starts in turn (PTRACE_O_TRACEVFORK), and PTRACE_PEEKDATA of that",
+			own:   true, attack: ptraceFork,
+		},
+		{
 			Name: "ptrace-userns", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "PTRACE_ATTACH in a user namespace of its own, which makes it CAP_SYS_PTRACE's holder, to a child there",
 			own:   true, attack: ptraceUserns,
@@ -164,6 +173,10 @@ func attacks() []Vector {
 		{
 			Name: "pidfd-getfd-shm", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
 			About: "pidfd_getfd(2) of shared memory (shm_open) with the secret, then read it", attack: pidfdGetfdShm,
+		},
+		{
+			Name: "mem-getfd", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
+			About: "pidfd_getfd(2) of its own mem file, which it has open, then read that", attack: memGetfd,
 		},
 		{
 			Name: "userfaultfd-getfd", Goal: GoalChange, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
@@ -236,6 +249,14 @@ func attacks() []Vector {
 		{
 			Name: "kcore", Goal: GoalSecret, Access: access.VectorKernelMem, Operation: access.OperationRead,
 			About: "find the page with /proc/<pid>/pagemap, and read it from /proc/kcore (needs CAP_SYS_RAWIO)", node: true, attack: kcore,
+		},
+		{
+			Name: "dev-mem", Goal: GoalReach, Access: access.VectorKernelMem, Operation: access.OperationRead,
+			About: "open /dev/mem, made anew under another name (needs CAP_SYS_RAWIO, CAP_MKNOD and the device)", node: true, attack: devMem,
+		},
+		{
+			Name: "dev-port", Goal: GoalReach, Access: access.VectorKernelMem, Operation: access.OperationRead,
+			About: "open /dev/port, likewise", node: true, attack: devPort,
 		},
 		{
 			Name: "core-pattern", Goal: GoalReach, Access: access.VectorCorePattern, Operation: access.OperationWrite,

@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +29,8 @@ const (
 // VictimOptions says how a victim runs.
 type VictimOptions struct {
 	Stop    int  // a descriptor at whose end of file the victim ends; 0: it ends at SIGTERM or SIGINT only
-	JSON    bool // announce itself with one line of JSON
+	JSON    bool // announce itself as one line of JSON
+	Parent  bool // be none, but start one, and wait for its end
 	Planted *Victim
 	Command []string // the command line that runs a victim again, to which its parameters are appended
 	Out     io.Writer
@@ -37,6 +40,9 @@ type VictimOptions struct {
 // first replaces the process once by exec, so that the command line contains the secret's address
 // and hash, which can then be read without access to the memory.
 func RunVictim(ctx context.Context, options VictimOptions) error {
+	if options.Parent {
+		return runParent(ctx, options)
+	}
 	if options.Planted == nil {
 		return replaceWithVictim(options)
 	}
@@ -60,6 +66,11 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	word := page[wordOffset : wordOffset+4]
 	if err := publish(word); err != nil {
 		return err
+	}
+	if victim.OwnMem > 0 {
+		if _, err := ownMem(victim.OwnMem); err != nil {
+			return err
+		}
 	}
 	var absent *absentPage
 	if victim.UserFD > 0 {
@@ -100,6 +111,19 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	}
 }
 
+// runParent starts a victim as a child of this process, which its tracer may follow there.
+func runParent(ctx context.Context, options VictimOptions) error {
+	stop, err := ownFile(options.Stop, "stop")
+	if err != nil {
+		return err
+	}
+	defer stop.Close() //nolint:errcheck // only handed on
+	command := exec.CommandContext(ctx, selfExe)
+	command.Args = append(slices.Clone(options.Command), "--json", "--stop-fd=3")
+	command.Stdout, command.Stderr, command.ExtraFiles = os.Stdout, os.Stderr, []*os.File{stop}
+	return command.Run()
+}
+
 func replaceWithVictim(options VictimOptions) error {
 	secret, err := newSecret()
 	if err != nil {
@@ -117,15 +141,18 @@ func replaceWithVictim(options VictimOptions) error {
 	if err != nil {
 		return err
 	}
-	// The userfaultfd is of no use after the exec; it reserves a descriptor number that the command
-	// line can name.
+	// These two are of no use after the exec but for their numbers, which the command line can say.
 	user, err := newUserfaultfd(0)
+	if err != nil {
+		return err
+	}
+	mem, err := ownMem(0)
 	if err != nil {
 		return err
 	}
 	args := append([]string{}, options.Command...)
 	args = append(args, "--address="+fmt.Sprintf("%#x", address), "--sha256="+digest(secret),
-		"--memfd="+strconv.Itoa(fd), "--shm="+strconv.Itoa(shared), "--uffd="+strconv.Itoa(user))
+		"--memfd="+strconv.Itoa(fd), "--shm="+strconv.Itoa(shared), "--uffd="+strconv.Itoa(user), "--mem="+strconv.Itoa(mem))
 	if options.Stop > 0 {
 		if _, err := unix.FcntlInt(uintptr(options.Stop), unix.F_SETFD, 0); err != nil {
 			return fmt.Errorf("keeping descriptor %d: %w", options.Stop, err)
@@ -197,6 +224,8 @@ func Describe(pid int) (Victim, error) {
 			victim.ShmFD, err = strconv.Atoi(value)
 		case "--uffd":
 			victim.UserFD, err = strconv.Atoi(value)
+		case "--mem":
+			victim.OwnMem, err = strconv.Atoi(value)
 		}
 		if err != nil {
 			return Victim{}, fmt.Errorf("the victim %d's %s: %w", pid, flag, err)

@@ -16,7 +16,7 @@ const inside = "/bin/shimward"
 func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string, args ...string) *specs.Spec {
 	capabilities := []string{
 		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_KILL", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETUID",
-		"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO",
+		"CAP_SYS_PTRACE", "CAP_SYS_NICE", "CAP_SYS_ADMIN", "CAP_SYS_RAWIO", "CAP_MKNOD",
 	}
 	pids := specs.LinuxNamespace{Type: specs.PIDNamespace}
 	if pidOf != 0 {
@@ -42,10 +42,18 @@ func makeSpec(id, root, self string, pidOf uint32, annotations map[string]string
 			// At the top of the hierarchy, because runc does not remove parent cgroups that it
 			// creates.
 			CgroupsPath: "/" + id,
-			Resources:   &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{{Access: "rwm"}}},
+			Resources: &specs.LinuxResources{Devices: []specs.LinuxDeviceCgroup{
+				{Access: "rwm"}, memoryDevice(1), memoryDevice(4),
+			}},
 			Namespaces: []specs.LinuxNamespace{
 				pids, {Type: specs.IPCNamespace}, {Type: specs.UTSNamespace}, {Type: specs.MountNamespace}, {Type: specs.NetworkNamespace},
 			},
 		},
 	}
+}
+
+// memoryDevice allows a device of drivers/char/mem.c to be made, and opened for reading.
+func memoryDevice(minor int64) specs.LinuxDeviceCgroup {
+	major := int64(1)
+	return specs.LinuxDeviceCgroup{Allow: true, Type: "c", Major: &major, Minor: &minor, Access: "rm"}
 }

@@ -76,6 +76,7 @@ func attack(ctx context.Context, n *node.Node, bin string, set setting) (_ round
 
 	spec.ID = "attacker-" + strings.ReplaceAll(set.title, " ", "-")
 	spec.PIDOf = victim
+	spec.Options = append(spec.Options, oci.WithAllDevicesAllowed) // or the cgroup refuses /dev/mem
 	spec.Args = []string{"/bin/shimward", "emulate", "--json", "all"}
 	result, err := n.Run(ctx, spec)
 	if err != nil {
