@@ -84,7 +84,7 @@ type Access struct {
 	Syscall   string           `json:"syscall,omitempty"` // by name, if known
 	Request   string           `json:"request,omitempty"` // the ptrace request, by name
 	Relation  access.Relation  `json:"relation"`
-	Inbound   bool             `json:"inbound"` // the target is guarded, the actor is not
+	Inbound   bool             `json:"inbound"` // the target is guarded, the actor is not, or by a plan that leaves the vector off
 	Verdict   access.Verdict   `json:"verdict"`
 	Sensors   []access.Sensor  `json:"sensors"`
 	Rule      string           `json:"rule"`

@@ -20,6 +20,25 @@ func TestInbound(t *testing.T) {
 func TestInboundRecon(t *testing.T) {
 	n := startGuardedNode(t, node.Options{Config: "[profiles.closed]\nextends = \"strict\"\nrecon = \"refuse\"\n"})
 	tryInbound(t, n, "closed", []string{"recon"}, lookFromNode)
+	t.Run("guarded", func(t *testing.T) {
+		victim := startVictim(t, n, node.Spec{
+			ID: "looked-at", Runtime: node.Shimward,
+			Annotations: map[string]string{annotationMode: "enforce", annotationProfile: "closed"},
+		})
+		looks := node.Spec{
+			ID: "looks", Runtime: node.Shimward, PIDOf: victim,
+			Annotations: map[string]string{annotationMode: "enforce", annotationProfile: "strict"},
+		}
+		r := attack(t, n, looks, "recon-environ").Results[0]
+		endVictim(t, victim)
+		if events := accesses(t, n, looks.ID); len(events) > 0 {
+			t.Errorf("its own profile leaves recon off, and there are events:\n%s", describe(events))
+		}
+		found := wantInbound(t, "enforce", r, by(accesses(t, n, victim.ID), r), victim)
+		if len(found) > 0 && (found[0].Access.Actor.Container != looks.ID || found[0].Access.Rule != "closed.inbound") {
+			t.Errorf("not told of %s by closed.inbound:\n%s", looks.ID, describe(found))
+		}
+	})
 }
 
 // tryInbound attacks a container guarded with the profile from one under runc. meanwhile, if given,
