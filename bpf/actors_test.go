@@ -86,6 +86,8 @@ func play(args []string) int {
 		return playTraceEarly(args[0])
 	case "sample-early": // PID
 		return playSampleEarly(args[0])
+	case "overrun": // PID
+		return playOverrun(args[0])
 	case "set": // FILE
 		return playSet(args[0])
 	case "open": // FILE FLAGS

@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "081b9d95d2a2"
+const kernelDigest = "e04cf14fce74"

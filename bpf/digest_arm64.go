@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "3bb820fa4a4d"
+const kernelDigest = "639e91a062f0"

@@ -403,6 +403,7 @@ const (
 	kernelProgLsmTaskAlloc         = "lsm_task_alloc"
 	kernelProgLsmTaskKill          = "lsm_task_kill"
 	kernelProgLsmTaskSetrlimit     = "lsm_task_setrlimit"
+	kernelProgLsmTaskSetscheduler  = "lsm_task_setscheduler"
 	kernelProgTouch                = "touch"
 	kernelProgTryGuard             = "try_guard"
 	kernelVarActionType            = "action_type"
@@ -495,6 +496,7 @@ type kernelProgramSpecs struct {
 	LsmTaskAlloc         *ebpf.ProgramSpec `ebpf:"lsm_task_alloc"`
 	LsmTaskKill          *ebpf.ProgramSpec `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.ProgramSpec `ebpf:"lsm_task_setrlimit"`
+	LsmTaskSetscheduler  *ebpf.ProgramSpec `ebpf:"lsm_task_setscheduler"`
 	Touch                *ebpf.ProgramSpec `ebpf:"touch"`
 	TryGuard             *ebpf.ProgramSpec `ebpf:"try_guard"`
 }
@@ -644,6 +646,7 @@ type kernelPrograms struct {
 	LsmTaskAlloc         *ebpf.Program `ebpf:"lsm_task_alloc"`
 	LsmTaskKill          *ebpf.Program `ebpf:"lsm_task_kill"`
 	LsmTaskSetrlimit     *ebpf.Program `ebpf:"lsm_task_setrlimit"`
+	LsmTaskSetscheduler  *ebpf.Program `ebpf:"lsm_task_setscheduler"`
 	Touch                *ebpf.Program `ebpf:"touch"`
 	TryGuard             *ebpf.Program `ebpf:"try_guard"`
 }
@@ -673,6 +676,7 @@ func (p *kernelPrograms) Close() error {
 		p.LsmTaskAlloc,
 		p.LsmTaskKill,
 		p.LsmTaskSetrlimit,
+		p.LsmTaskSetscheduler,
 		p.Touch,
 		p.TryGuard,
 	)

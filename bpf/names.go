@@ -34,7 +34,7 @@ var tracingPrograms = [...]string{programFork, programExec, programTouch}
 // lsmPrograms are what makes a node's tier "lsm".
 var lsmPrograms = [...]string{
 	programFileOpen, "lsm_file_receive", "lsm_ptrace_access_check", "lsm_ptrace_traceme", "lsm_inode_follow_link",
-	"lsm_perf_event_alloc", "lsm_task_kill", "lsm_task_setrlimit", "lsm_task_alloc",
+	"lsm_perf_event_alloc", "lsm_task_kill", "lsm_task_setrlimit", "lsm_task_setscheduler", "lsm_task_alloc",
 	"lsm_file_fcntl", "lsm_file_send_sigiotask", "lsm_file_free_security",
 }
 

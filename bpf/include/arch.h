@@ -25,6 +25,7 @@ enum call {
 	CALL_PAGES = 1 << 9,   /* move_pages, migrate_pages */
 	CALL_PERF = 1 << 10,   /* perf_event_open */
 	CALL_ROBUST = 1 << 11, /* get_robust_list */
+	CALL_SCHED = 1 << 12,  /* sched_setattr */
 };
 
 #define CALL_RING (CALL_READ | CALL_WRITE) /* io_uring: either, or both at once */

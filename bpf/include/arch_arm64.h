@@ -53,6 +53,7 @@ static const u16 native_calls[CALLS] = {
 	[239] = CALL_PAGES,	      /* move_pages */
 	[241] = CALL_PERF,	      /* perf_event_open */
 	[100] = CALL_ROBUST,	      /* get_robust_list */
+	[274] = CALL_SCHED,	      /* sched_setattr */
 };
 
 /* arch/arm/tools/syscall.tbl */
@@ -83,4 +84,5 @@ static const u16 compat_calls[CALLS] = {
 	[344] = CALL_PAGES,	      /* move_pages */
 	[364] = CALL_PERF,	      /* perf_event_open */
 	[339] = CALL_ROBUST,	      /* get_robust_list */
+	[380] = CALL_SCHED,	      /* sched_setattr */
 };

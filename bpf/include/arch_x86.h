@@ -66,6 +66,7 @@ static const u16 native_calls[CALLS] = {
 	[298] = CALL_PERF,	      /* perf_event_open */
 	[274] = CALL_ROBUST,	      /* get_robust_list */
 	[531] = CALL_ROBUST,	      /* get_robust_list */
+	[314] = CALL_SCHED,	      /* sched_setattr */
 };
 
 /* arch/x86/entry/syscalls/syscall_32.tbl */
@@ -96,4 +97,5 @@ static const u16 compat_calls[CALLS] = {
 	[317] = CALL_PAGES,	      /* move_pages */
 	[336] = CALL_PERF,	      /* perf_event_open */
 	[312] = CALL_ROBUST,	      /* get_robust_list */
+	[351] = CALL_SCHED,	      /* sched_setattr */
 };

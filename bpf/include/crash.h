@@ -98,4 +98,20 @@ int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resour
 	return is_runtimes_own(&deed, target) ? 0 : gate(&deed, -EPERM);
 }
 
+/* Somebody sets how another is scheduled. To one with a deadline the kernel sends SIGXCPU
+ * when it takes longer, if that is asked for (SCHED_FLAG_DL_OVERRUN): which no hook is told,
+ * and of what sets a deadline is asked for by sched_setattr alone.
+ */
+SEC("lsm/task_setscheduler")
+int BPF_PROG(lsm_task_setscheduler, struct task_struct *target, int ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (ret || target->group_leader == task->group_leader)
+		return ret;
+	if (!(call_of(task, (struct pt_regs *)bpf_task_pt_regs(task)) & CALL_SCHED))
+		return 0;
+	return provoke_now(target, task);
+}
+
 #endif
