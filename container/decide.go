@@ -91,11 +91,9 @@ func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Dee
 	if call.Request == "PTRACE_TRACEME" || deed.Relation == access.RelationChild && c.debugs(call) {
 		decision = decision.Traceme()
 	}
+	decision = c.exceptOf(actor.pid, deed, decision)
 	if call.Swappable && tier != access.TierLSM {
-		decision = c.strictest(deed, parties, decision)
-	}
-	if decision.Verdict == access.VerdictRefused && !deed.Inbound {
-		decision = c.except(actor.pid, deed.Relation, decision)
+		decision = c.strictest(actor.pid, deed, parties, decision)
 	}
 	// The target's container has a say in who reaches in.
 	if !deed.Inbound && target.owner != nil && !target.own {
@@ -108,13 +106,22 @@ func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Dee
 	return decision
 }
 
+// exceptOf is the decision on a deed of actor's, with what it may do all the same.
+func (c *Container) exceptOf(actor int, deed policy.Deed, decision policy.Decision) policy.Decision {
+	if decision.Verdict == access.VerdictRefused && !deed.Inbound {
+		return c.except(actor, deed.Relation, decision)
+	}
+	return decision
+}
+
 // strictest is the decision on a call whose target can still be another one when
-// the kernel looks, and where no sensor in the kernel looks again.
-func (c *Container) strictest(deed policy.Deed, parties policy.Parties, decision policy.Decision) policy.Decision {
+// the kernel looks, and where no sensor in the kernel looks again. An exception
+// reaches no further than elsewhere.
+func (c *Container) strictest(actor int, deed policy.Deed, parties policy.Parties, decision policy.Decision) policy.Decision {
 	parties.TargetUnknown = true
 	for deed.Relation = access.RelationChild; deed.Relation <= access.RelationHost; deed.Relation++ {
 		deed.Rule = c.plan.First(deed, parties)
-		if d := c.plan.Decide(deed, c.kernel.Tier()); d.Verdict > decision.Verdict {
+		if d := c.exceptOf(actor, deed, c.plan.Decide(deed, c.kernel.Tier())); d.Verdict > decision.Verdict {
 			decision = d
 		}
 	}

@@ -147,6 +147,11 @@ func TestDecide(t *testing.T) {
 		call.Vector, call.Swappable = access.VectorPidfdGetfd, true
 		return call
 	}
+	ring := func(actor int) seccomp.Call {
+		call := swappable(read(actor, actor))
+		call.Vector, call.Syscall = access.VectorProcMem, "io_uring_setup"
+		return call
+	}
 	for name, test := range map[string]struct {
 		mode    policy.Mode
 		profile string
@@ -169,6 +174,9 @@ func TestDecide(t *testing.T) {
 		"traced by the runtime":        {policy.ModeEnforce, policy.ProfileStrict, access.TierTracepoint, traceme(400, 100), false},
 		"a changing pidfd":             {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 101)), true},
 		"a changing pidfd, lsm":        {policy.ModeEnforce, policy.ProfileBaseline, access.TierLSM, swappable(read(100, 101)), false},
+		"a ring":                       {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, ring(100), true},
+		"a ring, audit":                {policy.ModeAudit, policy.ProfileStrict, access.TierTracepoint, ring(100), false},
+		"a ring, lsm":                  {policy.ModeEnforce, policy.ProfileStrict, access.TierLSM, ring(100), false},
 		"a changing pidfd, one's own":  {policy.ModeEnforce, policy.ProfileBaseline, access.TierTracepoint, swappable(read(100, 100)), true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -223,6 +231,18 @@ func TestExcepted(t *testing.T) {
 	c.plan.Allow = []string{"/gdb"}
 	if c.except(100, access.RelationChild, refused).Verdict == access.VerdictRefused {
 		t.Error("not excepted")
+	}
+	// An exception ends where the container does, also for what may be another's in the end.
+	call := seccomp.Call{
+		Vector: access.VectorPidfdGetfd, Operation: access.OperationAttach,
+		Actor: seccomp.Task{PID: 100}, Target: seccomp.Task{PID: 101},
+	}
+	if !c.Decide(t.Context(), call).Continue {
+		t.Error("an allowed executable may not take a descriptor of a child's")
+	}
+	call.Swappable = true
+	if c.Decide(t.Context(), call).Continue {
+		t.Error("an allowed executable may take a descriptor of anybody's")
 	}
 	c.kernel.(*fakeKernel).poses = 100
 	if c.except(100, access.RelationChild, refused).Verdict != access.VerdictRefused {
