@@ -53,6 +53,7 @@ typedef __s64 s64;
 #define RLIMIT_CORE	    4
 #define RLIMIT_RTTIME	    15
 #define F_SETSIG	    10
+#define SIGNAL_GROUP_EXIT   0x4 /* include/linux/sched/signal.h */
 #define S_IFMT		    0170000
 #define S_IFREG		    0100000
 #define S_IFCHR		    0020000
@@ -281,6 +282,18 @@ struct sighand_struct {
 	struct k_sigaction action[1];
 };
 
+typedef struct {
+	unsigned long sig[1];
+} sigset_t;
+
+struct sigpending {
+	sigset_t signal;
+};
+
+struct signal_struct {
+	unsigned int flags;
+};
+
 struct thread_info {
 	unsigned long flags;
 	u32 status; /* x86 */
@@ -301,7 +314,9 @@ struct task_struct {
 	u64 start_boottime;
 	const struct cred *cred;
 	char comm[16];
+	struct signal_struct *signal;
 	struct sighand_struct *sighand;
+	struct sigpending pending;
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;

@@ -113,6 +113,18 @@ static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_
 	return false;
 }
 
+/* Tells whether a signal is lost on the current task: its process ends already, and the task
+ * has taken the SIGKILL that it had for that, or never had one. What io_uring has left then
+ * it cancels, and goes on with what hangs on that (IOSQE_IO_HARDLINK).
+ */
+static __always_inline bool is_past_signals(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	return BPF_CORE_READ(task, signal, flags) & SIGNAL_GROUP_EXIT &&
+	       !(BPF_CORE_READ(task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1));
+}
+
 /* Carries the decision out, before anything is told. The signal is pending before
  * get_user_pages_remote looks for one: nothing is copied.
  */
@@ -121,7 +133,7 @@ static __always_inline void settle(struct deed *deed, struct guard *keeper)
 	deed->sensor = SENSOR_ACCESS;
 	deed->verdict = VERDICT_OBSERVED;
 	if (judge(deed)) {
-		if (!bpf_send_signal(SIGKILL))
+		if (!is_past_signals() && !bpf_send_signal(SIGKILL))
 			deed->verdict = VERDICT_KILLED;
 		else
 			deed->flags |= FLAG_KILL_FAILED;
