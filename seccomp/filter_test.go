@@ -82,19 +82,19 @@ func TestFilterNumbers(t *testing.T) {
 		specs.ArchX86_64: {
 			"ptrace": 101, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312, "pidfd_getfd": 438, "process_madvise": 440,
 			"process_mrelease": 448, "move_pages": 279, "migrate_pages": 256, "perf_event_open": 298, "prlimit64": 302, "bpf": 321,
-			"swapon": 167, "ioperm": 173, "iopl": 172,
+			"swapon": 167, "ioperm": 173, "iopl": 172, "io_uring_setup": 425,
 		},
 		specs.ArchX86: {
 			"ptrace": 26, "process_vm_readv": 347, "process_vm_writev": 348, "kcmp": 349, "pidfd_getfd": 438, "process_madvise": 440,
 			"process_mrelease": 448, "move_pages": 317, "migrate_pages": 294, "perf_event_open": 336, "prlimit64": 340, "bpf": 357,
-			"swapon": 87, "ioperm": 101, "iopl": 110,
+			"swapon": 87, "ioperm": 101, "iopl": 110, "io_uring_setup": 425,
 		},
 		specs.ArchX32: {
 			"ptrace": x32Bit + 521, "process_vm_readv": x32Bit + 539, "process_vm_writev": x32Bit + 540,
 			"kcmp": x32Bit + 312, "pidfd_getfd": x32Bit + 438, "process_madvise": x32Bit + 440,
 			"process_mrelease": x32Bit + 448, "move_pages": x32Bit + 533, "migrate_pages": x32Bit + 256,
 			"perf_event_open": x32Bit + 298, "prlimit64": x32Bit + 302, "bpf": x32Bit + 321,
-			"swapon": x32Bit + 167, "ioperm": x32Bit + 173, "iopl": x32Bit + 172,
+			"swapon": x32Bit + 167, "ioperm": x32Bit + 173, "iopl": x32Bit + 172, "io_uring_setup": x32Bit + 425,
 		},
 	}
 	for _, e := range entries {

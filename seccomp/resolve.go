@@ -77,6 +77,9 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 			return []Call{call}, nil
 		}
 		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
+	case argumentRing:
+		call.Target, call.Swappable = who.Task, true
+		return []Call{call}, nil
 	case argumentKernel:
 		if who.capabilities&w.takes == 0 {
 			return nil, nil // the kernel grants it nothing that reaches beyond itself

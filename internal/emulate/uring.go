@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is an io_uring with one entry (include/uapi/linux/io_uring.h).
+// ring is an io_uring; include/uapi/linux/io_uring.h.
 type ring struct {
-	fd     int
-	params ringParams
-	rings  []byte // the heads and tails, and the completion queue
-	entry  []byte // the submission queue entry
+	fd      int
+	params  ringParams
+	rings   []byte // the heads and tails, and what is completed
+	entries []byte // what is submitted
 }
 
 type ringParams struct {
@@ -41,19 +41,21 @@ type submission struct {
 }
 
 const (
+	ringPollAdd        = 6
 	ringOpenat         = 18
 	ringRead           = 22
 	ringEntrySize      = 64
 	ringResultSize     = 16
 	ringGetEvents      = 1
+	ringHardLink       = 1 << 3 // IOSQE_IO_HARDLINK
 	ringOffsetEntries  = 0x10000000
 	ringFeatSingleMmap = 1
 	ringTries          = 100
 )
 
-func newRing() (_ *ring, err error) {
+func newRing(entries uint32) (_ *ring, err error) {
 	r := &ring{}
-	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&r.params)), 0) //nolint:gosec // what a system call takes are addresses
+	fd, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, uintptr(entries), uintptr(unsafe.Pointer(&r.params)), 0) //nolint:gosec // what a system call takes are addresses
 	if errno != 0 {
 		return nil, named("io_uring_setup", errno)
 	}
@@ -70,7 +72,7 @@ func newRing() (_ *ring, err error) {
 	if r.rings, err = unix.Mmap(r.fd, 0, int(length), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, named("mmap", err)
 	}
-	r.entry, err = unix.Mmap(r.fd, ringOffsetEntries, ringEntrySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	r.entries, err = unix.Mmap(r.fd, ringOffsetEntries, int(r.params.entries*ringEntrySize), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	return r, named("mmap", err)
 }
 
@@ -88,10 +90,7 @@ func (r *ring) do(s submission) (int, error) {
 }
 
 func (r *ring) once(s submission) (int, error) {
-	clear(r.entry)
-	*(*submission)(unsafe.Pointer(&r.entry[0])) = s //nolint:gosec // the kernel's own layout
-	*r.word(r.params.submit.array) = 0
-	atomic.AddUint32(r.word(r.params.submit.tail), 1)
+	r.queue(s)
 	head := atomic.LoadUint32(r.word(r.params.complete.head))
 	// A signal ends the wait, and the call still returns how many entries were submitted.
 	for left := uintptr(1); atomic.LoadUint32(r.word(r.params.complete.tail)) == head; {
@@ -113,13 +112,23 @@ func (r *ring) once(s submission) (int, error) {
 	return int(result), nil
 }
 
+// queue puts operations where they are submitted from.
+func (r *ring) queue(list ...submission) {
+	clear(r.entries)
+	for i, s := range list {
+		*(*submission)(unsafe.Pointer(&r.entries[i*ringEntrySize])) = s //nolint:gosec // the kernel's own layout
+		*r.word(r.params.submit.array + 4*uint32(i)) = uint32(i)
+	}
+	atomic.AddUint32(r.word(r.params.submit.tail), uint32(len(list))) //nolint:gosec // as many as the ring has room for
+}
+
 func (r *ring) word(at uint32) *uint32 {
 	return (*uint32)(unsafe.Pointer(&r.rings[at])) //nolint:gosec // the kernel says where
 }
 
 func (r *ring) close() error {
 	var errs []error
-	for _, mapped := range [][]byte{r.rings, r.entry} {
+	for _, mapped := range [][]byte{r.rings, r.entries} {
 		if mapped != nil {
 			errs = append(errs, unix.Munmap(mapped))
 		}
@@ -129,7 +138,8 @@ func (r *ring) close() error {
 
 // memIOUring opens and reads the file without an open or read system call.
 func memIOUring(s *striker) error {
-	r, err := newRing()
+	s.at("io_uring_setup")
+	r, err := newRing(1)
 	if err != nil {
 		return err
 	}

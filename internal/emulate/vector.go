@@ -103,6 +103,10 @@ func attacks() []Vector {
 			About: "open and read it through io_uring, without open(2) or read(2)", attack: memIOUring,
 		},
 		{
+			Name: "mem-io-uring-ended", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
+			About: "have io_uring read it when the reader ends, and takes no signal any more", attack: memIOUringEnded,
+		},
+		{
 			Name: "mem-thread", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
 			About: "open it in one thread, read it in another", attack: memThread,
 		},
