@@ -97,7 +97,20 @@ func (p procfs) exe(pid int) string {
 }
 
 // exeID is the device and inode of a process's executable: it changes with each execve.
-func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid, "exe")) }
+func (p procfs) exeID(pid int) (os.FileInfo, error) {
+	type answer struct {
+		info os.FileInfo
+		err  error
+	}
+	got := procfile.Promptly(func() answer {
+		info, err := os.Stat(p.path(pid, "exe"))
+		return answer{info, err}
+	})
+	if got == (answer{}) {
+		return nil, fmt.Errorf("process %d: its executable's file system does not answer", pid)
+	}
+	return got.info, got.err
+}
 
 // program is the executable whose code a process runs: nil while an execve is under
 // way, or where it cannot be read. That it cannot, for want of memory or because
@@ -117,7 +130,7 @@ func (p procfs) program(process started) (exe os.FileInfo, ended bool, err error
 // cmdline is a process's command line as one writes it in a shell, without quotes. It
 // is empty where it cannot be told, or not soon.
 func (p procfs) cmdline(pid int) string {
-	return promptly(func() string { return p.readCmdline(pid) })
+	return procfile.Promptly(func() string { return p.readCmdline(pid) })
 }
 
 func (p procfs) readCmdline(pid int) string {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/shimward/shimward/access"
 	"github.com/shimward/shimward/bpf"
+	"github.com/shimward/shimward/internal/procfile"
 )
 
 // side is a process as one side of an access: whose it is.
@@ -107,7 +108,7 @@ func (c *Container) contained(pid int) bool {
 
 // device is the number of the file system that path is on; 0 if that cannot be told, or not soon.
 func device(path string) uint64 {
-	return promptly(func() uint64 { return statDevice(path) })
+	return procfile.Promptly(func() uint64 { return statDevice(path) })
 }
 
 func statDevice(path string) uint64 {

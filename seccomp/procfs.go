@@ -108,9 +108,26 @@ func parseStart(text []byte) (uint64, error) {
 // errNotPIDFD says that a descriptor is not open, or not a pidfd.
 var errNotPIDFD = errors.New("not a pidfd")
 
-// pidfd returns the pid that a task's pidfd refers to, or 0 if that process is in a namespace that
-// this proc does not show. The error wraps errNotPIDFD, or errGone if the process is gone.
+// pidfd is the pid that a task's pidfd stands for: 0 if it is in a namespace
+// that this proc does not show. The error wraps errNotPIDFD, or errGone if the process is.
+// What is no pidfd may have its reader wait.
 func (p procfs) pidfd(tid, fd int) (int, error) {
+	type answer struct {
+		pid int
+		err error
+	}
+	got := procfile.Promptly(func() answer {
+		pid, err := p.readPIDFD(tid, fd)
+		return answer{pid, err}
+	})
+	if got == (answer{}) {
+		// Or a pidfd's process is out of sight, which comes to the same.
+		return 0, fmt.Errorf("descriptor %d: what it is cannot be told, or not soon", fd)
+	}
+	return got.pid, got.err
+}
+
+func (p procfs) readPIDFD(tid, fd int) (int, error) {
 	var buffer [usual]byte
 	text, err := procfile.Read(p.path(tid, "fdinfo", strconv.Itoa(fd)), buffer[:])
 	if errors.Is(err, os.ErrNotExist) {

@@ -1,13 +1,14 @@
-package container
+package procfile
 
 import (
 	"sync/atomic"
 	"time"
 )
 
-// What proc is asked of a process may have to come from its memory, or from a file
-// system of its own: then it can have whoever asks wait for as long as it likes
-// (pages of FUSE's in the place of its arguments), which kills do not end either.
+// What proc is asked of a process may have to come from its memory, from a file system
+// of its own, or from a file whose lock it holds: then it can have whoever asks wait for as
+// long as it likes (pages of FUSE's in the place of its arguments, or where an epoll
+// puts events), which kills do not end either.
 const (
 	// promptness is how long such a read is waited for.
 	promptness = 200 * time.Millisecond
@@ -19,8 +20,8 @@ const (
 // heldUp is how many reads nobody waits for any more.
 var heldUp atomic.Int32 //nolint:gochecknoglobals // the threads are of one process
 
-// promptly returns what read does, or the zero value where that takes too long.
-func promptly[T any](read func() T) (result T) {
+// Promptly returns what read does, or the zero value where that takes too long.
+func Promptly[T any](read func() T) (result T) {
 	if heldUp.Load() >= maxHeldUp {
 		return result
 	}
