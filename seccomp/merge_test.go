@@ -270,6 +270,8 @@ func TestMergeRefuses(t *testing.T) {
 		"kill, old":       {conditional(specs.ActKill), "change the action to SCMP_ACT_ERRNO"},
 		"trap":            {conditional(specs.ActTrap), "change the action to SCMP_ACT_ERRNO"},
 		"trace":           {conditional(specs.ActTrace), "change the action to SCMP_ACT_ERRNO"},
+		"always trace":    {&specs.LinuxSeccomp{DefaultAction: specs.ActAllow, Syscalls: []specs.LinuxSyscall{named(specs.ActTrace, "pidfd_getfd")}}, "change the action to SCMP_ACT_ERRNO"},
+		"default trace":   {&specs.LinuxSeccomp{DefaultAction: specs.ActTrace, Syscalls: []specs.LinuxSyscall{named(specs.ActAllow, "ptrace")}}, "change the action to SCMP_ACT_ERRNO"},
 		"empty mask":      {&specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{when(named(specs.ActAllow, "kcmp"), arg(0, specs.OpMaskedEqual, 0xff<<32, 1))}}, "take that condition away"},
 		"unknown action":  {conditional("SCMP_ACT_MAYBE"), `unknown action "SCMP_ACT_MAYBE"`},
 		"unknown default": {&specs.LinuxSeccomp{DefaultAction: "SCMP_ACT_MAYBE"}, "defaultAction"},
