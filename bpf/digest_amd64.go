@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "6b0a83fa3c77"
+const kernelDigest = "4a42886c1815"

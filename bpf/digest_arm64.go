@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_arm64_bpfel.o.
-const kernelDigest = "b3c23a730bc1"
+const kernelDigest = "e03371f92aa1"

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Memory that is also a file (a memfd, shared memory) can be opened by who follows
- * /proc/<pid>/fd/<n> or /proc/<pid>/map_files/<range>, and its use takes nobody's
- * lock. The kernel asks for no more than PTRACE_MODE_READ there.
+ * /proc/<pid>/fd/<n>, /proc/<pid>/map_files/<range> or, of a process that executes it,
+ * /proc/<pid>/exe, and its use takes nobody's lock. The kernel asks for no more than
+ * PTRACE_MODE_READ there.
  */
 #ifndef SHIMWARD_LINKS_H
 #define SHIMWARD_LINKS_H
@@ -50,9 +51,12 @@ static __always_inline u8 link_vector(struct dentry *dentry, struct task_struct 
 	/* Which mapping it is the kernel tells no program; checkpointing alone uses these. */
 	if (!__builtin_memcmp(folder, "map_files", sizeof("map_files")))
 		return VECTOR_MAP_FILES;
+	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
+	/* What is executed from a memfd is in no folder of anybody's. */
+	if (!__builtin_memcmp(name, "exe", sizeof("exe")))
+		return is_memory(BPF_CORE_READ(target, mm, exe_file)) ? VECTOR_PROC_FD : 0;
 	if (__builtin_memcmp(folder, "fd", sizeof("fd")))
 		return 0;
-	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
 	fd = number_of(name);
 	if (fd == NO_NUMBER || !is_memory(file_at(target, fd)))
 		return 0;
