@@ -125,6 +125,26 @@ static __always_inline bool is_past_signals(void)
 	       !(BPF_CORE_READ(task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1));
 }
 
+#define KILL_TRIES (1 << 14) /* some 100 us: hundreds of times as long as it takes */
+
+static long is_killed(u32 index, struct task_struct **task)
+{
+	return !!(BPF_CORE_READ(*task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1));
+}
+
+/* Kills the current task's process; false: it goes on. Since 6.14 a signal is sent by an
+ * interrupt of this CPU's, where the kernel counts preemption (commit 87c544108b61), and
+ * what comes after the tracepoint must find it.
+ */
+static __always_inline bool kill_current(void)
+{
+	struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+
+	if (is_past_signals() || bpf_send_signal(SIGKILL))
+		return false;
+	return bpf_loop(KILL_TRIES, is_killed, &task, 0) < KILL_TRIES;
+}
+
 /* Carries the decision out, before anything is told. The signal is pending before
  * get_user_pages_remote looks for one: nothing is copied.
  */
@@ -133,7 +153,7 @@ static __always_inline void settle(struct deed *deed, struct guard *keeper)
 	deed->sensor = SENSOR_ACCESS;
 	deed->verdict = VERDICT_OBSERVED;
 	if (judge(deed)) {
-		if (!is_past_signals() && !bpf_send_signal(SIGKILL))
+		if (kill_current())
 			deed->verdict = VERDICT_KILLED;
 		else
 			deed->flags |= FLAG_KILL_FAILED;
