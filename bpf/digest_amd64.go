@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "c4a9da445747"
+const kernelDigest = "4dafa11e0cb9"

@@ -106,7 +106,7 @@ func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Dee
 	return decision
 }
 
-// exceptOf is the decision on a deed of actor's, with what it may do all the same.
+// exceptOf applies the actor's exceptions to a decision.
 func (c *Container) exceptOf(actor int, deed policy.Deed, decision policy.Decision) policy.Decision {
 	if decision.Verdict == access.VerdictRefused && !deed.Inbound {
 		return c.except(actor, deed.Relation, decision)
@@ -115,8 +115,8 @@ func (c *Container) exceptOf(actor int, deed policy.Deed, decision policy.Decisi
 }
 
 // strictest is the decision on a call whose target can still be another one when
-// the kernel looks, and where no sensor in the kernel looks again. An exception
-// reaches no further than elsewhere.
+// the kernel looks, and where no sensor in the kernel looks again. Exceptions
+// are limited to their scope here, too.
 func (c *Container) strictest(actor int, deed policy.Deed, parties policy.Parties, decision policy.Decision) policy.Decision {
 	parties.TargetUnknown = true
 	for deed.Relation = access.RelationChild; deed.Relation <= access.RelationHost; deed.Relation++ {

@@ -68,24 +68,7 @@ func tryInbound(t *testing.T, n *node.Node, profile string, vectors []string, me
 			for i, r := range attacks.Results {
 				t.Run(r.Name, func(t *testing.T) {
 					wantThere(t, r, stock.Results[i])
-					seen := seenInbound(r.Access, tier(t)) && r.Outcome != emulate.OutcomeUnsupported
-					if r.Through() != (mode == "audit" || !stoppedInbound(r, tier(t))) && r.Outcome != emulate.OutcomeUnsupported {
-						t.Errorf("under %s: %s", mode, tell(r))
-					}
-					found := by(events, r)
-					switch {
-					case !seen && len(found) > 0:
-						t.Errorf("%s was seen, which is said not to be:\n%s", tell(r), describe(found))
-					case seen && len(found) != 1:
-						t.Errorf("%d events of %s, want 1:\n%s", len(found), tell(r), describe(found))
-					case seen:
-						a := found[0].Access
-						if !a.Inbound || a.Vector != r.Access || a.Relation != access.RelationOtherContainer ||
-							a.Target.PIDInside != r.Target || a.Target.Container != victim.ID {
-							t.Errorf("not inbound by %s at %d of %s from another container:\n%s", r.Access, r.Target, victim.ID, describe(found))
-						}
-					}
-					proveInbound(t, mode, r, found)
+					proveInbound(t, mode, r, wantInbound(t, mode, r, by(events, r), victim))
 				})
 			}
 			wantNothingElse(t, events, attacks)
@@ -97,7 +80,7 @@ func tryInbound(t *testing.T, n *node.Node, profile string, vectors []string, me
 func wantInbound(t *testing.T, mode string, r emulate.Result, found []event.Event, victim *node.Container) []event.Event {
 	t.Helper()
 	seen := seenInbound(r.Access, tier(t)) && r.Outcome != emulate.OutcomeUnsupported
-	if r.Through() != (mode == "audit" || !stoppedInbound(r.Access, tier(t))) && r.Outcome != emulate.OutcomeUnsupported {
+	if r.Through() != (mode == "audit" || !stoppedInbound(r, tier(t))) && r.Outcome != emulate.OutcomeUnsupported {
 		t.Errorf("under %s: %s", mode, tell(r))
 	}
 	switch {
@@ -144,8 +127,8 @@ func seenInbound(vector access.Vector, tier access.Tier) bool {
 	}
 }
 
-// stoppedInbound says what enforce stops of that. A SIGKILL does not keep move_pages
-// from giving its answer, nor io_uring from going on for who has taken one.
+// stoppedInbound reports whether enforce mode stops an attack that is seen. SIGKILL does not prevent
+// move_pages from returning its result, nor io_uring from working on for a process that ends.
 func stoppedInbound(r emulate.Result, tier access.Tier) bool {
 	late := r.Access == access.VectorMovePages || r.Name == "mem-io-uring-ended"
 	return seenInbound(r.Access, tier) && (tier == access.TierLSM || !late)

@@ -139,9 +139,9 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	case r.Access == access.VectorSelfMem:
 		relation, target = access.RelationSelf, a.Actor.PID
 	case r.Access == access.VectorCoreDump:
-		target = a.Target.PID // the victim's double
+		target = a.Target.PID // a copy of the victim
 	case r.Step == "io_uring_setup" && r.Outcome == emulate.OutcomeRefused:
-		relation, target, inside = access.RelationSelf, a.Actor.PID, r.Attacker // before it says whom it is about
+		relation, target, inside = access.RelationSelf, a.Actor.PID, r.Attacker // the ring has no target yet
 	case r.Name == "ptrace-userns":
 		relation, target = access.RelationChild, a.Target.PID
 	case r.Name == "ptrace-traceme", r.Name == "ptrace-fork":

@@ -13,12 +13,12 @@ const (
 	argumentPID      argument = iota + 1 // arg 0 is a pid or tid in the caller's pid namespace
 	argumentPIDFD                        // arg 0 is a pidfd of the caller
 	argumentTwo                          // args 0 and 1 are pids
-	argumentTrace                        // arg 0 is a request of ptrace(2), arg 1 a pid
-	argumentOwnOrPID                     // arg 0 is a pid or tid, 0 the caller's
-	argumentLimit                        // the same, with the resource at arg 1 and its new limit at arg 2, or none
-	argumentPerf                         // arg 1 is a pid or tid, 0 the caller's, -1 everybody's; arg 4 has flags
-	argumentKernel                       // about no process
-	argumentRing                         // what is made goes on working for the caller when that one takes no signal any more
+	argumentTrace                        // arg 0 is a ptrace(2) request, arg 1 a pid
+	argumentOwnOrPID                     // arg 0 is a pid or tid, with 0 for the caller
+	argumentLimit                        // the same, with the resource in arg 1 and a pointer to its new limit in arg 2, or NULL
+	argumentPerf                         // arg 1 is a pid or tid, with 0 for the caller and -1 for all; arg 4 has flags
+	argumentKernel                       // no target process
+	argumentRing                         // no target yet: a ring goes on working for a caller that takes no signal any more
 )
 
 // watched is a system call for which the rules notify.

@@ -36,11 +36,10 @@ type Call struct {
 	Process int
 	// Kernel says that it targets no process but the node: it is a window onto the node's memory.
 	Kernel bool
-	// Swappable says that somebody other than the waiting caller could put
-	// another file in place of the pidfd before the kernel looks again, or that
-	// whom it comes to be about is said only later (io_uring_setup). What the
-	// sensors in the kernel do not see, or cannot stop, without the lsm tier should
-	// then be let through only where every target would be.
+	// Swappable says that the target may change after the decision: someone other than the waiting
+	// caller could replace the file behind the pidfd before the kernel looks it up again, or the
+	// target is named only later (io_uring_setup). Calls that no sensor in the kernel sees, or can
+	// stop, without the lsm tier should then be allowed only if they would be for every target.
 	Swappable bool
 
 	valid func() bool

@@ -108,9 +108,9 @@ func parseStart(text []byte) (uint64, error) {
 // errNotPIDFD says that a descriptor is not open, or not a pidfd.
 var errNotPIDFD = errors.New("not a pidfd")
 
-// pidfd is the pid that a task's pidfd stands for: 0 if it is in a namespace
-// that this proc does not show. The error wraps errNotPIDFD, or errGone if the process is.
-// What is no pidfd may have its reader wait.
+// pidfd returns the pid that a task's pidfd refers to. The error wraps errNotPIDFD, or errGone if the
+// process is gone. Reading a descriptor that is not a pidfd may block, so it is an error, too, if the
+// answer does not come soon, or if the process is in a namespace that this proc does not show.
 func (p procfs) pidfd(tid, fd int) (int, error) {
 	type answer struct {
 		pid int
@@ -121,8 +121,7 @@ func (p procfs) pidfd(tid, fd int) (int, error) {
 		return answer{pid, err}
 	})
 	if got == (answer{}) {
-		// Or a pidfd's process is out of sight, which comes to the same.
-		return 0, fmt.Errorf("descriptor %d: what it is cannot be told, or not soon", fd)
+		return 0, fmt.Errorf("descriptor %d: the process that it refers to is not visible here, or procfs does not answer", fd)
 	}
 	return got.pid, got.err
 }

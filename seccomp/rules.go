@@ -58,14 +58,14 @@ func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rule
 		r.when = nil
 	}
 	if r.traced() {
-		return rules{}, fmt.Errorf("seccomp profile: %s has the action %s, by a rule or by default, with which whoever traces the caller lets it through unasked: "+
+		return rules{}, fmt.Errorf("seccomp profile: %s has the action %s, by a rule or by default, so a tracer of the caller could let it through: "+
 			"change the action to SCMP_ACT_ERRNO", name, specs.ActTrace)
 	}
 	return r, nil
 }
 
-// traced says that a tracer decides about some call of that name: the kernel does as it
-// says, and asks no listener.
+// traced reports whether a tracer may decide about a call of that name: the kernel follows the tracer,
+// and asks no listener.
 func (r rules) traced() bool {
 	if r.always != nil {
 		return r.always.action == specs.ActTrace
@@ -73,8 +73,8 @@ func (r rules) traced() bool {
 	return r.fallback.action == specs.ActTrace || slices.ContainsFunc(r.when, func(one rule) bool { return one.action == specs.ActTrace })
 }
 
-// comparesNothing says that libseccomp leaves a condition out, on 32-bit
-// architectures at least: a rule without others is then an unconditional one there.
+// comparesNothing reports whether libseccomp drops a condition, at least on 32-bit architectures: a
+// rule with no others is then unconditional there.
 func comparesNothing(arg specs.LinuxSeccompArg) bool {
 	return arg.Op == specs.OpMaskedEqual && arg.Value&requestMask == 0
 }

@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is an io_uring; include/uapi/linux/io_uring.h.
+// ring is an io_uring (include/uapi/linux/io_uring.h).
 type ring struct {
 	fd      int
 	params  ringParams
-	rings   []byte // the heads and tails, and what is completed
-	entries []byte // what is submitted
+	rings   []byte // the heads and tails, and the completion queue
+	entries []byte // the submission queue entries
 }
 
 type ringParams struct {
@@ -112,7 +112,7 @@ func (r *ring) once(s submission) (int, error) {
 	return int(result), nil
 }
 
-// queue puts operations where they are submitted from.
+// queue adds operations to the submission queue.
 func (r *ring) queue(list ...submission) {
 	clear(r.entries)
 	for i, s := range list {

@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// What proc is asked of a process may have to come from its memory, from a file system
-// of its own, or from a file whose lock it holds: then it can have whoever asks wait for as
-// long as it likes (pages of FUSE's in the place of its arguments, or where an epoll
-// puts events), which kills do not end either.
+// A process can block a reader of its procfs files for as long as it likes where the answer comes from its
+// memory, from a file system of its own, or from a file whose lock it holds. (It can map FUSE pages in the
+// place of its arguments, or where an epoll puts events.) A kill does not end such a wait.
 const (
-	// promptness is how long such a read is waited for.
+	// promptness is how long Promptly waits for a read.
 	promptness = 200 * time.Millisecond
-	// maxHeldUp bounds how many are left behind, with a thread each. Beyond it, nothing
-	// of the kind is read.
+	// maxHeldUp bounds the abandoned reads, each of which keeps a thread. Beyond it, Promptly reads
+	// nothing.
 	maxHeldUp = 8
 )
 
-// heldUp is how many reads nobody waits for any more.
+// heldUp counts the abandoned reads.
 var heldUp atomic.Int32 //nolint:gochecknoglobals // the threads are of one process
 
-// Promptly returns what read does, or the zero value where that takes too long.
+// Promptly returns what read returns, or the zero value if that takes longer than 200 ms or too many
+// earlier reads have not returned yet.
 func Promptly[T any](read func() T) (result T) {
 	if heldUp.Load() >= maxHeldUp {
 		return result

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that has whoever reads its command line wait does not have its events wait,
-// nor those of others, once that is known.
+// TestPromptly checks that a process that blocks readers of its command line delays neither its own events
+// nor, once enough readers are blocked, those of others.
 func TestPromptly(t *testing.T) {
 	dir := t.TempDir()
 	const pid, honest = 1, 2

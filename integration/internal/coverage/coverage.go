@@ -109,9 +109,9 @@ const inboundIntro = `
 ## At a guarded container, from one that is not
 
 A seccomp filter is the actor's, and the actor here has none of shimward's. Without LSM, only the target's
-mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal do not take that lock, and
-move_pages has given its answer before the kernel looks at the SIGKILL. process_mrelease has no check in any
-tier, and does nothing to a process that is not being killed.
+mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal do not take that lock.
+move_pages has given its answer before the kernel looks at the SIGKILL, and a process that ends is past
+it. process_mrelease has no check in any tier, and does nothing to a process that is not being killed.
 
 The victim of ` + "`recon-*`" + ` has a profile with ` + "`recon = \"refuse\"` and `inbound = \"refuse\"`" + `. The node's own
 processes are not refused these files, and make no event (` + "`TestInboundRecon`" + `). A mem file that was opened
@@ -153,7 +153,7 @@ func Page(out io.Writer, proofs []Proof) error {
 	for _, inbound := range []bool{false, true} {
 		text.WriteString(map[bool]string{
 			false: "## From a guarded container\n\n",
-			true:  "\n## At a guarded container, from one that is not\n\nSeccomp is the actor's, who has none of shimward's here. Without LSM there is the target's mmap lock alone: a handle, kcmp, perf_event_open, prlimit and a signal take none, move_pages has given its answer before the SIGKILL is looked at, and who ends is past it. process_mrelease has no check in any tier, and does nothing to a process that is not being killed. `recon-*` has no rows here: a profile's `recon` is about what its own containers do, and who looks at a guarded process from outside makes no event. A mem file that was opened before is stopped at its use (`TestAccessInboundOpened`).\n\n",
+			true:  inboundIntro,
 		}[inbound])
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {
