@@ -19,7 +19,6 @@ import (
 	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/internal/guarded"
-	"github.com/shimward/shimward/internal/nodeconfig"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -134,20 +133,19 @@ func hostOf(plan *policy.Plan) string {
 	return "shim"
 }
 
-// ReconcileNode releases what containers left that no longer are: shims can be
+// reconcileAll releases what containers left that no longer are: shims can be
 // killed, and with the daemon gone nobody runs `delete`. It also keeps the
-// node's event store within its bounds.
-func ReconcileNode(ctx context.Context, configFile string) {
-	config, _, err := nodeconfig.Load(configFile)
+// node's event store within its bounds. It says whether all of it could be done.
+func reconcileAll(ctx context.Context, config *policy.Config) bool {
+	err := reconcile(ctx, config.Paths)
 	if err != nil {
-		return // Create says so to somebody who can do something about it
-	}
-	if err := reconcile(ctx, config.Paths); err != nil {
 		log.G(ctx).WithError(err).Warn("shimward: clean up after containers that are gone")
 	}
-	if _, err := event.Sweep(config.Paths.Log, config.Store.NodeBytes(), config.Store.EndedContainers); err != nil {
-		log.G(ctx).WithError(err).Warn("shimward: keep the event store within its bounds")
+	_, unswept := event.Sweep(config.Paths.Log, config.Store.NodeBytes(), config.Store.EndedContainers)
+	if unswept != nil {
+		log.G(ctx).WithError(unswept).Warn("shimward: keep the event store within its bounds")
 	}
+	return err == nil && unswept == nil
 }
 
 func reconcile(ctx context.Context, paths policy.Paths) error {

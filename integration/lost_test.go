@@ -89,9 +89,12 @@ func TestStateLost(t *testing.T) {
 			if err := n.SetConfig(""); err != nil {
 				t.Fatal(err)
 			}
-			// The next shim reconciles, which must not remove the first container's guard.
+			// The next shim reconciles, at the latest at its end, and that must not take the first one's guard.
 			other := mustDetach(t, n, node.Spec{ID: "other", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, other, "other", true)
+			_ = os.Remove(n.Paths.Reconciled()) // there may be none
+			mustRun(t, n, node.Spec{Runtime: node.Shimward, Annotations: enforceStrict(), Args: []string{"/bin/true"}})
+			waitReconciled(ctx, t, n)
 			again("reconciled")
 			for _, one := range []*node.Container{c, other} {
 				if err := one.Delete(ctx); err != nil {
@@ -287,9 +290,24 @@ func TestTwoContainerds(t *testing.T) {
 	wantSettled(t, first)
 }
 
-// waitHeld waits until the container's shim holds every pinned link that guards the container, which
-// it does once the container has run for a second.
-func waitHeld(ctx context.Context, t *testing.T, n *node.Node, c *node.Container) {
+// waitReconciled waits until somebody says that the node is reconciled.
+func waitReconciled(ctx context.Context, t *testing.T, n *node.Node) {
+	t.Helper()
+	for {
+		_, err := os.Stat(n.Paths.Reconciled())
+		if err == nil {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("nobody has reconciled the node: %v", err)
+		}
+	}
+}
+
+// waitHeld waits until the shim of a container holds its guard: it does once a container has stayed a second.
+func waitHeld(ctx context.Context, t *testing.T, n *node.Node, id string) {
 	t.Helper()
 	pinned := 0
 	for _, links := range []string{

@@ -56,7 +56,9 @@ func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	}
 	logToSyslog()
 	m := &monitor{said: make(chan saying), execs: map[int]*starting{}}
-	// Whatever was made and is not released by then is undone.
+	reconcile := func() {}
+	defer func() { reconcile() }()
+	// Whatever has been made and not been released by then, goes.
 	defer m.undo.Run()
 	server, err := m.prepare(ctx, stdin)
 	said := answer{}
@@ -70,7 +72,7 @@ func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var serving sync.WaitGroup
 	serving.Go(func() { server.serve(ctx, m.said) })
-	go container.ReconcileNode(ctx, m.order.Config)
+	reconcile = container.ReconcileLater(ctx, m.order.Config)
 	m.live(ctx)
 	cancel()
 	serving.Wait()

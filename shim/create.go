@@ -28,9 +28,8 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		// Otherwise prepare would treat the state of the existing container as a leftover.
 		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
 	}
-	defer over() // runs after undo
-	// Runs after Create, so that no container waits for it.
-	defer s.reconciled.Do(func() { go container.ReconcileNode(context.WithoutCancel(ctx), s.configFile) })
+	defer over() // once what failed is unwound
+	s.reconcileLater(ctx)
 	undo := &container.Cleanup{}
 	defer undo.Run()
 	c, err := s.prepare(ctx, r, undo)

@@ -33,10 +33,9 @@ type service struct {
 	checkNode  func(policy.Paths) error
 	configFile string // the value of nodeconfig.Env
 
-	reconciled sync.Once
-
 	mu         sync.Mutex
-	containers map[string]*container.Container // guarded by mu; the containers that have a guard, by ID
+	reconcile  func()                          // guarded by mu; does at once what is still to be reconciled; nil before the first Create
+	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
 	creating   map[string]chan struct{}        // guarded by mu; closed when the Create of that ID is over
 }
 
@@ -129,14 +128,27 @@ func (s *service) settled(ctx context.Context, id string) (*container.Container,
 	return s.get(id), nil
 }
 
-// closeAll closes all containers when the shim ends, which writes what is pending.
+// closeAll writes what is pending, and does what was put off, when the shim ends.
 func (s *service) closeAll() {
 	s.mu.Lock()
 	all := s.containers
 	s.containers = map[string]*container.Container{}
+	reconcile := s.reconcile
 	s.mu.Unlock()
 	for _, c := range all {
 		c.Close()
+	}
+	if reconcile != nil {
+		reconcile()
+	}
+}
+
+// reconcileLater has the node reconciled, once in the shim's life.
+func (s *service) reconcileLater(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reconcile == nil {
+		s.reconcile = container.ReconcileLater(ctx, s.configFile)
 	}
 }
 

@@ -109,7 +109,7 @@ func newFixture(t *testing.T, config, spec string) *fixture {
 	}
 	f.service.checkNode = func(policy.Paths) error { return nil }
 	f.service.executable = filepath.Join(dir, "bin", "containerd-shim-shimward-v1")
-	f.service.reconciled.Do(func() {}) // it has a test of its own
+	f.service.reconcile = func() {} // it has a test of its own
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
 		t.Fatal(err)
 	}
