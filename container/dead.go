@@ -133,9 +133,9 @@ func hostOf(plan *policy.Plan) string {
 	return "shim"
 }
 
-// reconcileAll releases what containers left that no longer are: shims can be
-// killed, and with the daemon gone nobody runs `delete`. It also keeps the
-// node's event store within its bounds. It says whether all of it could be done.
+// reconcileAll releases what containers that no longer exist left behind: shims can be killed, and with
+// the daemon gone nobody runs `delete`. It also keeps the node's event store within its bounds. It reports
+// whether all of that succeeded.
 func reconcileAll(ctx context.Context, config *policy.Config) bool {
 	err := reconcile(ctx, config.Paths)
 	if err != nil {

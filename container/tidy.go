@@ -15,10 +15,10 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// ReconcileLater has the node reconciled once no container is waited for any more that
-// starts now: it looks at all that there are, and the processors are needed for the
-// start. Whoever has done so since spares this process it: of a crowd, one does. The
-// returned function is for a process that ends: it does what is still to be done.
+// ReconcileLater reconciles the node after a delay of settled: reconciling looks at every container, and
+// the container that starts now needs the CPU. It is skipped if another process has done it since, so of
+// many that start at once, one reconciles. A process that ends calls now, which reconciles at once if that
+// is still to be done.
 func ReconcileLater(ctx context.Context, configFile string) (now func()) {
 	since := bootClock()
 	once := sync.OnceFunc(func() { reconcileNode(context.WithoutCancel(ctx), configFile, since) })
@@ -29,11 +29,12 @@ func ReconcileLater(ctx context.Context, configFile string) (now func()) {
 	}
 }
 
-// reconcileNode is reconcileAll, unless one that began after that time since boot has ended.
+// reconcileNode calls reconcileAll unless a reconciliation that began after since, a time since boot, has
+// been completed.
 func reconcileNode(ctx context.Context, configFile string, since time.Duration) {
 	config, _, err := nodeconfig.Load(configFile)
 	if err != nil {
-		return // Create says so to somebody who can do something about it
+		return // Create reports this to the user
 	}
 	begun := bootClock()
 	if last := lastReconciled(config.Paths); since < last && last <= begun {
@@ -44,11 +45,11 @@ func reconcileNode(ctx context.Context, configFile string, since time.Duration) 
 	}
 	text := strconv.AppendInt(nil, int64(begun), 10)
 	if err := files.Replace(config.Paths.Reconciled(), append(text, '\n')); err != nil {
-		log.G(ctx).WithError(err).Debug("shimward: note that the node was reconciled") // it will be once more
+		log.G(ctx).WithError(err).Debug("shimward: note that the node was reconciled") // it will be reconciled again
 	}
 }
 
-// lastReconciled is the time since boot when the last one that has ended began, or 0.
+// lastReconciled returns the time since boot at which the last completed reconciliation began, or 0.
 func lastReconciled(paths policy.Paths) time.Duration {
 	raw, err := files.Read(paths.Reconciled(), 64)
 	if err != nil {
@@ -61,7 +62,7 @@ func lastReconciled(paths policy.Paths) time.Duration {
 	return time.Duration(begun)
 }
 
-// bootClock is the time since boot, which no settings of the clock change; 0 where it is unknown.
+// bootClock returns the time since boot, which setting the clock does not change, or 0 if it is unknown.
 func bootClock() time.Duration {
 	var now unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &now) != nil {

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// The node is reconciled once for all who ask before that is begun, and again for who asks later.
+// TestReconcileLater checks that the node is reconciled once for all who ask before that begins, and again
+// for those who ask later.
 func TestReconcileLater(t *testing.T) {
 	paths := testPaths(t)
 	config := filepath.Join(t.TempDir(), "config.toml")
@@ -56,7 +57,7 @@ func TestReconcileLater(t *testing.T) {
 			t.Errorf("%q says %v", text, got)
 		}
 	}
-	// One of the future is of another boot, or somebody's joke.
+	// A time in the future is from another boot, or forged.
 	leave()
 	waiting := ask()
 	future := []byte(strconv.FormatInt(int64(bootClock()+time.Hour), 10) + "\n")

@@ -89,7 +89,7 @@ func TestStateLost(t *testing.T) {
 			if err := n.SetConfig(""); err != nil {
 				t.Fatal(err)
 			}
-			// The next shim reconciles, at the latest at its end, and that must not take the first one's guard.
+			// The next shim reconciles, at its end at the latest, which must not remove the first container's guard.
 			other := mustDetach(t, n, node.Spec{ID: "other", Runtime: node.Shimward, Annotations: enforceStrict()})
 			wantGuarded(t, n, other, "other", true)
 			_ = os.Remove(n.Paths.Reconciled()) // there may be none
@@ -290,7 +290,7 @@ func TestTwoContainerds(t *testing.T) {
 	wantSettled(t, first)
 }
 
-// waitReconciled waits until somebody says that the node is reconciled.
+// waitReconciled waits until a reconciliation of the node is recorded.
 func waitReconciled(ctx context.Context, t *testing.T, n *node.Node) {
 	t.Helper()
 	for {
@@ -306,8 +306,9 @@ func waitReconciled(ctx context.Context, t *testing.T, n *node.Node) {
 	}
 }
 
-// waitHeld waits until the shim of a container holds its guard: it does once a container has stayed a second.
-func waitHeld(ctx context.Context, t *testing.T, n *node.Node, id string) {
+// waitHeld waits until the container's shim holds every pinned link that guards the container, which
+// it does once the container has run for a second.
+func waitHeld(ctx context.Context, t *testing.T, n *node.Node, c *node.Container) {
 	t.Helper()
 	pinned := 0
 	for _, links := range []string{

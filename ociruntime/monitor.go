@@ -58,7 +58,7 @@ func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	m := &monitor{said: make(chan saying), execs: map[int]*starting{}}
 	reconcile := func() {}
 	defer func() { reconcile() }()
-	// Whatever has been made and not been released by then, goes.
+	// Whatever was made and is not released by then is undone.
 	defer m.undo.Run()
 	server, err := m.prepare(ctx, stdin)
 	said := answer{}

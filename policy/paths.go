@@ -51,10 +51,10 @@ func within(path, folder string) bool {
 // Lock returns the file that is locked while loading, enrolling and reconciling.
 func (p Paths) Lock() string { return filepath.Join(p.Run, "lock") }
 
-// Reconciled is the file that says when the node was reconciled last.
+// Reconciled returns the file that stores when the node was last reconciled.
 func (p Paths) Reconciled() string { return filepath.Join(p.Run, "reconciled") }
 
-// Container is the folder of a container's state: its Plan and its notify socket.
+// Container returns the folder of a container's state: its Plan and its notify socket.
 func (p Paths) Container(key string) string { return filepath.Join(p.Run, "containers", key) }
 
 // Plan returns the file that stores a container's Plan, as JSON.

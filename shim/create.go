@@ -28,7 +28,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 		// Otherwise prepare would treat the state of the existing container as a leftover.
 		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
 	}
-	defer over() // once what failed is unwound
+	defer over() // runs after undo
 	s.reconcileLater(ctx)
 	undo := &container.Cleanup{}
 	defer undo.Run()

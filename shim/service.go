@@ -34,8 +34,8 @@ type service struct {
 	configFile string // the value of nodeconfig.Env
 
 	mu         sync.Mutex
-	reconcile  func()                          // guarded by mu; does at once what is still to be reconciled; nil before the first Create
-	containers map[string]*container.Container // guarded by mu; the guarded ones, by ID
+	reconcile  func()                          // guarded by mu; reconciles now if that is still to be done; nil before the first Create
+	containers map[string]*container.Container // guarded by mu; the containers that have a guard, by ID
 	creating   map[string]chan struct{}        // guarded by mu; closed when the Create of that ID is over
 }
 
@@ -128,7 +128,7 @@ func (s *service) settled(ctx context.Context, id string) (*container.Container,
 	return s.get(id), nil
 }
 
-// closeAll writes what is pending, and does what was put off, when the shim ends.
+// closeAll closes all containers and does what was put off when the shim ends.
 func (s *service) closeAll() {
 	s.mu.Lock()
 	all := s.containers
@@ -143,7 +143,7 @@ func (s *service) closeAll() {
 	}
 }
 
-// reconcileLater has the node reconciled, once in the shim's life.
+// reconcileLater schedules a reconciliation of the node, once in the shim's life.
 func (s *service) reconcileLater(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
