@@ -95,6 +95,9 @@ func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Dee
 	if call.Swappable && tier != access.TierLSM {
 		decision = c.strictest(actor.pid, deed, parties, decision)
 	}
+	if call.Preparation {
+		decision = decision.Preparation()
+	}
 	// The target's container has a say in who reaches in.
 	if !deed.Inbound && target.owner != nil && !target.own {
 		deed.Inbound = true

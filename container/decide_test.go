@@ -193,6 +193,22 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// TestDecidePreparation checks that refusing a ring is no alarm: honest programs make rings, and do
+// without them.
+func TestDecidePreparation(t *testing.T) {
+	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
+	c.kernel.(*fakeKernel).tier = access.TierTracepoint
+	call := seccomp.Call{
+		Vector: access.VectorProcMem, Operation: access.OperationRead, Syscall: "io_uring_setup", Swappable: true, Preparation: true,
+		Actor: seccomp.Task{PID: 100, TID: 100}, Target: seccomp.Task{PID: 100, TID: 100}, Process: 100,
+	}
+	self := c.sideOf(100)
+	deed, parties := c.deed(call, self, self, access.RelationSelf, false)
+	if d := c.judge(call, self, self, deed, parties); d.Verdict != access.VerdictRefused || d.Severity != policy.SeverityInfo || d.Quiet {
+		t.Errorf("decided %+v", d)
+	}
+}
+
 // The zero Answer refuses: a container that is not attached yet has none to give.
 func TestDecideBeforeReady(t *testing.T) {
 	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)

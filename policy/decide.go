@@ -169,6 +169,13 @@ func (d Decision) Traceme() Decision {
 	return d
 }
 
+// Preparation adjusts the decision for a call that reaches for nothing by itself: refusing it is a
+// precaution, and says nothing about its caller, so the severity is info.
+func (d Decision) Preparation() Decision {
+	d.Severity = SeverityInfo
+	return d
+}
+
 // Except returns the decision on an access by an executable that is allowed by name: Allow covers
 // everything in the container (self, child, same container), AllowPod covers other containers of
 // the pod. It returns false for relations that no exception covers. Whether the actor runs such an

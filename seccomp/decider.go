@@ -41,6 +41,9 @@ type Call struct {
 	// target is named only later (io_uring_setup). Calls that no sensor in the kernel sees, or can
 	// stop, without the lsm tier should then be allowed only if they would be for every target.
 	Swappable bool
+	// Preparation says that the call itself reaches for nothing: io_uring_setup only makes a later
+	// access possible, and most rings are never used for one.
+	Preparation bool
 
 	valid func() bool
 }

@@ -78,7 +78,7 @@ func (r *resolver) resolve(n *notification, w watched) ([]Call, error) {
 		}
 		return r.byPIDs(call, who, descriptor(n.Data.Args[1]))
 	case argumentRing:
-		call.Target, call.Swappable = who.Task, true
+		call.Target, call.Swappable, call.Preparation = who.Task, true, true
 		return []Call{call}, nil
 	case argumentKernel:
 		if who.capabilities&w.takes == 0 {
