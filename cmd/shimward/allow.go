@@ -23,20 +23,20 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-const allowAbout = `Allows an executable of a container that runs to access processes of that
-container, for a time and for a reason that is recorded:
+const allowAbout = `Allows an executable of a running container to access processes of that container,
+for a limited time and for a reason that is recorded:
 
   shimward allow --container web --exe /usr/bin/gdb --for 10m --why INC-42
   shimward allow --list
   shimward allow --revoke --container web --exe /usr/bin/gdb
 
-What is allowed is the file that the container's init finds at that path now, as
-it is: replacing or editing it ends the lease. The kernel's programs look at the
-clock, so it ends in time whatever becomes of the shim, of containerd or of this
-command. It ends with the container, too. Who, why and until when is an event of
-the container's (shimward events --kind lease).
+The lease is for the file that the container's init finds at that path now:
+replacing or editing the file ends the lease. The kernel's programs check the time
+themselves, so the lease ends on time even if the shim, containerd or this command
+no longer runs. It also ends with the container. Who made it, why and until when is
+recorded as an event of the container (shimward events --kind lease).
 
-Exit status: 0; 2: an error.`
+Exit status: 0: success; 2: an error.`
 
 // The limits of a lease.
 const (
@@ -48,17 +48,17 @@ const (
 func allowCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "allow",
-		Usage:       "let an executable of a container reach for memory, for a time",
+		Usage:       "let an executable of a container access memory for a limited time",
 		Description: allowAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
 			containerFlag(),
-			&cli.StringFlag{Name: "exe", Usage: "the executable's absolute `PATH` in the container"},
-			&cli.DurationFlag{Name: "for", HideDefault: true, Usage: "for how `LONG`, such as 10m; at most 24h"},
-			&cli.StringFlag{Name: "why", Usage: "the `REASON`, for whoever reads the events"},
-			&cli.BoolFlag{Name: "pod", Usage: "at processes of the pod's other containers, instead of the container's own"},
-			&cli.BoolFlag{Name: "list", Usage: "say what is allowed now"},
-			&cli.BoolFlag{Name: "revoke", Usage: "take a lease back"},
+			&cli.StringFlag{Name: "exe", Usage: "absolute `PATH` of the executable in the container"},
+			&cli.DurationFlag{Name: "for", HideDefault: true, Usage: "`DURATION` of the lease, such as 10m; at most 24h"},
+			&cli.StringFlag{Name: "why", Usage: "`REASON` to record in the event"},
+			&cli.BoolFlag{Name: "pod", Usage: "allow access to processes of the pod's other containers, instead of the container's own"},
+			&cli.BoolFlag{Name: "list", Usage: "list the leases that are in force"},
+			&cli.BoolFlag{Name: "revoke", Usage: "revoke a lease"},
 			&cli.BoolFlag{Name: "json", Usage: "with --list: write a JSON array"},
 		},
 		Action: func(_ context.Context, command *cli.Command) error { return runAllow(env, command) },
@@ -77,11 +77,11 @@ func runAllow(env environment, command *cli.Command) error {
 		return listLeases(env, command, config.Paths)
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("it changes what the kernel allows, which takes root: use sudo")
+		return errors.New("changing what the kernel allows requires root: use sudo")
 	}
 	exe := command.String("exe")
 	if command.String("container") == "" || exe == "" {
-		return errors.New("--container and --exe say what is allowed where: write both")
+		return errors.New("--container and --exe are both required")
 	}
 	if err := policy.CheckException(exe); err != nil {
 		return fmt.Errorf("--exe: %w", err)
@@ -139,11 +139,11 @@ func changeLeases(env environment, plan *policy.Plan, change func(*bpf.Node, []g
 func checkLease(length time.Duration, why string) error {
 	switch {
 	case length < minLease || length > maxLease:
-		return fmt.Errorf("--for is %s: write how long it is allowed, from %s to %s", length, minLease, maxLease)
+		return fmt.Errorf("--for is %s: write a duration from %s to %s", length, minLease, maxLease)
 	case why == "":
-		return errors.New("--why is missing: write the reason, for whoever reads the events")
+		return errors.New("--why is missing: write the reason, which is recorded in the event")
 	case len(why) > maxWhy || strings.ContainsFunc(why, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("--why has %d bytes: write at most %d printable ones", len(why), maxWhy)
+		return fmt.Errorf("--why has %d bytes: write at most %d, all printable", len(why), maxWhy)
 	}
 	return nil
 }
@@ -206,7 +206,7 @@ func recordLease(plan *policy.Plan, message string) (err error) {
 	const size = 1 << 20
 	store, err := event.OpenStore(plan.Paths.Events(plan.Identity.Key+"-leases"), size)
 	if err != nil {
-		return fmt.Errorf("it is done, and could not be recorded: %w", err)
+		return fmt.Errorf("the change was made, but could not be recorded: %w", err)
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	err = store.Append(event.Event{
@@ -214,7 +214,7 @@ func recordLease(plan *policy.Plan, message string) (err error) {
 		Container: guarded.InEvents(&plan.Identity),
 	})
 	if err != nil {
-		return fmt.Errorf("it is done, and could not be recorded: %w", err)
+		return fmt.Errorf("the change was made, but could not be recorded: %w", err)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func listLeases(env environment, command *cli.Command, paths policy.Paths) error
 		return encoder.Encode(all)
 	}
 	if len(all) == 0 {
-		_, err := fmt.Fprintln(env.stdout, "nothing is allowed for a time")
+		_, err := fmt.Fprintln(env.stdout, "no leases are in force")
 		return err
 	}
 	table := tabwriter.NewWriter(env.stdout, 0, 0, 2, ' ', 0)
@@ -278,7 +278,7 @@ func whoami(env environment) (string, error) {
 	}
 	if uid := env.getenv("SUDO_UID"); uid != "" {
 		if _, err := strconv.ParseUint(uid, 10, 32); err != nil {
-			return "", fmt.Errorf("SUDO_UID is %.32q: it is no user's number", uid)
+			return "", fmt.Errorf("SUDO_UID is %.32q: it is not a user ID", uid)
 		}
 		return named(uid), nil
 	}

@@ -39,7 +39,7 @@ func TestAllowRefuses(t *testing.T) {
 			t.Errorf("%v: %+v", test.args, got)
 		}
 	}
-	if got := shimward(t, setup{}, "allow", "--config", config, "--list"); got.code != 0 || !strings.Contains(got.stdout, "nothing is allowed") {
+	if got := shimward(t, setup{}, "allow", "--config", config, "--list"); got.code != 0 || !strings.Contains(got.stdout, "no leases") {
 		t.Errorf("%+v", got)
 	}
 	if got := shimward(t, setup{}, "allow", "--config", config, "--list", "--json"); got.code != 0 || strings.TrimSpace(got.stdout) != "[]" {

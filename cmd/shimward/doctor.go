@@ -10,19 +10,19 @@ import (
 	"github.com/shimward/shimward/internal/doctor"
 )
 
-const doctorAbout = `Says whether this node can keep what its config promises: which tier its kernel
-has and why, and whether all that shimward needs is there. Each line is ok, warn
-(less than there could be, and no promise is broken) or fail, with what to do.
+const doctorAbout = `Checks whether this node can keep what its config promises: which tier its kernel
+has and why, and whether everything that shimward needs is present. Each line is ok,
+warn (less protection than possible, but no promise is broken) or fail, with advice.
 
-It changes nothing. It loads and attaches shimward's programs for a moment, to see
-whether the kernel takes them, and asks containerd and runc on PATH for their versions.
+It changes nothing. It briefly loads and attaches shimward's programs, to see whether
+the kernel accepts them, and asks the containerd and runc on PATH for their versions.
 
 Exit status: 0: every promise can be kept; 1: one cannot; 2: an error.`
 
 func doctorCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "doctor",
-		Usage:       "whether this node can keep what its config promises",
+		Usage:       "check whether this node can keep what its config promises",
 		Description: doctorAbout,
 		Flags: []cli.Flag{
 			configFlag(env),

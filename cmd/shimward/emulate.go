@@ -14,25 +14,25 @@ import (
 	"github.com/shimward/shimward/internal/emulate"
 )
 
-const emulateAbout = `Attacks a victim that keeps a secret in its memory, and says of each attempt
-whether it got the secret or changed the victim. To be run inside a container,
-to see for oneself what a set-up stops. It changes nothing but its own victims.
+const emulateAbout = `Attacks a victim that keeps a secret in its memory, and reports for each attempt
+whether it got the secret or changed the victim's memory. Run it inside a container
+to see what a setup stops. It changes nothing but its own victims.
 
-A victim runs in another container that shares the pid namespace:
+With a victim in another container that shares the pid namespace:
 
-  shimward emulate victim                   there
-  shimward emulate all                      here: finds it by itself
+  shimward emulate victim                   in that container
+  shimward emulate all                      in this one; it finds the victim
 
-Or one is started beside the attempts, in this container:
+With a victim that it starts in this container:
 
   shimward emulate --spawn all
 
-The vectors; all is every one but those of recon:
+Vectors (all means every vector except those of recon):
 
 %s
 Exit status: 0: no attempt got through; 1: at least one got the secret, changed
-the memory or, of what moves none, was let do its call; 2: an error, such as no
-victim.`
+the memory or, if its system call moves no memory, succeeded with that call; 2: an
+error, such as no victim.`
 
 func emulateCommand(env environment) *cli.Command {
 	var list string
@@ -42,7 +42,7 @@ func emulateCommand(env environment) *cli.Command {
 	attack := func(ctx context.Context, command *cli.Command) error { return runEmulate(ctx, env, command) }
 	return &cli.Command{
 		Name:        "emulate",
-		Usage:       "attack a victim of one's own, and see what gets through",
+		Usage:       "attack a victim of its own, and report what gets through",
 		ArgsUsage:   "VECTOR…|all|recon",
 		Description: fmt.Sprintf(emulateAbout, list),
 		Flags:       attackFlags(),
@@ -65,13 +65,13 @@ func emulateCommand(env environment) *cli.Command {
 
 func attackFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.IntFlag{Name: "victim", HideDefault: true, Usage: "the victim's `PID`, in this pid namespace (default: the first one found)"},
-		&cli.StringFlag{Name: "address", HideDefault: true, Usage: "where its secret is, in hex (default: as its command line says)"},
-		&cli.BoolFlag{Name: "spawn", Usage: "start a victim, beside the attempts"},
-		&cli.BoolFlag{Name: "child", Usage: "let each attempt start a victim as its own child"},
-		&cli.IntFlag{Name: "fd", HideDefault: true, Usage: "for mem-inherited: this open descriptor `N` is the victim's mem file (default: one is opened early)"},
-		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on (default: one of its own)"},
-		&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "the longest that one attempt may take"},
+		&cli.IntFlag{Name: "victim", HideDefault: true, Usage: "the victim's `PID`, in this pid namespace (default: the first victim found)"},
+		&cli.StringFlag{Name: "address", HideDefault: true, Usage: "address of its secret, in hex (default: from the victim's command line)"},
+		&cli.BoolFlag{Name: "spawn", Usage: "start a victim in this container"},
+		&cli.BoolFlag{Name: "child", Usage: "have each attempt start a victim as its own child"},
+		&cli.IntFlag{Name: "fd", HideDefault: true, Usage: "for mem-inherited: use the open descriptor `N` as the victim's mem file (default: one is opened early)"},
+		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on (default: a socket of its own)"},
+		&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "maximum `TIME` of one attempt"},
 		&cli.BoolFlag{Name: "json", Usage: "write one JSON object instead of a table"},
 	}
 }
@@ -117,7 +117,7 @@ func emulateOptions(ctx context.Context, env environment, command *cli.Command) 
 	}
 	if command.Bool("spawn") || options.Child {
 		if command.Bool("spawn") && options.Child || command.Int("victim") != 0 {
-			return options, errors.New("--spawn, --child and --victim exclude each other: use one of them")
+			return options, errors.New("--spawn, --child and --victim are mutually exclusive: use one of them")
 		}
 		return options, nil
 	}
@@ -152,11 +152,11 @@ func victimCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "victim",
 		Usage: "keep a secret in memory until SIGTERM",
-		Description: "Plants a random secret in an anonymous page, in a memfd and in shared memory, and has its own mem file\n" +
-			"open. Its command line says where they are, with a hash of the secret; its name (/proc/<pid>/comm) says what the\n" +
-			"word holds that attempts to write aim at. Exit status: 0, at SIGTERM or SIGINT.",
+		Description: "Puts a random secret into an anonymous page, a memfd and shared memory. Its command line\n" +
+			"has their locations and a hash of the secret; its name (/proc/<pid>/comm) shows the\n" +
+			"value of the word that attempts to write target. Exit status: 0, on SIGTERM or SIGINT.",
 		Flags: []cli.Flag{
-			&cli.BoolFlag{Name: "json", Usage: "announce itself as one line of JSON"},
+			&cli.BoolFlag{Name: "json", Usage: "announce the victim as one line of JSON"},
 			&cli.StringFlag{Name: "address", Hidden: true},
 			&cli.StringFlag{Name: "sha256", Hidden: true},
 			&cli.IntFlag{Name: "memfd", Hidden: true},

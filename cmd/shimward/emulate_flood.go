@@ -13,14 +13,14 @@ import (
 func floodCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "flood",
-		Usage: "try to read a victim's secret very often, with process_vm_readv(2)",
-		Description: "Shows what a workload that does not give up does to its node. Writes how many attempts\n" +
-			"were refused as one line of JSON; \"shimward ps --counters\" has to have the same number.\n" +
+		Usage: "try to read a victim's secret many times, with process_vm_readv(2)",
+		Description: "Shows how a workload that keeps attacking affects its node. Writes how many attempts\n" +
+			"were refused as one line of JSON; \"shimward ps --counters\" must show the same number.\n" +
 			"Exit status: 0: all were refused; 1: at least one got through; 2: an error.",
 		Flags: []cli.Flag{
-			&cli.IntFlag{Name: "victim", HideDefault: true, Usage: "the victim's `PID`, in this pid namespace (default: the first one found)"},
-			&cli.IntFlag{Name: "attempts", Value: 1_000_000, Usage: "how `MANY`"},
-			&cli.IntFlag{Name: "threads", Value: 4, Usage: "on how `MANY` threads at once"},
+			&cli.IntFlag{Name: "victim", HideDefault: true, Usage: "the victim's `PID`, in this pid namespace (default: the first victim found)"},
+			&cli.IntFlag{Name: "attempts", Value: 1_000_000, Usage: "`NUMBER` of attempts"},
+			&cli.IntFlag{Name: "threads", Value: 4, Usage: "`NUMBER` of threads that attack at once"},
 		},
 		Action: func(_ context.Context, command *cli.Command) error { return runFlood(env, command) },
 	}

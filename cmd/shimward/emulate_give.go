@@ -18,9 +18,9 @@ func giveCommand(env environment) *cli.Command {
 		Name:      "give",
 		Usage:     "open a process's mem file and pass it over a unix socket",
 		ArgsUsage: "PID",
-		Description: "Opens /proc/PID/mem for reading, before anything else, and gives it to the first one\n" +
-			"that connects to the socket: run it outside of the container whose attacker\n" +
-			"(emulate --socket PATH mem-scm-rights) is to get a descriptor without opening anything.",
+		Description: "Opens /proc/PID/mem for reading, before anything else, and passes it to the first process\n" +
+			"that connects to the socket. Run it outside the attacker's container: the attacker\n" +
+			"(emulate --socket PATH mem-scm-rights) then gets a descriptor without opening anything.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "socket", Usage: "listen on this `PATH` (default: descriptor 3 is a connected socket)"},
 		},

@@ -15,27 +15,28 @@ import (
 	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
-const eventsAbout = `Shows what is in the node's event store, all containers together, in the order
-of time: accesses to memory, and the beginning and end of guarded containers and
-of what was executed in them. The store outlives containers; it is bounded.
+const eventsAbout = `Shows the events in the node's event store, of all containers, in chronological
+order: accesses to memory, and the start and end of guarded containers and of the
+processes executed in them. Events outlive their containers; the store's size is
+bounded.
 
-One line an event; with -o json, JSON Lines (schema ` + event.Schema + `).
+One line per event; with -o json, JSON Lines (schema ` + event.Schema + `).
 
-Exit status: 0; 2: an error.`
+Exit status: 0: success; 2: an error.`
 
 func eventsCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "events",
-		Usage:       "what happened in this node's guarded containers",
+		Usage:       "show the events of this node's guarded containers",
 		Description: eventsAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
-			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "go on with what happens from now on, until SIGINT"},
+			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "keep showing new events, until SIGINT"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "`FORMAT`: text, wide or json"},
-			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "only of this `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD (default: all)"},
-			&cli.DurationFlag{Name: "since", Usage: "none that are older than this `DURATION`, such as 90s, 10m or 24h (default: all that are kept)"},
-			&cli.StringFlag{Name: "severity", Usage: "only of this `SEVERITY` and above: info, warning or critical", Value: string(event.SeverityInfo)},
-			&cli.StringSliceFlag{Name: "kind", Usage: "only of this `KIND`: access, created, started, exec, exited, deleted, risk, lease or notice; may be repeated (default: all)"},
+			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "show only events of this `CONTAINER`: a prefix of its ID, its name, its pod's name, or NAMESPACE/POD (default: all)"},
+			&cli.DurationFlag{Name: "since", Usage: "show only events of the last `DURATION`, such as 90s, 10m or 24h (default: all that are kept)"},
+			&cli.StringFlag{Name: "severity", Usage: "show only events of this `SEVERITY` and above: info, warning or critical", Value: string(event.SeverityInfo)},
+			&cli.StringSliceFlag{Name: "kind", Usage: "show only events of this `KIND`: access, created, started, exec, exited, deleted, risk, lease or notice; may be repeated (default: all)"},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error { return runEvents(ctx, env, command) },
 	}
@@ -58,7 +59,7 @@ func runEvents(ctx context.Context, env environment, command *cli.Command) error
 		return err
 	}
 	reader := &event.Reader{Dir: config.Paths.Log, Filter: filter, Skipped: func(folder string, lines uint64) {
-		_, _ = fmt.Fprintf(env.stderr, "shimward: %s: %d lines that are no events were left out\n", folder, lines)
+		_, _ = fmt.Fprintf(env.stderr, "shimward: %s: skipped %d lines that are not events\n", folder, lines)
 	}}
 	ctx, cancel := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer cancel()
@@ -67,7 +68,7 @@ func runEvents(ctx context.Context, env environment, command *cli.Command) error
 	} else {
 		err = reader.Read(ctx, render)
 		if errors.Is(err, fs.ErrNotExist) {
-			_, _ = fmt.Fprintf(env.stderr, "shimward: no events: %s is not there, no guarded container has run on this node yet\n", reader.Dir)
+			_, _ = fmt.Fprintf(env.stderr, "shimward: no events: %s does not exist, no guarded container has run on this node yet\n", reader.Dir)
 			return nil
 		}
 	}

@@ -19,25 +19,25 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-const explainAbout = `Says what becomes of an access, and which rule decides it, with the code that
-decides it. VECTOR and RELATION are those of an event, such as proc_mem, ptrace or
-process_vm_readv; and self, child, same-container, same-pod, other-container, host
-or kernel, which is what the target is to the actor (with --inbound, what the actor
-is to the target).
+const explainAbout = `Shows what happens to an access and which rule decides it, using the same code that
+decides real accesses. VECTOR is as in events, such as proc_mem, ptrace or
+process_vm_readv. RELATION is what the target is to the actor (with --inbound, what
+the actor is to the target): self, child, same-container, same-pod, other-container,
+host or kernel.
 
-It asks the plan of a container that runs (--container), or the one that this
-node's config makes of a namespace and annotations.
+It uses the plan of a running container (--container), or the plan that this node's
+config gives for a namespace and annotations.
 
   shimward explain --container web proc_mem other-container
   shimward explain --namespace prod --annotation shimward.dev/profile=strict ptrace child
   shimward explain --container web --exe /usr/bin/gdb --uid 0 ptrace same-container
 
-Exit status: 0; 2: an error.`
+Exit status: 0: success; 2: an error.`
 
 func explainCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "explain",
-		Usage:       "which rule decides an access, and why",
+		Usage:       "show which rule decides an access, and why",
 		ArgsUsage:   "VECTOR RELATION",
 		Description: explainAbout,
 		// An annotation's value is itself a list with commas.
@@ -45,16 +45,16 @@ func explainCommand(env environment) *cli.Command {
 		Flags: []cli.Flag{
 			configFlag(env),
 			containerFlag(),
-			&cli.StringFlag{Name: "namespace", Usage: "the `NAMESPACE` of a container that is not there: the pod's, or containerd's", Value: "default"},
-			&cli.StringSliceFlag{Name: "annotation", Usage: "a `KEY=VALUE` of a container that is not there; may be repeated"},
-			&cli.StringFlag{Name: "operation", Usage: "`OPERATION`: inspect, read, attach or write (default: what the vector is for)"},
-			&cli.StringFlag{Name: "tier", Usage: "`TIER`: lsm or tracepoint (default: this node's, where a container has been guarded since its boot)"},
-			&cli.BoolFlag{Name: "inbound", Usage: "the container is the target's, and the actor comes from outside of it"},
-			&cli.BoolFlag{Name: "traceme", Usage: "the target asked for it with PTRACE_TRACEME"},
+			&cli.StringFlag{Name: "namespace", Usage: "`NAMESPACE` of a hypothetical container: the pod's, or containerd's", Value: "default"},
+			&cli.StringSliceFlag{Name: "annotation", Usage: "annotation `KEY=VALUE` of a hypothetical container; may be repeated"},
+			&cli.StringFlag{Name: "operation", Usage: "`OPERATION`: inspect, read, attach or write (default: the vector's main operation)"},
+			&cli.StringFlag{Name: "tier", Usage: "`TIER`: lsm or tracepoint (default: this node's, if a container has been guarded since its boot)"},
+			&cli.BoolFlag{Name: "inbound", Usage: "the container is the target's, and the actor is outside it"},
+			&cli.BoolFlag{Name: "traceme", Usage: "the target asked to be traced, with PTRACE_TRACEME"},
 			&cli.BoolFlag{Name: "allowed", Usage: "the actor runs an executable that the container allows"},
-			&cli.StringFlag{Name: "exe", Usage: "the actor's executable is the `PATH` in the container's root, as it was when the container was made"},
-			&cli.Uint32Flag{Name: "uid", Usage: "the actor's effective `UID`, as the node numbers it"},
-			&cli.StringFlag{Name: "target-exe", Usage: "the target's executable is the `PATH`, likewise"},
+			&cli.StringFlag{Name: "exe", Usage: "`PATH` of the actor's executable in the container's root, as it was when the container was created"},
+			&cli.Uint32Flag{Name: "uid", Usage: "effective `UID` of the actor, as numbered on the node"},
+			&cli.StringFlag{Name: "target-exe", Usage: "`PATH` of the target's executable, likewise"},
 			&cli.BoolFlag{Name: "json", Usage: "write one JSON object"},
 		},
 		Action: func(_ context.Context, command *cli.Command) error { return runExplain(env, command) },
@@ -117,7 +117,7 @@ func explainQuestion(command *cli.Command) (policy.Question, error) {
 func explainPlan(command *cli.Command, config *policy.Config) (*policy.Plan, error) {
 	if name := command.String("container"); name != "" {
 		if command.IsSet("namespace") || command.IsSet("annotation") {
-			return nil, errors.New("--container names a container that has its namespace and annotations: leave --namespace and --annotation out")
+			return nil, errors.New("--container determines the namespace and the annotations: leave out --namespace and --annotation")
 		}
 		return guarded.Find(config.Paths, name)
 	}
@@ -138,10 +138,10 @@ func explainPlan(command *cli.Command, config *policy.Config) (*policy.Plan, err
 func loadedTier(paths policy.Paths) (access.Tier, error) {
 	node, err := bpf.Open(bpf.NodeOptions{Paths: paths})
 	if errors.Is(err, fs.ErrNotExist) {
-		return 0, errors.New(`no container has been guarded since this node's boot: write --tier lsm or --tier tracepoint ("shimward doctor" says which it has)`)
+		return 0, errors.New(`no container has been guarded since this node's boot: write --tier lsm or --tier tracepoint ("shimward doctor" shows which one it has)`)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("open what shimward has in the kernel: %w", err)
+		return 0, fmt.Errorf("open shimward's objects in the kernel: %w", err)
 	}
 	return node.Tier(), node.Close()
 }

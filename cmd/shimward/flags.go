@@ -11,7 +11,7 @@ import (
 
 // containerFlag returns --container, in the form that guarded.Find accepts.
 func containerFlag() cli.Flag {
-	return &cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: the start of its ID, its name, its pod's name, or NAMESPACE/POD"}
+	return &cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "the guarded `CONTAINER`: a prefix of its ID, its name, its pod's name, or NAMESPACE/POD"}
 }
 
 // configFlag returns --config. The shim reads nodeconfig.Env from containerd's environment, which
@@ -25,7 +25,7 @@ func configFlag(env environment) cli.Flag {
 
 func noArguments(command *cli.Command) error {
 	if command.Args().Present() {
-		return fmt.Errorf("%s takes no argument, but there is %q (see \"%s --help\")",
+		return fmt.Errorf("%s takes no arguments, but got %q (see \"%s --help\")",
 			command.FullName(), command.Args().First(), command.FullName())
 	}
 	return nil

@@ -11,10 +11,10 @@ import (
 func hookCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "hook",
-		Usage: "what the container runtime calls",
+		Usage: "hooks that the container runtime calls",
 		Description: "The shim writes these hooks into a guarded container's config.json. The container\n" +
-			"runtime starts them, as shimward-hook, with the container's state on standard input. Exit status: 0; 2 of\n" +
-			"create-runtime: the container is not under guard, and the runtime does not start it.",
+			"runtime starts them, as shimward-hook, with the container's state on standard input. Exit status: 0;\n" +
+			"create-runtime exits with 2 if the container is not under guard; the runtime then does not start it.",
 		Action: noSuchCommand,
 		Commands: []*cli.Command{
 			{
@@ -24,7 +24,7 @@ func hookCommand(env environment) *cli.Command {
 				},
 			},
 			{
-				Name: hooks.NamePoststop, Usage: "let go of what a container has in the kernel; never fails",
+				Name: hooks.NamePoststop, Usage: "release a container's objects in the kernel; never fails",
 				Action: func(ctx context.Context, _ *cli.Command) error {
 					return hooks.Run(ctx, hooks.NamePoststop, env.stdin, env.getenv(hooks.EnvRun), env.stderr)
 				},

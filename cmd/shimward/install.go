@@ -17,26 +17,27 @@ import (
 	"github.com/shimward/shimward/internal/nodeconfig"
 )
 
-const installAbout = `Puts this binary, the shim and the hook beside it in a folder of their version below
-PREFIX/lib/shimward, links PREFIX/bin to them, and adds the runtime "shimward" to
-containerd's config: as conf.d/shimward.toml where containerd merges that, else at
-the end of the config itself, of which a copy is kept. What containerd makes of
-its config is compared before and after; if anything else changed, all is put
-back. What runs goes on running with the binaries that it has.
+const installAbout = `Puts this binary, and the shim and the hook next to it, into a folder for their
+version below PREFIX/lib/shimward, links to them from PREFIX/bin, and adds the
+runtime "shimward" to containerd's config: as conf.d/shimward.toml if containerd
+merges that file, otherwise at the end of the config itself, of which it keeps a
+copy. It compares how containerd reads its config before and after, and restores
+everything if anything else changed. Running containers keep the binaries that they
+were started with.
 
-k3s and RKE2 make containerd's config of a template when they start. There the
-runtime goes to the folder that their config imports, or to the template.
+k3s and RKE2 generate containerd's config from a template when they start. There,
+the runtime goes into the folder that their config imports, or into the template.
 
 A second install of the same version changes nothing.`
 
 const uninstallAbout = `Removes what "shimward install" wrote, and nothing else. While containers run under
-shimward it refuses, and says which.`
+shimward, it refuses and lists them.`
 
 func installCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: "install", Usage: "put shimward on this node", Description: installAbout,
+		Name: "install", Usage: "install shimward on this node", Description: installAbout,
 		Flags: append(installFlags(env), &cli.StringFlag{
-			Name: "source", HideDefault: true, Usage: "the `FOLDER` with the three binaries (default: this one's own)",
+			Name: "source", HideDefault: true, Usage: "the `FOLDER` with the three binaries (default: the folder of this one)",
 		}),
 		Action: func(ctx context.Context, command *cli.Command) error {
 			return runInstall(ctx, env, command, install.Install)
@@ -46,7 +47,7 @@ func installCommand(env environment) *cli.Command {
 
 func uninstallCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: "uninstall", Usage: "take shimward off this node", Description: uninstallAbout, Flags: installFlags(env),
+		Name: "uninstall", Usage: "remove shimward from this node", Description: uninstallAbout, Flags: installFlags(env),
 		Action: func(ctx context.Context, command *cli.Command) error {
 			return runInstall(ctx, env, command, install.Uninstall)
 		},
@@ -56,17 +57,17 @@ func uninstallCommand(env environment) *cli.Command {
 const defaultPrefix = "/usr/local"
 
 func addressFlag() cli.Flag {
-	return &cli.StringFlag{Name: "address", Usage: "containerd's `SOCKET` (default: of the containerd that shimward is installed for)"}
+	return &cli.StringFlag{Name: "address", Usage: "containerd's `SOCKET` (default: that of the containerd that shimward is installed for)"}
 }
 
 func installFlags(env environment) []cli.Flag {
 	return []cli.Flag{
 		configFlag(env),
-		&cli.StringFlag{Name: "prefix", Value: defaultPrefix, Usage: "the `FOLDER` with bin, which containerd has in its PATH, and lib"},
-		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: that of the installation, or /etc/containerd/config.toml, or where that is not there, k3s's or RKE2's)"},
-		&cli.StringFlag{Name: "containerd", Usage: "the `COMMAND` that is asked what it makes of its config (default: containerd, or that of k3s or RKE2)"},
-		&cli.BoolFlag{Name: "dry-run", Usage: "say what there is to do, and leave it"},
-		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd, or k3s or RKE2 with it, if its config changed"},
+		&cli.StringFlag{Name: "prefix", Value: defaultPrefix, Usage: "the `FOLDER` that contains lib and bin; bin must be in containerd's PATH"},
+		&cli.StringFlag{Name: "containerd-config", Usage: "containerd's config `FILE` (default: that of the installation, else /etc/containerd/config.toml or, if that does not exist, k3s's or RKE2's)"},
+		&cli.StringFlag{Name: "containerd", Usage: "the containerd `COMMAND` that prints how it reads its config (default: containerd, or that of k3s or RKE2)"},
+		&cli.BoolFlag{Name: "dry-run", Usage: "print what would be done, without doing it"},
+		&cli.BoolFlag{Name: "restart", Usage: "have systemd restart containerd, or the k3s or RKE2 that runs it, if its config changed"},
 	}
 }
 
@@ -117,11 +118,11 @@ func restartContainerd(ctx context.Context, env environment, units []string, now
 	})
 	switch {
 	case !now && err != nil:
-		_, err = fmt.Fprintf(env.stdout, "now: restart what runs containerd here (containers go on meanwhile); %v\n", err)
+		_, err = fmt.Fprintf(env.stdout, "now: restart the service that runs containerd here (containers keep running); %v\n", err)
 	case !now:
-		_, err = fmt.Fprintf(env.stdout, "now: systemctl restart %s (containers go on meanwhile)\n", unit)
+		_, err = fmt.Fprintf(env.stdout, "now: systemctl restart %s (containers keep running)\n", unit)
 	case err != nil:
-		err = fmt.Errorf("restart what runs containerd here by hand: %w", err)
+		err = fmt.Errorf("restart the service that runs containerd here by hand: %w", err)
 	default:
 		var said []byte
 		if said, err = exec.CommandContext(ctx, "systemctl", "restart", unit).CombinedOutput(); err != nil { //nolint:gosec // see above

@@ -14,16 +14,16 @@ import (
 	"github.com/shimward/shimward/internal/installer"
 )
 
-const nodeAbout = `For the pods of deploy/: privileged ones in the node's pid namespace, whose service
-account may read and label nodes. install and uninstall run the command of that name in the node's
-own mount namespace; on the node itself, use that.`
+const nodeAbout = `For the pods of deploy/, which are privileged, in the node's pid namespace, and have a
+service account that may read and label nodes. install and uninstall run the command of the same
+name in the node's mount namespace. On the node itself, use that command directly.`
 
 func nodeCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: "node", Usage: "what the installer in a cluster runs", Description: nodeAbout, Action: noSuchCommand,
+		Name: "node", Usage: "commands that the installer in a cluster runs", Description: nodeAbout, Action: noSuchCommand,
 		Commands: []*cli.Command{
 			{
-				Name: "install", Usage: "install, verify, and label the node by what came out",
+				Name: "install", Usage: "install, verify, and label the node by the result",
 				Description: "Exit status: 0: shimward held; 1: it did not; 2: an error.",
 				Flags:       nodeFlags(env),
 				Action: func(ctx context.Context, command *cli.Command) error {
@@ -37,14 +37,14 @@ func nodeCommand(env environment) *cli.Command {
 				},
 			},
 			{
-				Name: "uninstall", Usage: "take the node's label away, wait for the end of its guarded containers, and uninstall",
+				Name: "uninstall", Usage: "remove the node's label, wait until its guarded containers have ended, and uninstall",
 				Flags: nodeFlags(env),
 				Action: func(ctx context.Context, command *cli.Command) error {
 					return asInstaller(ctx, env, command, installer.Uninstall)
 				},
 			},
 			{
-				Name: "unused", Usage: "fail, and say why, where pods of the runtime class run in the cluster",
+				Name: "unused", Usage: "fail, and say why, if pods of the runtime class run in the cluster",
 				Action: func(ctx context.Context, command *cli.Command) error {
 					return asInstaller(ctx, env, command, installer.Unused)
 				},
@@ -68,7 +68,7 @@ func nodeCommand(env environment) *cli.Command {
 				},
 			},
 			{
-				Name: "hold", Usage: "wait for SIGTERM: a pod that is done stays, so that its DaemonSet is",
+				Name: "hold", Usage: "wait for SIGTERM: the pod keeps running when it is done, so that its DaemonSet counts as done",
 				Action: func(ctx context.Context, command *cli.Command) error {
 					if err := noArguments(command); err != nil {
 						return err
@@ -96,7 +96,7 @@ func asInstaller(ctx context.Context, env environment, command *cli.Command, do 
 		return err
 	}
 	if command.Bool("dry-run") {
-		return errors.New("--dry-run: use that of `shimward install` or `shimward uninstall`, on the node")
+		return errors.New("--dry-run is not supported here: use `shimward install --dry-run` or `shimward uninstall --dry-run`, on the node")
 	}
 	ctx, stop := signal.NotifyContext(ctx, unix.SIGINT, unix.SIGTERM)
 	defer stop()

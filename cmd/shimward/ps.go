@@ -18,25 +18,25 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-const psAbout = `Lists the containers that run under shimward, with how many accesses came to
-which verdict. The numbers are kept in the kernel and are exact, also where
-events were dropped or folded. An access that several sensors saw is in each
-one's number: the table has, for each vector, the number of the sensor that saw
-most; --counters and --json have them all.
+const psAbout = `Lists the containers that run under shimward, with the number of accesses for each
+verdict. The kernel counts them, and the numbers are exact even if events were
+dropped or folded. An access that several sensors saw is counted by each of them:
+for each vector, the table shows the number of the sensor that saw most; --counters
+and --json show all numbers.
 
-GUARD is armed once the container's init has executed the user's program,
-waiting before that, and gone where there is nothing in the kernel (any more).
+GUARD is armed once the container's init has executed the user's program, waiting
+before that, and gone if the kernel has nothing for the container (any more).
 
-Exit status: 0; 2: an error.`
+Exit status: 0: success; 2: an error.`
 
 func psCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "ps",
-		Usage:       "which containers are guarded",
+		Usage:       "list the guarded containers",
 		Description: psAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
-			&cli.BoolFlag{Name: "counters", Usage: "one line for each vector, verdict and sensor of each container"},
+			&cli.BoolFlag{Name: "counters", Usage: "write one line for each vector, verdict and sensor of each container"},
 			&cli.BoolFlag{Name: "json", Usage: "write a JSON array"},
 		},
 		Action: func(_ context.Context, command *cli.Command) error { return runPs(env, command) },
@@ -83,7 +83,7 @@ func openKernel(paths policy.Paths) (guarded.Kernel, func() error, error) {
 		return nil, func() error { return nil }, nil
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("open what shimward has in the kernel: %w", err)
+		return nil, nil, fmt.Errorf("open shimward's objects in the kernel: %w", err)
 	}
 	return kernel{node}, node.Close, nil
 }

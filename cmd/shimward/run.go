@@ -54,7 +54,7 @@ func run(ctx context.Context, env environment) error {
 func command(env environment) *cli.Command {
 	return &cli.Command{
 		Name:      "shimward",
-		Usage:     "watches over, and refuses, access to other processes' memory from inside containers",
+		Usage:     "detect and refuse access to other processes' memory from inside containers",
 		Reader:    env.stdin,
 		Writer:    env.stdout,
 		ErrWriter: env.stderr,

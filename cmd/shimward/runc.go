@@ -18,12 +18,12 @@ import (
 func runcCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "runc",
-		Usage:     "an OCI runtime that guards containers, and then is runc",
+		Usage:     "an OCI runtime that has containers guarded, and then becomes runc",
 		ArgsUsage: "RUNC'S ARGUMENTS",
-		Description: "For engines that start an OCI runtime and no shim. A link to this binary that is\n" +
-			"called " + ociruntime.Name + " is the same. Before runc's own arguments there may be\n" +
-			"--shimward-config=PATH, the node's config. Exit status: 1 where shimward refused;\n" +
-			"otherwise runc's.",
+		Description: "For engines that start an OCI runtime and no shim. A link to this binary with the\n" +
+			"name " + ociruntime.Name + " does the same. --shimward-config=PATH, the node's config,\n" +
+			"may precede runc's own arguments. Exit status: 1 if shimward refused; otherwise\n" +
+			"runc's.",
 		SkipFlagParsing: true,
 		Action:          func(_ context.Context, command *cli.Command) error { return cli.ShowSubcommandHelp(command) },
 	}
@@ -31,7 +31,7 @@ func runcCommand() *cli.Command {
 
 func monitorCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: ociruntime.MonitorCommand, Usage: "hosts a container that \"shimward runc\" creates, which starts it",
+		Name: ociruntime.MonitorCommand, Usage: "host a container that \"shimward runc\" creates (which starts this command)",
 		Hidden: true,
 		Action: func(ctx context.Context, _ *cli.Command) error {
 			ctx, stop := signal.NotifyContext(ctx, unix.SIGTERM)

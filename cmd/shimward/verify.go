@@ -18,32 +18,33 @@ import (
 	"github.com/shimward/shimward/internal/verify"
 )
 
-const verifyAbout = `Tries whether shimward holds on this node. On the containerd that runs here, in a
-namespace of its own (shimward-verify), it starts a victim, and in the victim's pid
-namespace the attacks of "shimward emulate": once under stock runc, which says which
-attacks work here at all, and once under shimward with enforce and the profile
-strict. It needs no image. It removes all that it made, also on Ctrl-C; what stays
-is the events, and whoever watches this node sees attacks on it.
+const verifyAbout = `Tests by attack whether shimward holds on this node. On the containerd that runs
+here, in the containerd namespace shimward-verify, it starts a victim and, in the
+victim's pid namespace, the attacks of "shimward emulate": once under stock runc,
+which shows which attacks work here at all, and once under shimward with enforce and
+the profile strict. It needs no image. It removes everything that it made, also on
+Ctrl-C, except the events: anyone who monitors this node sees the attacks.
 
-A vector that this node's tier does not see ("shimward doctor") is listed as such, and
-is no failure. Set TMPDIR to a folder that containerd sees too, if /tmp is not.
+A vector that this node's tier does not see ("shimward doctor") is listed as such,
+and is not a failure. If containerd does not see the same /tmp, set TMPDIR to a
+folder that it sees.
 
-With --label-node the node gets the label ` + installer.ReadyLabel + `=ready if shimward held,
-and loses it if it did not. An error leaves the label as it is.
+With --label-node, the node gets the label ` + installer.ReadyLabel + `=ready if shimward held,
+and loses it if it did not. An error leaves the label unchanged.
 
-Exit status: 0: it held; 1: something got through, or was not stopped by shimward, or
-no attack works here; 2: an error.`
+Exit status: 0: it held; 1: something got through, or failed for another reason than
+shimward, or no attack works here; 2: an error.`
 
 func verifyCommand(env environment) *cli.Command {
 	return &cli.Command{
-		Name: "verify", Usage: "try whether shimward holds on this node", Description: verifyAbout,
+		Name: "verify", Usage: "test by attack whether shimward holds on this node", Description: verifyAbout,
 		Flags: []cli.Flag{
 			configFlag(env),
 			addressFlag(),
 			&cli.BoolFlag{Name: "json", Usage: "write one JSON object"},
-			&cli.StringFlag{Name: "label-node", HideDefault: true, Usage: "label the node `NAME` of the cluster by what came out"},
-			&cli.StringFlag{Name: "kubeconfig", HideDefault: true, Usage: "the `FILE` that kubectl is handed (default: kubectl's own)"},
-			&cli.StringFlag{Name: "kubectl", Value: "kubectl", Usage: "the `COMMAND` that labels the node"},
+			&cli.StringFlag{Name: "label-node", HideDefault: true, Usage: "label the cluster's node `NAME` by the result"},
+			&cli.StringFlag{Name: "kubeconfig", HideDefault: true, Usage: "the kubeconfig `FILE` for kubectl (default: kubectl's own)"},
+			&cli.StringFlag{Name: "kubectl", Value: "kubectl", Usage: "the kubectl `COMMAND` that labels the node"},
 		},
 		Action: func(ctx context.Context, command *cli.Command) error { return runVerify(ctx, env, command) },
 	}
@@ -61,7 +62,7 @@ func runVerify(ctx context.Context, env environment, command *cli.Command) error
 	}
 	tier := doctor.Diagnose(doctor.Gather(ctx, doctor.Options{Config: command.String("config"), Path: env.getenv("PATH"), Beside: filepath.Dir(self)})).Tier
 	if tier == nil {
-		return errors.New("this node's kernel takes none of shimward's programs: \"shimward doctor\" says why")
+		return errors.New("this node's kernel accepts none of shimward's programs: \"shimward doctor\" says why")
 	}
 	address := command.String("address")
 	if address == "" {

@@ -12,7 +12,7 @@ import (
 func versionCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:  "version",
-		Usage: "which shimward this is",
+		Usage: "print the version",
 		Action: func(_ context.Context, command *cli.Command) error {
 			if err := noArguments(command); err != nil {
 				return err
