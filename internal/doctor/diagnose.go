@@ -18,7 +18,7 @@ func Diagnose(f *Facts) *Report {
 		r.Tier = &f.Kernel.Tier
 	}
 	if f.UID != 0 {
-		r.add("user", StateFail, fmt.Sprintf("uid %d: what the kernel takes from root, it refuses to others", f.UID), "run it as root")
+		r.add("user", StateFail, fmt.Sprintf("uid %d: the kernel accepts shimward's programs only from root", f.UID), "run it as root")
 	}
 	r.config(f)
 	r.kernel(f)
@@ -31,9 +31,9 @@ func Diagnose(f *Facts) *Report {
 func (r *Report) config(f *Facts) {
 	switch {
 	case f.ConfigErr != nil:
-		r.add("config", StateFail, f.ConfigErr.Error(), "correct it: until then no container is created under shimward")
+		r.add("config", StateFail, f.ConfigErr.Error(), "fix it: until then no container can be created under shimward")
 	case f.ConfigFrom == "":
-		r.add("config", StateOK, "none: the built-in one, "+summary(f.Config), "")
+		r.add("config", StateOK, "no file, the built-in config: "+summary(f.Config), "")
 	default:
 		r.add("config", StateOK, f.ConfigFrom+": "+summary(f.Config), "")
 	}
@@ -48,46 +48,46 @@ func summary(config *policy.Config) string {
 }
 
 const tracepointTier = "tracepoint: system calls that a policy refuses fail with an errno;\n" +
-	"who touches memory through /proc/<pid>/mem all the same is killed before a byte moves"
+	"a process that uses /proc/<pid>/mem all the same is killed before a byte moves"
 
 func (r *Report) kernel(f *Facts) {
 	k := &f.Kernel
 	r.add("kernel", StateOK, k.Release+" on "+f.Architecture, "")
-	r.check("btf", "the kernel describes its types", k.BTF, "use a kernel with CONFIG_DEBUG_INFO_BTF=y: shimward's programs find the kernel's structures by it")
-	r.check("tracing", "programs at tracepoints load, with all that shimward's need", k.Tracing,
+	r.check("btf", "the kernel has BTF type information", k.BTF, "use a kernel with CONFIG_DEBUG_INFO_BTF=y: shimward's programs need it to find the kernel's structures")
+	r.check("tracing", "tracepoint programs load, with everything that shimward's need", k.Tracing,
 		"use Linux 6.1 or later, with CONFIG_BPF_SYSCALL=y; inside a container or under a lockdown, run shimward on the host itself")
 	lsms := k.LSMs
 	if lsms == "" {
-		lsms = "not told (no securityfs)"
+		lsms = "unknown (no securityfs)"
 	}
 	if k.LSM == nil {
-		r.add("lsm", StateOK, "LSM programs load and attach; active: "+lsms, "")
+		r.add("lsm", StateOK, "LSM programs load and attach; active LSMs: "+lsms, "")
 	} else {
-		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active: %s", k.LSM, lsms), lsmAdvice(k, f.Architecture))
+		r.add("lsm", StateWarn, fmt.Sprintf("no LSM programs: %s; active LSMs: %s", k.LSM, lsms), lsmAdvice(k, f.Architecture))
 	}
 	switch {
 	case k.Programs != nil:
-		r.add("programs", StateFail, "shimward's own programs do not come up: "+k.Programs.Error(),
-			"see the lines above; where they are all ok, report this kernel")
+		r.add("programs", StateFail, "shimward's own programs do not work: "+k.Programs.Error(),
+			"see the lines above; if they are all ok, report this kernel")
 	case k.Loaded:
 		r.add("programs", StateOK, "shimward's own programs are loaded and attached", "")
 	case k.Tier != 0:
-		r.add("programs", StateOK, "shimward's own programs load, attach and see", "")
+		r.add("programs", StateOK, "shimward's own programs load, attach and see accesses", "")
 	}
 	switch {
 	case switchedOff(k):
-		r.add("tier", StateFail, "lsm, and its programs are not called: no guarded container is created here, and those that run are guarded by seccomp and the access sensor alone",
-			"see the line lsm")
+		r.add("tier", StateFail, "lsm, but its programs are not called: no guarded container can be created here, and running ones are guarded by seccomp and the access sensor only",
+			"see the line \"lsm\"")
 	case k.Tier == access.TierLSM:
-		r.add("tier", StateOK, "lsm: what a policy refuses fails with an errno", "")
+		r.add("tier", StateOK, "lsm: accesses that a policy refuses fail with an errno", "")
 	case k.Tier == access.TierTracepoint && k.LSM == nil:
-		r.add("tier", StateWarn, tracepointTier+"\nthis kernel takes LSM programs, but not shimward's", "report this kernel")
+		r.add("tier", StateWarn, tracepointTier+"\nthis kernel accepts LSM programs, but not shimward's", "report this kernel")
 	case k.Tier == access.TierTracepoint:
 		r.add("tier", StateOK, tracepointTier, "")
 	default:
-		r.add("tier", StateFail, "none: nothing can be watched here", "see the lines above")
+		r.add("tier", StateFail, "none: shimward cannot watch anything on this kernel", "see the lines above")
 	}
-	r.check("notify", "seccomp user notification is there", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
+	r.check("notify", "seccomp user notification is available", f.NotifyErr, "use a kernel with CONFIG_SECCOMP_FILTER=y, 5.0 or later")
 }
 
 // switchedOff reports whether the node's LSM programs were loaded and called before, but are not
@@ -98,7 +98,7 @@ func switchedOff(k *Kernel) bool {
 
 func lsmAdvice(k *Kernel, architecture string) string {
 	if errors.Is(k.LSM, bpf.ErrFtraceOff) {
-		return "set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it"
+		return "set it to 1 (sysctl kernel.ftrace_enabled=1), and find out who changed it"
 	}
 	active := k.LSMs
 	for name := range strings.SplitSeq(active, ",") {
@@ -107,7 +107,7 @@ func lsmAdvice(k *Kernel, architecture string) string {
 			if architecture == "arm64" {
 				missing = "CONFIG_DYNAMIC_FTRACE_WITH_DIRECT_CALLS, which arm64 has from Linux 6.4 on"
 			}
-			return "bpf is among the active LSMs, so the kernel's tracing of functions is what is missing (" + missing + "); to refuse with an errno, use a kernel that has it"
+			return "bpf is among the active LSMs, so what the kernel lacks is function tracing (" + missing + "); to refuse with an errno, use a kernel that has it"
 		}
 	}
 	if active == "" {
@@ -119,7 +119,7 @@ func lsmAdvice(k *Kernel, architecture string) string {
 func (r *Report) mounts(f *Facts) {
 	switch {
 	case f.Cgroup.Mount == "":
-		r.add("cgroup", StateFail, "no cgroup v2 hierarchy is mounted: shimward tells containers apart by it",
+		r.add("cgroup", StateFail, "no cgroup v2 hierarchy is mounted: shimward needs it to tell containers apart",
 			"mount one (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified), or boot with systemd.unified_cgroup_hierarchy=1")
 	case f.Cgroup.Hybrid:
 		r.add("cgroup", StateOK, "hybrid: v2 is at "+f.Cgroup.Mount, "")
@@ -139,11 +139,11 @@ func (r *Report) promise(f *Facts) {
 	asked := enforcing(f.Config)
 	switch {
 	case f.Kernel.Tier == 0:
-		r.add("promise", StateFail, "no guarded container is created here", "see the lines above")
+		r.add("promise", StateFail, "no guarded container can be created here", "see the lines above")
 	case switchedOff(&f.Kernel):
-		r.add("promise", StateFail, "no guarded container is created here", "see the line lsm")
+		r.add("promise", StateFail, "no guarded container can be created here", "see the line \"lsm\"")
 	case r.failed():
-		r.add("promise", StateFail, "nothing is promised while a line above fails", "see there")
+		r.add("promise", StateFail, "nothing is promised while a check above fails", "fix what fails above")
 	case f.Kernel.Tier == access.TierLSM:
 		r.add("promise", StateOK, "audit and enforce hold as documented", "")
 	case f.Config.WithoutLSM == policy.WithoutLSMKill:
@@ -158,7 +158,7 @@ func (r *Report) promise(f *Facts) {
 		r.add("promise", StateFail, asked+" asks for enforce, and without_lsm = \"audit\": nothing is refused here, everything is recorded",
 			"use a kernel with BPF LSM, or write without_lsm = \"kill\", or ask for audit")
 	default:
-		r.add("promise", StateWarn, "audit holds; enforce is taken for audit (without_lsm = \"audit\")",
+		r.add("promise", StateWarn, "audit holds; enforce is treated as audit (without_lsm = \"audit\")",
 			"to have it enforced, use a kernel with BPF LSM, or write without_lsm = \"kill\"")
 	}
 }
@@ -181,26 +181,26 @@ func (r *Report) programs(f *Facts) {
 	r.found("shim", f.Shim, StateFail, "install containerd-shim-shimward-v1 into a folder on containerd's PATH")
 	if f.Unserved {
 		last := &r.Findings[len(r.Findings)-1]
-		last.State, last.Text = StateFail, last.Text+", where no containerd looks"
+		last.State, last.Text = StateFail, last.Text+", where containerd does not look"
 		last.Advice = "run `shimward install`, or put that folder into containerd's PATH"
 	}
 	if f.Shim.Path != "" {
 		r.found("hook", f.Hook, StateFail, "install shimward-hook into the folder that containerd-shim-shimward-v1 is in: the runtime starts it")
 	}
-	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, for doctor to see its version")
+	r.found("containerd", f.Containerd, StateWarn, "put it on PATH, so that doctor can check its version")
 	if older(f.Containerd.Version, 1, 6) {
 		last := &r.Findings[len(r.Findings)-1]
-		last.State, last.Advice = StateFail, "use containerd 1.7 or later: nobody has tried shimward with one before 1.6"
+		last.State, last.Advice = StateFail, "use containerd 1.7 or later: shimward has not been tried with versions before 1.6"
 	} else if older(f.Containerd.Version, 1, 7) {
 		last := &r.Findings[len(r.Findings)-1]
-		last.State, last.Advice = StateWarn, "use containerd 1.7 or later: 1.6 was tried by hand, and no test holds it"
+		last.State, last.Advice = StateWarn, "use containerd 1.7 or later: 1.6 was tried by hand, but no test covers it"
 	}
-	r.runtime("runc", f.Runc, StateWarn, "put it on PATH, for doctor to see its version")
+	r.runtime("runc", f.Runc, StateWarn, "put it on PATH, so that doctor can check its version")
 	switch {
 	case f.BelowErr != nil:
 		r.add("runc.path", StateFail, f.BelowErr.Error(), "write the real runc's path as runc.path in shimward's config: it is what shimward runc starts")
 	case f.Below.Path != "":
-		r.runtime("runc.path", f.Below, StateWarn, "shimward runc starts it, and is tried with runc alone")
+		r.runtime("runc.path", f.Below, StateWarn, "shimward runc starts it, and is tested only with runc")
 	}
 }
 

@@ -54,7 +54,7 @@ func TestDiagnose(t *testing.T) {
 		{name: "not root", change: func(f *Facts) { f.UID = 1000 }, finding: "user", state: StateFail, advice: "root", lost: true},
 		{
 			name: "bad config", change: func(f *Facts) { f.Config, f.ConfigErr = nil, broken },
-			finding: "config", state: StateFail, advice: "correct it", lost: true,
+			finding: "config", state: StateFail, advice: "fix it", lost: true,
 		},
 		{name: "no BTF", change: func(f *Facts) { f.Kernel.BTF = broken }, finding: "btf", state: StateFail, advice: "CONFIG_DEBUG_INFO_BTF", lost: true},
 		{
@@ -71,11 +71,11 @@ func TestDiagnose(t *testing.T) {
 		},
 		{
 			name: "LSM programs switched off", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
-			finding: "tier", state: StateFail, advice: "the line lsm", lost: true,
+			finding: "tier", state: StateFail, advice: "the line \"lsm\"", lost: true,
 		},
 		{
 			name: "nothing is promised without them", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
-			finding: "promise", state: StateFail, advice: "the line lsm", lost: true,
+			finding: "promise", state: StateFail, advice: "the line \"lsm\"", lost: true,
 		},
 		{
 			name: "how to switch them on", change: func(f *Facts) { f.Kernel.LSM = bpf.ErrFtraceOff },
@@ -124,7 +124,7 @@ func TestDiagnose(t *testing.T) {
 		{name: "no cgroup v2", change: func(f *Facts) { f.Cgroup = Cgroup{} }, finding: "cgroup", state: StateFail, advice: "mount -t cgroup2", lost: true},
 		{
 			name: "nothing is promised without a bpffs", change: func(f *Facts) { f.PinsErr = broken },
-			finding: "promise", state: StateFail, advice: "see there", lost: true,
+			finding: "promise", state: StateFail, advice: "fix what fails above", lost: true,
 		},
 		{name: "hybrid", change: func(f *Facts) { f.Cgroup.Hybrid = true }, finding: "cgroup", state: StateOK},
 		{name: "no bpffs", change: func(f *Facts) { f.PinsErr = broken }, finding: "bpffs", state: StateFail, advice: "mount -t bpf", lost: true},
@@ -143,7 +143,7 @@ func TestDiagnose(t *testing.T) {
 		{name: "old runc", change: func(f *Facts) { f.Runc.Version = "1.0.3" }, finding: "runc", state: StateFail, advice: "1.1", lost: true},
 		{name: "runc without seccomp", change: func(f *Facts) { f.Runc.Seccomp = "" }, finding: "runc", state: StateFail, advice: "seccomp", lost: true},
 		{name: "no runtime below", change: func(f *Facts) { f.BelowErr = broken }, finding: "runc.path", state: StateFail, advice: "real runc", lost: true},
-		{name: "another runtime below", change: func(f *Facts) { f.Below = Program{Path: "/usr/bin/crun", Err: broken} }, finding: "runc.path", state: StateWarn, advice: "runc alone"},
+		{name: "another runtime below", change: func(f *Facts) { f.Below = Program{Path: "/usr/bin/crun", Err: broken} }, finding: "runc.path", state: StateWarn, advice: "only with runc"},
 		{name: "old runtime below", change: func(f *Facts) { f.Below = Program{Path: "/r", Version: "1.0.3", Seccomp: "2.5.4"} }, finding: "runc.path", state: StateFail, advice: "1.1", lost: true},
 		{name: "old libseccomp", change: func(f *Facts) { f.Runc.Seccomp = "2.4.4" }, finding: "runc", state: StateFail, advice: "2.5", lost: true},
 	} {

@@ -128,7 +128,7 @@ func ask(ctx context.Context, path string, read func(string, *Program)) Program 
 		return p
 	}
 	if read(string(output), &p); p.Version == "" {
-		p.Err = fmt.Errorf("its version cannot be told from %q", strings.TrimSpace(string(output)))
+		p.Err = fmt.Errorf("its version cannot be determined from %q", strings.TrimSpace(string(output)))
 	}
 	return p
 }

@@ -23,7 +23,7 @@ import (
 func kernel(config *policy.Config) Kernel {
 	k := Kernel{Release: release(), LSMs: bpf.ActiveLSMs()}
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
-		k.BTF = fmt.Errorf("the kernel does not describe its types: %w", err)
+		k.BTF = fmt.Errorf("the kernel has no BTF type information: %w", err)
 	}
 	k.Tracing = tracing()
 	k.LSM = lsm(k.LSMs)

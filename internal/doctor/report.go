@@ -78,7 +78,7 @@ func (r *Report) WriteText(out io.Writer) error {
 	}
 	conclusion := "this node can keep what its config promises"
 	if !r.Kept {
-		conclusion = "this node cannot keep what its config promises: see each \"fail\""
+		conclusion = "this node cannot keep what its config promises: see the lines marked \"fail\""
 	}
 	_, err := fmt.Fprintf(out, "\n%s\n", conclusion)
 	return err
