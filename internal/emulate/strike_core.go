@@ -150,7 +150,7 @@ func (s *striker) double() (int, error) {
 		return 0, fmt.Errorf("the victim %d has no folder for a double's core: %w", s.Victim.PID, unix.ENOSYS)
 	}
 	if _, err := os.Stat(filepath.Join(procDir(s.Victim.PID), "task", strconv.Itoa(s.Victim.PID), "children")); errors.Is(err, os.ErrNotExist) {
-		return 0, fmt.Errorf("this kernel does not tell whose child a process is: %w", unix.ENOSYS)
+		return 0, fmt.Errorf("this kernel does not list the children of a process: %w", unix.ENOSYS)
 	}
 	look := time.NewTicker(pollEvery)
 	defer look.Stop()

@@ -119,7 +119,7 @@ func (s *striker) physical() (uint64, error) {
 	}
 	value := binary.NativeEndian.Uint64(entry[:])
 	if value&present == 0 || value&frame == 0 {
-		return 0, errors.New("pagemap does not tell where the page is (needs CAP_SYS_ADMIN)")
+		return 0, errors.New("pagemap does not show where the page is (needs CAP_SYS_ADMIN)")
 	}
 	return value&frame*pageLength + s.Victim.Address%pageLength, nil
 }

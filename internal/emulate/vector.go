@@ -112,7 +112,7 @@ func attacks() []Vector {
 		},
 		{
 			Name: "self-mem-write", Goal: GoalChange, Access: access.VectorSelfMem, Operation: access.OperationWrite,
-			About: "write its own /proc/self/mem, as code injection does that leaves no other trace",
+			About: "write its own /proc/self/mem, as code injection without any other trace does",
 			own:   true, attack: selfMemWrite,
 		},
 		{
@@ -167,7 +167,7 @@ func attacks() []Vector {
 		},
 		{
 			Name: "ptrace-userns", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
-			About: "PTRACE_ATTACH in a user namespace of its own, which makes it CAP_SYS_PTRACE's holder, to a child there",
+			About: "PTRACE_ATTACH to a child in a user namespace of its own, which gives it CAP_SYS_PTRACE there",
 			own:   true, attack: ptraceUserns,
 		},
 		{
@@ -184,19 +184,19 @@ func attacks() []Vector {
 		},
 		{
 			Name: "userfaultfd-getfd", Goal: GoalChange, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
-			About: "pidfd_getfd(2) of its userfaultfd, then fill a page of its that is not there yet", attack: userfaultfdGetfd,
+			About: "pidfd_getfd(2) of its userfaultfd, then fill one of its missing pages", attack: userfaultfdGetfd,
 		},
 		{
 			Name: "process-madvise", Goal: GoalReach, Access: access.VectorProcessMadvise, Operation: access.OperationInspect,
-			About: "process_madvise(2): ask for the secret's page to be taken for cold (needs CAP_SYS_NICE)", attack: processMadvise,
+			About: "process_madvise(2): mark the secret's page as cold (needs CAP_SYS_NICE)", attack: processMadvise,
 		},
 		{
 			Name: "kcmp", Goal: GoalReach, Access: access.VectorKcmp, Operation: access.OperationInspect,
-			About: "kcmp(2): compare its address space with one's own", attack: kcmp,
+			About: "kcmp(2): compare its address space with the attacker's", attack: kcmp,
 		},
 		{
 			Name: "process-mrelease", Goal: GoalReach, Access: access.VectorProcessMrelease, Operation: access.OperationInspect,
-			About: "process_mrelease(2): ask for its memory to be taken from it", attack: processMrelease,
+			About: "process_mrelease(2): have the kernel reclaim its memory", attack: processMrelease,
 		},
 		{
 			Name: "move-pages", Goal: GoalReach, Access: access.VectorMovePages, Operation: access.OperationInspect,
@@ -208,23 +208,23 @@ func attacks() []Vector {
 		},
 		{
 			Name: "perf-event-all", Goal: GoalReach, Access: access.VectorPerfEvent, Operation: access.OperationRead,
-			About: "perf_event_open(2): sample those of everything on the node (needs CAP_PERFMON)", node: true, attack: perfAll,
+			About: "perf_event_open(2): sample the registers and stacks of everything on the node (needs CAP_PERFMON)", node: true, attack: perfAll,
 		},
 		{
 			Name: "core-limit", Goal: GoalReach, Access: access.VectorCoreLimit, Operation: access.OperationRead,
-			About: "prlimit(2): set how much of it a crash leaves behind", attack: coreLimit,
+			About: "prlimit(2): set the maximum size of its core dumps", attack: coreLimit,
 		},
 		{
 			Name: "core-dump", Goal: GoalSecret, Access: access.VectorCoreDump, Operation: access.OperationRead,
-			About: "kill(2) a process that has the secret with SIGABRT, and read the core that the kernel leaves", attack: coreDump,
+			About: "send SIGABRT with kill(2) to a process that has the secret, and read its core dump", attack: coreDump,
 		},
 		{
 			Name: "core-dump-io", Goal: GoalSecret, Access: access.VectorCoreDump, Operation: access.OperationRead,
-			About: "have a pipe send that SIGABRT (F_SETSIG, F_SETOWN and O_ASYNC) by writing to it, and read the core that the kernel leaves", attack: coreDumpIO,
+			About: "write to a pipe that then sends that SIGABRT (F_SETSIG, F_SETOWN and O_ASYNC), and read the core dump", attack: coreDumpIO,
 		},
 		{
 			Name: "bpf-load", Goal: GoalReach, Access: access.VectorBPF, Operation: access.OperationAttach,
-			About: "bpf(2): load a program of a kind that may read any memory (needs CAP_BPF and CAP_PERFMON)", node: true, attack: bpfLoad,
+			About: "bpf(2): load a program of a type that can read any memory (needs CAP_BPF and CAP_PERFMON)", node: true, attack: bpfLoad,
 		},
 		{
 			Name: "proc-fd", Goal: GoalSecret, Access: access.VectorProcFD, Operation: access.OperationAttach,
@@ -248,7 +248,7 @@ func attacks() []Vector {
 		},
 		{
 			Name: "userfaultfd-received", Goal: GoalChange, Access: access.VectorUserfaultfd, Operation: access.OperationWrite,
-			About: "take its userfaultfd over a unix socket, as the process does that fills its pages, then fill one", attack: userfaultfdReceived,
+			About: "receive its userfaultfd over a unix socket, like the process that fills its pages, then fill one", attack: userfaultfdReceived,
 		},
 		{
 			Name: "kcore", Goal: GoalSecret, Access: access.VectorKernelMem, Operation: access.OperationRead,
@@ -264,23 +264,23 @@ func attacks() []Vector {
 		},
 		{
 			Name: "core-pattern", Goal: GoalReach, Access: access.VectorCorePattern, Operation: access.OperationWrite,
-			About: "open the node's kernel.core_pattern for writing, which says who gets the memory of what crashes (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: corePatternOpened,
+			About: "open the node's kernel.core_pattern for writing, which decides who gets the memory of crashing processes (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: corePatternOpened,
 		},
 		{
 			Name: "ftrace-enabled", Goal: GoalReach, Access: access.VectorFtraceEnabled, Operation: access.OperationWrite,
-			About: "open the node's kernel.ftrace_enabled for writing, which says whether LSM programs are called (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledOpened,
+			About: "open the node's kernel.ftrace_enabled for writing, which decides whether LSM programs are called (in a procfs of its own: needs CAP_SYS_ADMIN)", node: true, attack: ftraceEnabledOpened,
 		},
 		{
 			Name: "uprobe", Goal: GoalReach, Access: access.VectorTracefs, Operation: access.OperationWrite,
-			About: "open uprobe_events for writing, which sets probes that copy what processes have in their memory (in a tracefs of its own: needs CAP_SYS_ADMIN)", node: true, attack: uprobeEventsOpened,
+			About: "open uprobe_events for writing, which sets probes that copy processes' memory (in a tracefs of its own: needs CAP_SYS_ADMIN)", node: true, attack: uprobeEventsOpened,
 		},
 		{
 			Name: "swapon", Goal: GoalReach, Access: access.VectorSwapon, Operation: access.OperationRead,
-			About: "swapon(2): have the node move memory to a device of one's own (of none: needs CAP_SYS_ADMIN)", node: true, attack: swapon,
+			About: "swapon(2): have the node swap memory to a device that the attacker controls (here one that does not exist; needs CAP_SYS_ADMIN)", node: true, attack: swapon,
 		},
 		{
 			Name: "ioperm", Goal: GoalReach, Access: access.VectorIoperm, Operation: access.OperationWrite,
-			About: "ioperm(2): get at a port, as those of devices that have all memory in reach (of none that does: needs CAP_SYS_RAWIO)", node: true, attack: ioperm,
+			About: "ioperm(2): get access to an I/O port, such as one of a device that can reach all memory (here a harmless one; needs CAP_SYS_RAWIO)", node: true, attack: ioperm,
 		},
 		{
 			Name: "mem-inherited", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
@@ -288,7 +288,7 @@ func attacks() []Vector {
 		},
 		{
 			Name: "mem-scm-rights", Goal: GoalSecret, Access: access.VectorProcMem, Operation: access.OperationRead,
-			About: "read a mem file that came over a unix socket", attack: memSCMRights,
+			About: "read a mem file that was received over a unix socket", attack: memSCMRights,
 		},
 	}
 }

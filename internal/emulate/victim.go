@@ -192,11 +192,11 @@ func wordOf(pid int) (uint32, error) {
 	}
 	digits, found := strings.CutPrefix(strings.TrimSpace(string(comm)), commPrefix)
 	if !found {
-		return 0, fmt.Errorf("process %d is no victim, it is called %q", pid, strings.TrimSpace(string(comm)))
+		return 0, fmt.Errorf("process %d is not a victim, its name is %q", pid, strings.TrimSpace(string(comm)))
 	}
 	word, err := strconv.ParseUint(digits, 16, 32)
 	if err != nil {
-		return 0, fmt.Errorf("process %d is no victim: %w", pid, err)
+		return 0, fmt.Errorf("process %d is not a victim: %w", pid, err)
 	}
 	return uint32(word), nil
 }
