@@ -148,7 +148,7 @@ func TestInstallRefusesAndLeavesNothing(t *testing.T) {
 	i := startInstallation(t, "version = 3\nimports = []\n")
 	const cri = "[plugins.'io.containerd.cri.v1.runtime'.containerd"
 	for _, test := range []struct{ config, want string }{
-		{"version = 3\n[plugins", "mend it first"},
+		{"version = 3\n[plugins", "fix it first"},
 		{"root = '/x'\nimports = []\n", "config version 0"},
 		{"version = 3\nimports = []\n" + cri + ".runtimes.shimward]\nruntime_type = 'io.containerd.runc.v2'\n", "not shimward's"},
 		{"version = 3\nimports = []\n" + cri + "]\nruntimes = {other = {runtime_type = 'x'}}\n", "config dump"},

@@ -30,7 +30,7 @@ func configVersion(text []byte) (int, error) {
 		Version int `toml:"version"`
 	}
 	if err := toml.Unmarshal(text, &root); err != nil {
-		return 0, fmt.Errorf("not valid TOML, mend it first: %w", err)
+		return 0, fmt.Errorf("not valid TOML, fix it first: %w", err)
 	}
 	return root.Version, checkVersion(root.Version)
 }
@@ -104,10 +104,10 @@ func withoutBlock(text string) (string, bool, error) {
 	}
 	_, after, closed := strings.Cut(rest, blockEnd)
 	if !closed {
-		return "", false, fmt.Errorf("shimward's block has no line %q any more: put it back below the block's last line", strings.TrimSpace(blockEnd))
+		return "", false, fmt.Errorf("shimward's block no longer has the line %q: restore it below the block's last line", strings.TrimSpace(blockEnd))
 	}
 	if strings.Contains(after, blockBegin) {
-		return "", false, fmt.Errorf("shimward's block is there twice: remove one by hand")
+		return "", false, fmt.Errorf("shimward's block occurs twice: remove one by hand")
 	}
 	if whole, was := strings.CutSuffix(before, "\n"+glued); was {
 		before = whole

@@ -40,7 +40,7 @@ func inspect(o Options, before dump) (site, error) {
 	if runtime := before.runtime(); ours(runtime) {
 		s.state = configured
 	} else if runtime != nil {
-		return s, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or what that imports or is made of",
+		return s, fmt.Errorf("containerd has a runtime called %q that is not shimward's (runtime_type %v, pod_annotations %v; expected %s and [%s]): rename or remove it in %s or in the files that it imports or is generated from",
 			runtimeName, runtime["runtime_type"], runtime["pod_annotations"], runtimeType, annotations, o.Config)
 	}
 	if s.state == configured && !o.generated() {
@@ -189,7 +189,7 @@ func edit(ctx context.Context, o Options, before dump, s site, record *Record, b
 		return err
 	}
 	if wrong := after.wrong(o, before); wrong != "" {
-		return fmt.Errorf("with shimward's runtime added, containerd reads %s otherwise: %s; nothing was changed, add the runtime to %s by hand:\n%s",
+		return fmt.Errorf("with shimward's runtime added, containerd reads %s differently: %s; nothing was changed, add the runtime to %s by hand:\n%s",
 			o.Config, wrong, s.edited, runtimeTable(s.version, options))
 	}
 	text, err := withBlock(s.text, s.version, options)
@@ -221,7 +221,7 @@ func edit(ctx context.Context, o Options, before dump, s site, record *Record, b
 		o.say("kept that file as it was in %s", record.Backup)
 	}
 	if record.Template != "" {
-		o.say("k3s or RKE2 make %s of it when they start", o.Config)
+		o.say("k3s or RKE2 generate %s from it when they start", o.Config)
 	}
 	return nil
 }
@@ -251,7 +251,7 @@ func compare(ctx context.Context, o Options, before dump, config string) (string
 // wrong says how a config with the runtime differs from what it should be, or returns "".
 func (d dump) wrong(o Options, before dump) string {
 	if !ours(d.runtime()) {
-		return "the runtime is not there"
+		return "the runtime is missing"
 	}
 	if keys := differences(before, d, append(o.dropIns(), o.Config, o.copied())...); len(keys) > 0 {
 		return "it changes " + strings.Join(keys, ", ")

@@ -30,7 +30,7 @@ func askDump(ctx context.Context, containerd, config string) (dump, error) {
 func parseDump(text []byte) (dump, error) {
 	var d dump
 	if err := toml.Unmarshal(text, &d); err != nil {
-		return nil, fmt.Errorf("read what `containerd config dump` said: %w", err)
+		return nil, fmt.Errorf("read the output of `containerd config dump`: %w", err)
 	}
 	return d, nil
 }

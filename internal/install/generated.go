@@ -45,7 +45,7 @@ func (o Options) locate(root string) (string, error) {
 		config = target
 	}
 	if isGenerated(config) && !exists(config) {
-		return "", fmt.Errorf("%s is not there: start k3s or RKE2, which write it, or name another with --containerd-config", config)
+		return "", fmt.Errorf("%s does not exist: start k3s or RKE2, which write it, or name another config with --containerd-config", config)
 	}
 	return config, nil
 }
@@ -76,7 +76,7 @@ func findGenerated(root string) (string, error) {
 	case 1:
 		return found[0], nil
 	default:
-		return "", fmt.Errorf("this node has a containerd of k3s's and one of RKE2's: say which with --containerd-config %s", strings.Join(found, " or "))
+		return "", fmt.Errorf("this node has both k3s's containerd and RKE2's: choose one with --containerd-config %s", strings.Join(found, " or "))
 	}
 }
 
@@ -158,7 +158,7 @@ func (s *site) inTemplate(o Options, before dump) error {
 		s.state = awaited
 		return s.checkAwaited(o)
 	case !found && s.state == configured && strings.Contains(string(s.root), runtimeType) && !strings.Contains(s.text, runtimeType):
-		return fmt.Errorf("%s still has a runtime that is no longer in %s: restart k3s or RKE2, and install then", o.Config, s.edited)
+		return fmt.Errorf("%s still has a runtime that is no longer in %s: restart k3s or RKE2, then install again", o.Config, s.edited)
 	case s.state == missing && s.there:
 		return s.checkTemplate(o)
 	}
@@ -180,7 +180,7 @@ func (s *site) checkVersion(o Options, before dump) error {
 	if (next == 2) == (s.version == 2) {
 		return nil
 	}
-	return fmt.Errorf("%s is of version %d and not made of %s, which k3s or RKE2 will take at their next start: restart them, and install then; if it is after that, too, rename that template to %s, for that is its version",
+	return fmt.Errorf("%s has version %d and was not generated from %s, which k3s or RKE2 will use at their next start: restart them, then install again; if this error remains, rename that template to %s, the name for its version",
 		o.Config, s.version, o.template(next), filepath.Base(o.template(s.version)))
 }
 
@@ -191,18 +191,18 @@ func (s *site) checkTemplate(o Options) error {
 	tree := parse.New(s.edited)
 	tree.Mode = parse.SkipFuncCheck // k3s provides functions of its own
 	if _, err := tree.Parse(s.text, "", "", make(map[string]*parse.Tree)); err != nil {
-		return fmt.Errorf("%s is no template that k3s or RKE2 can read, mend it first: %w", s.edited, err)
+		return fmt.Errorf("%s is not a template that k3s or RKE2 can read, fix it first: %w", s.edited, err)
 	}
 	info, err := os.Stat(s.edited)
 	if err != nil {
 		return err
 	}
 	if info.ModTime().After(time.Now()) { // the config would be older than that after any restart
-		return fmt.Errorf("%s was changed in the future, by its time: touch it, restart k3s or RKE2, and install then", s.edited)
+		return fmt.Errorf("%s has a modification time in the future: touch it, restart k3s or RKE2, then install again", s.edited)
 	}
 	later, err := changedAfter(s.edited, o.Config)
 	if err == nil && later {
-		err = fmt.Errorf("%s was changed after %s was made of it: restart k3s or RKE2, and install then", s.edited, o.Config)
+		err = fmt.Errorf("%s was changed after %s was generated from it: restart k3s or RKE2, then install again", s.edited, o.Config)
 	}
 	return err
 }
@@ -212,7 +212,7 @@ func (s *site) checkTemplate(o Options) error {
 func (s *site) checkAwaited(o Options) error {
 	later, err := changedAfter(o.Config, s.edited)
 	if err == nil && later {
-		err = fmt.Errorf("%s was made after shimward's runtime was put in %s, and does not have it: restart k3s or RKE2, and if it is not there then, see what they make of that template",
+		err = fmt.Errorf("%s was generated after shimward's runtime was added to %s, but does not contain it: restart k3s or RKE2, and if it is still missing then, check what they generate from that template",
 			o.Config, s.edited)
 	}
 	return err

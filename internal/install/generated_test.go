@@ -124,17 +124,17 @@ func TestInstallRefusesWhatK3sWillChange(t *testing.T) {
 		want       string
 	}{
 		"no config":                            {3, "", "", "", false, "start k3s"},
-		"a template of version 2 is new":       {3, base, "", includeBase, false, "not made of"},
-		"the template of version 2 is gone":    {3, older, "", "", false, "not made of"},
-		"a template of version 3 is new":       {3, older, includeBase, includeBase, false, "not made of"},
+		"a template of version 2 is new":       {3, base, "", includeBase, false, "not generated from"},
+		"the template of version 2 is gone":    {3, older, "", "", false, "not generated from"},
+		"a template of version 3 is new":       {3, older, includeBase, includeBase, false, "not generated from"},
 		"the template has changed":             {3, base, includeBase + "# more", "", true, "was changed after"},
 		"a template in the other's place":      {3, base, "", "version = 3\n", false, "rename that template to config-v3.toml.tmpl"},
-		"the template cannot be read":          {3, base, "{{ if .X }}", "", false, "mend it first"},
-		"the template has a damaged block":     {3, base, includeBase + blockBegin, "", false, "put it back"},
+		"the template cannot be read":          {3, base, "{{ if .X }}", "", false, "fix it first"},
+		"the template has a damaged block":     {3, base, includeBase + blockBegin, "", false, "restore it"},
 		"a runtime that the template had":      {3, made, includeBase, "", false, "no longer in"},
 		"a runtime that the template was":      {3, made, "", "", false, "no longer in"},
-		"the runtime did not come":             {3, base, includeBase + blockBegin + wantV3 + blockEnd, "", false, "does not have it"},
-		"the template's end is in a comment":   {3, base, includeBase + "{{/* ", "", false, "mend it first"},
+		"the runtime did not come":             {3, base, includeBase + blockBegin + wantV3 + blockEnd, "", false, "does not contain it"},
+		"the template's end is in a comment":   {3, base, includeBase + "{{/* ", "", false, "fix it first"},
 		"1.7 has no template of version 3":     {2, older, "{{ if .X }}", includeBase, true, "was changed after"},
 		"the config has no version, as of 1.6": {2, "root = '/x'\n", "", "", false, "config version 0"},
 	} {
@@ -190,7 +190,7 @@ func TestRecordThatNamesAnothersFileIsRefused(t *testing.T) {
 		if err := record.save(o.record()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Uninstall(t.Context(), o); err == nil || !strings.Contains(err.Error(), "not the installation's") {
+		if _, err := Uninstall(t.Context(), o); err == nil || !strings.Contains(err.Error(), "does not belong to the installation") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

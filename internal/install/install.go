@@ -62,7 +62,7 @@ func Install(ctx context.Context, o Options) (restart []string, err error) {
 	o.Containerd = o.command()
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
-		return nil, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
+		return nil, fmt.Errorf("containerd does not accept its config as it is, fix it first: %w", err)
 	}
 	s, err := inspect(o, before)
 	if err != nil {
@@ -177,7 +177,7 @@ func lock(folder string) (func(), error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(fmt.Errorf("another install or uninstall is at work on %s: %w", folder, err), f.Close())
+		return nil, errors.Join(fmt.Errorf("another install or uninstall is running on %s: %w", folder, err), f.Close())
 	}
 	return func() { _ = f.Close() }, nil
 }

@@ -85,20 +85,20 @@ func checkUnused(o Options) error {
 func checkOwned(o Options, record *Record) error {
 	for _, folder := range record.Folders {
 		if filepath.Dir(folder) != o.lib() {
-			return fmt.Errorf("%s names the folder %s, which is not the installation's: mend it", o.record(), folder)
+			return fmt.Errorf("%s names the folder %s, which does not belong to the installation: fix it", o.record(), folder)
 		}
 	}
 	for _, link := range record.Links {
 		if filepath.Dir(link) != filepath.Join(o.Prefix, "bin") {
-			return fmt.Errorf("%s names the link %s, which is not the installation's: mend it", o.record(), link)
+			return fmt.Errorf("%s names the link %s, which does not belong to the installation: fix it", o.record(), link)
 		}
 	}
 	if record.DropIn != "" && !slices.Contains(o.dropIns(), record.DropIn) {
-		return fmt.Errorf("%s names the file %s, which is not the installation's: mend it", o.record(), record.DropIn)
+		return fmt.Errorf("%s names the file %s, which does not belong to the installation: fix it", o.record(), record.DropIn)
 	}
 	templates := []string{o.template(2), o.template(3)}
 	if record.Template != "" && (!o.generated() || !slices.Contains(templates, record.Template)) {
-		return fmt.Errorf("%s names the template %s, which is not the installation's: mend it", o.record(), record.Template)
+		return fmt.Errorf("%s names the template %s, which does not belong to the installation: fix it", o.record(), record.Template)
 	}
 	return nil
 }
@@ -108,12 +108,12 @@ func unconfigure(ctx context.Context, o Options, record *Record, back *undo) ([]
 		return nil, nil
 	}
 	if o.generated() && !exists(o.Config) {
-		o.say("containerd is not asked: its config is gone")
+		o.say("did not ask containerd: its config no longer exists")
 		return nil, removeConfig(record, back)
 	}
 	before, err := askDump(ctx, o.Containerd, o.Config)
 	if err != nil {
-		return nil, fmt.Errorf("containerd does not take its config as it is, mend it first: %w", err)
+		return nil, fmt.Errorf("containerd does not accept its config as it is, fix it first: %w", err)
 	}
 	if err := removeConfig(record, back); err != nil {
 		return nil, err
@@ -124,9 +124,9 @@ func unconfigure(ctx context.Context, o Options, record *Record, back *undo) ([]
 		return nil, err
 	case after == nil: // there is nothing to ask about
 	case after.runtime() != nil:
-		return nil, fmt.Errorf("containerd has a runtime called %q from elsewhere, too: remove it first", runtimeName)
+		return nil, fmt.Errorf("containerd also has a runtime called %q that install did not write: remove it first", runtimeName)
 	case len(keys) > 0:
-		return nil, fmt.Errorf("without shimward's runtime containerd reads its config otherwise (%s): it was put back", strings.Join(keys, ", "))
+		return nil, fmt.Errorf("without shimward's runtime, containerd reads its config differently (%s): the runtime was put back", strings.Join(keys, ", "))
 	}
 	o.say("removed the runtime from containerd's config")
 	return Units(o.Config), nil

@@ -47,7 +47,7 @@ func inCluster(getenv func(string) string) (*api, error) {
 	}
 	authority, err := os.ReadFile(filepath.Join(accountDir, "ca.crt"))
 	if err != nil {
-		return nil, fmt.Errorf("read whom to trust as the apiserver: %w", err)
+		return nil, fmt.Errorf("read the apiserver's CA certificates: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(authority) {

@@ -38,7 +38,7 @@ func newHost(stdout, stderr io.Writer) (*host, error) {
 	}
 	namespace, err := os.Open(fmt.Sprintf("/proc/%d/ns/mnt", parent))
 	if err != nil {
-		return nil, fmt.Errorf("find the node's mount namespace, which takes a privileged container: %w", err)
+		return nil, fmt.Errorf("find the node's mount namespace, which requires a privileged container: %w", err)
 	}
 	h, err := newHostIn(namespace, stdout, stderr)
 	if err != nil {
@@ -131,7 +131,7 @@ func enter(namespace *os.File) error {
 		return fmt.Errorf("leave the process's root folder: %w", err)
 	}
 	if err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS); err != nil {
-		return fmt.Errorf("enter the node's mount namespace, which takes a privileged container: %w", err)
+		return fmt.Errorf("enter the node's mount namespace, which requires a privileged container: %w", err)
 	}
 	return nil
 }

@@ -94,7 +94,7 @@ func Install(ctx context.Context, o Options) (held bool, err error) {
 		return false, err
 	}
 	if code != 0 {
-		return false, errors.New("shimward install refused, and says why above; the node is as it was")
+		return false, errors.New("shimward install refused, for the reason above; the node is unchanged")
 	}
 	if err := o.awaitRuntime(ctx, a, h); err != nil {
 		return false, err
@@ -104,7 +104,7 @@ func Install(ctx context.Context, o Options) (held bool, err error) {
 		return false, err
 	}
 	if code != 0 && code != 1 {
-		return false, fmt.Errorf("shimward verify could not be run, and says why above; the label %s of node %s is as it was", ReadyLabel, o.Node)
+		return false, fmt.Errorf("shimward verify could not run, for the reason above; the label %s of node %s is unchanged", ReadyLabel, o.Node)
 	}
 	held = code == 0
 	if err := a.label(ctx, o.Node, held); err != nil {
@@ -153,16 +153,16 @@ func (o Options) restarted(ctx context.Context, h *host) error {
 	unit, err := h.unit(ctx, o.Prefix)
 	switch {
 	case !o.Restart && err != nil:
-		o.say("now, on node %s: restart what runs containerd (containers go on meanwhile); %v", o.Node, err)
+		o.say("now, on node %s: restart the service that runs containerd (containers keep running); %v", o.Node, err)
 	case !o.Restart:
-		o.say("now, on node %s: systemctl restart %s (containers go on meanwhile)", o.Node, unit)
+		o.say("now, on node %s: systemctl restart %s (containers keep running)", o.Node, unit)
 	case err != nil:
-		return fmt.Errorf("restart what runs containerd: %w", err)
+		return fmt.Errorf("restart the service that runs containerd: %w", err)
 	default:
 		o.say("restarting %s", unit)
 		code, err := h.run(ctx, "systemctl", "restart", unit)
 		if err == nil && code != 0 {
-			err = fmt.Errorf("systemctl restart %s ended with status %d, and says why above", unit, code)
+			err = fmt.Errorf("systemctl restart %s ended with status %d, for the reason above", unit, code)
 		}
 		return err
 	}
@@ -231,7 +231,7 @@ func Unused(ctx context.Context, o Options) error {
 		return err
 	}
 	if len(pods) > 0 {
-		return fmt.Errorf("%d pods of the runtime class %q run, and would be lost without it; delete them first, or what makes them:\n  %s",
+		return fmt.Errorf("%d pods of the runtime class %q are running, and would be lost without it; first delete them, or what creates them:\n  %s",
 			len(pods), handler, strings.Join(pods, "\n  "))
 	}
 	return nil
@@ -253,7 +253,7 @@ func AwaitSet(ctx context.Context, o Options, namespace, name string) error {
 		}
 		if d != before {
 			before = d
-			o.say("%s/%s is done on %d of %d nodes; the logs of its other pods say what is in the way", namespace, name, d.Status.Ready, d.Status.Wanted)
+			o.say("%s/%s is done on %d of %d nodes; the logs of its other pods say what blocks them", namespace, name, d.Status.Ready, d.Status.Wanted)
 		}
 		if err := pause(ctx, poll); err != nil {
 			return fmt.Errorf("wait for %s/%s: %w", namespace, name, err)

@@ -99,7 +99,7 @@ func startTicks(stat string) (int64, error) {
 	const after = 22 - 3 // field 3 is the first after the name
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
 	if len(fields) <= after {
-		return 0, fmt.Errorf("%q has %d fields behind the name", stat, len(fields))
+		return 0, fmt.Errorf("%q has %d fields after the name", stat, len(fields))
 	}
 	return strconv.ParseInt(fields[after], 10, 64)
 }
