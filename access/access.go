@@ -263,5 +263,5 @@ func parse[T ~uint8](names []string, what string, text []byte, into *T) error {
 		}
 	}
 	known := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == "" })
-	return fmt.Errorf("unknown %s %.64q: there is %s", what, text, strings.Join(known, ", "))
+	return fmt.Errorf("unknown %s %.64q: known are %s", what, text, strings.Join(known, ", "))
 }

@@ -214,7 +214,7 @@ func TestVerifyBesideAnother(t *testing.T) {
 	if err := unix.Flock(int(locked.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	if code, stdout, stderr := v.run(); code != 2 || !strings.Contains(stderr, "another shimward verify is at work") {
+	if code, stdout, stderr := v.run(); code != 2 || !strings.Contains(stderr, "another shimward verify is running") {
 		t.Errorf("exit status %d, want 2\n%s%s", code, stdout, stderr)
 	}
 	if err := locked.Close(); err != nil {

@@ -41,7 +41,7 @@ func load(named, otherwise string) (*policy.Config, string, error) {
 		if errors.Is(link, fs.ErrNotExist) {
 			return policy.DefaultConfig(), "", nil
 		}
-		err = fmt.Errorf("%s leads to no file: %w", path, err) // a dangling link, which somebody has created
+		err = fmt.Errorf("%s is a link to a file that does not exist: %w", path, err) // a dangling link, which somebody has created
 	}
 	if err != nil {
 		return nil, path, fmt.Errorf("read shimward's config: %w", err)

@@ -49,7 +49,7 @@ func TestLoad(t *testing.T) {
 		{name: "none", otherwise: missing, mode: policy.ModeAudit},
 		{name: "named and missing", named: missing, otherwise: good, wrong: "no such file"},
 		{name: "a link to nothing", named: dangling, otherwise: good, wrong: "no such file"},
-		{name: "a link to nothing at the usual place", otherwise: dangling, wrong: "leads to no file"},
+		{name: "a link to nothing at the usual place", otherwise: dangling, wrong: "does not exist"},
 		{name: "relative", named: "config.toml", otherwise: good, wrong: "absolute"},
 		{name: "garbage", named: garbage, wrong: garbage},
 		{name: "garbage at the usual place", otherwise: garbage, wrong: garbage},

@@ -29,7 +29,7 @@ func lock(address string) (*os.File, error) {
 	case err == nil:
 		return dir, nil
 	case errors.Is(err, unix.EWOULDBLOCK):
-		err = fmt.Errorf("another shimward verify is at work on %s: wait for its end", address)
+		err = fmt.Errorf("another shimward verify is running on %s: wait until it has ended", address)
 	default:
 		err = fmt.Errorf("lock %s: %w", dir.Name(), err)
 	}

@@ -38,9 +38,9 @@ func (r *Report) conclusion() string {
 	case through > 0:
 		return fmt.Sprintf("shimward does NOT hold on this node (tier %s): %d got through; %s", r.Tier, through, counts)
 	case lost > 0:
-		return fmt.Sprintf("shimward does NOT hold on this node (tier %s): %d failed, and not by shimward; %s", r.Tier, lost, counts)
+		return fmt.Sprintf("shimward does NOT hold on this node (tier %s): %d failed, but not because of shimward; %s", r.Tier, lost, counts)
 	case !r.Held:
-		return fmt.Sprintf("nothing is shown of this node (tier %s): no attack works under stock runc either; %s", r.Tier, counts)
+		return fmt.Sprintf("this run shows nothing about this node (tier %s): no attack works under stock runc either; %s", r.Tier, counts)
 	default:
 		return fmt.Sprintf("shimward holds on this node (tier %s): %s", r.Tier, counts)
 	}

@@ -100,11 +100,11 @@ func (n *trial) attack(ctx context.Context, role, runtime string, victim *contai
 		return report, err
 	}
 	if err := json.Unmarshal([]byte(attacker.output.stdout.String()), &report); err != nil {
-		return report, fmt.Errorf("the attacker under %s ended with status %d and no report: %w: %s", runtime, code, err, attacker.output.stderr)
+		return report, fmt.Errorf("the attacker under %s ended with status %d and without a report: %w: %s", runtime, code, err, attacker.output.stderr)
 	}
 	all, err := emulate.Select([]string{"all"})
 	if err == nil && len(report.Results) != len(all) {
-		err = fmt.Errorf("the attacker under %s reports %d attempts of %d", runtime, len(report.Results), len(all))
+		err = fmt.Errorf("the attacker under %s reported %d of %d attempts", runtime, len(report.Results), len(all))
 	}
 	return report, err
 }
