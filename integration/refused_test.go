@@ -126,7 +126,7 @@ func TestRefusedByNode(t *testing.T) {
 			testenv.Elsewhere(t, "is for a kernel without BPF LSM: this one can refuse with an errno")
 		}
 		n := startGuardedNode(t, node.Options{Config: `without_lsm = "refuse"`})
-		wantRefused(t, n, node.Spec{Annotations: enforceStrict()}, "no BPF LSM programs", "without_lsm", annotationMode)
+		wantRefused(t, n, node.Spec{Annotations: enforceStrict()}, "does not run BPF LSM programs", "without_lsm", annotationMode)
 		audit := map[string]string{annotationMode: "audit"}
 		if result := mustRun(t, n, node.Spec{Runtime: node.Shimward, Args: []string{"/bin/true"}, Annotations: audit}); result.Code != 0 {
 			t.Errorf("a container that asks for audit: %s", result)

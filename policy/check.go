@@ -119,7 +119,7 @@ func CheckException(path string) error {
 		return err
 	}
 	if strings.ContainsAny(path, "*?") {
-		return fmt.Errorf("%s: patterns are not taken, write each executable's path", quote(path))
+		return fmt.Errorf("%s: patterns are not supported, write each executable's path", quote(path))
 	}
 	if strings.HasPrefix(path, "/proc/") {
 		return fmt.Errorf("%s: names a process rather than a file, write the executable's own path", quote(path))

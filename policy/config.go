@@ -124,5 +124,5 @@ func knownKeys(key []string) string {
 			return "[profiles.NAME] has extends, allow, allow_pod, refuse_risks, [[profiles.NAME.rule]], " + rules
 		}
 	}
-	return "at the top are version, default_mode, default_profile, without_lsm, [paths], [store], [runc], [[floor]] and [profiles.NAME]"
+	return "at the top level are version, default_mode, default_profile, without_lsm, [paths], [store], [runc], [[floor]] and [profiles.NAME]"
 }

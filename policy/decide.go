@@ -14,7 +14,7 @@ const (
 )
 
 // ErrTier is wrapped by the error of CheckTier.
-var ErrTier = errors.New("this node's kernel takes no BPF LSM programs")
+var ErrTier = errors.New("this node's kernel does not run BPF LSM programs")
 
 // CheckTier returns an error if the plan cannot be kept on a node of that tier; the container must
 // then not be created.

@@ -56,7 +56,7 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 	case decision.Quiet:
 		e.because(p.quiet(deed))
 	case q.Exception && !reaches:
-		return Explanation{}, fmt.Errorf("no executable is allowed at a process of relation %s by the profile %s and this container's annotations", q.Relation, p.Profile)
+		return Explanation{}, fmt.Errorf("no executable may access processes of relation %s by the profile %s and this container's annotations", q.Relation, p.Profile)
 	case q.Exception && decision.Action == ActionRefuse:
 		e.because(fmt.Sprintf("The rule %s says %q, but the executable is allowed: %s.", decision.Rule, decision.Action, listNames(p.exceptions(q.Relation))))
 		decision = except
@@ -64,16 +64,16 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 		e.because(p.ruleSentence(deed, decision))
 		if q.Traceme {
 			decision = decision.Traceme()
-			e.because("The target asked for it with PTRACE_TRACEME, as under a debugger: where the rule observes, that is info.")
+			e.because("The target asked for it with PTRACE_TRACEME, as under a debugger: if the rule only observes, the severity is info.")
 		}
 	}
 	e.Action, e.Rule, e.Severity, e.Verdict = decision.Action, decision.Rule, decision.Severity, decision.Verdict
 	switch {
 	case decision.Unenforced != "":
-		e.because(fmt.Sprintf("It is let through and recorded all the same: %s.", decision.Unenforced))
+		e.because(fmt.Sprintf("It is nevertheless let through and recorded: %s.", decision.Unenforced))
 	case decision.Verdict == access.VerdictRefused && !q.Vector.SeenIn(q.Tier):
 		e.Verdict = access.VerdictObserved
-		e.because("It gets through all the same, and without an event: in the tracepoint tier nothing sees this door.")
+		e.because("It nevertheless gets through, without an event: nothing in the tracepoint tier sees it.")
 	case decision.Verdict == access.VerdictRefused:
 		if q.Tier == access.TierTracepoint && q.Vector.Door() == access.DoorMemory {
 			e.Verdict = access.VerdictKilled
@@ -81,10 +81,10 @@ func (p *Plan) Explain(q Question) (Explanation, error) {
 		e.because(means(q))
 	}
 	if allowed := p.exceptions(q.Relation); decision.Action == ActionRefuse && !q.Inbound && len(allowed) > 0 {
-		e.because("Allowed to do it all the same: " + listNames(allowed) + ".")
+		e.because("Executables that are allowed to do it anyway: " + listNames(allowed) + ".")
 	}
 	if !q.Inbound && decision.Action != ActionRefuse && (q.Relation == access.RelationSamePod || q.Relation == access.RelationOtherContainer) {
-		e.because("If the target is guarded, its own rule inbound may still refuse it: ask with --inbound of that container.")
+		e.because("If the target is guarded, its own rule \"inbound\" may still refuse it: check with --inbound for that container.")
 	}
 	return e, nil
 }
@@ -93,18 +93,18 @@ func (e *Explanation) because(sentence string) { e.Why = append(e.Why, sentence)
 
 func (p *Plan) quiet(deed Deed) string {
 	if p.Mode == ModeOff {
-		return "The container's mode is off: shimward is not there, as under runc."
+		return "The container's mode is off: shimward does nothing, as under plain runc."
 	}
 	if deed.Vector == access.VectorRecon && deed.Inbound && p.Rules.Recon != ReconOff {
-		return "The actor is a process of the node's, and what those see in procfs is no business of shimward's: the node's agents look there all day."
+		return "The actor is a process of the node, and shimward ignores what those read in procfs: the node's agents do that all the time."
 	}
 	if deed.Vector == access.VectorRecon {
-		return "What procfs tells of a process besides its memory's content is no business of shimward's, unless the profile of who asks says recon = \"audit\" or \"refuse\", or the profile of who is looked at from another container."
+		return "shimward ignores what procfs shows of a process besides its memory's content, unless recon is \"audit\" or \"refuse\" in the actor's profile or, if the target is in another container, in the target's profile."
 	}
 	if deed.Vector == access.VectorCoreDump {
-		return "What signals a container's own processes send each other, or the node sends them, is no business of shimward's; only one from another container that makes a process dump core is."
+		return "shimward ignores signals that a container's own processes send each other, or that the node sends them, and records only a signal from another container that makes a process dump core."
 	}
-	return "A process and its own memory are no business of shimward's, and make no event; only writing through /proc/self/mem is."
+	return "shimward ignores accesses of a process to its own memory, which make no event, except for writing through /proc/self/mem."
 }
 
 // deed returns the access that is asked about, with the plan's own rule that fits it.
@@ -122,12 +122,12 @@ func (p *Plan) ruleSentence(deed Deed, d Decision) string {
 	}
 	who += inWords(deed.Relation)
 	if deed.Inbound && deed.Relation == access.RelationHost {
-		return who + ", and those are only ever observed: the runtime and the node's agents are among them."
+		return who + ", and such actors are only ever observed: they include the runtime and the node's agents."
 	}
 	if deed.Rule > 0 {
-		return fmt.Sprintf("%s: of the profile's own rules %s is the first that fits, which says %q.", who, d.Rule, d.Action)
+		return fmt.Sprintf("%s: the first of the profile's own rules that matches is %s, which says %q.", who, d.Rule, d.Action)
 	}
-	return fmt.Sprintf("%s: the rule %s counts, which says %q.", who, d.Rule, d.Action)
+	return fmt.Sprintf("%s: the rule %s applies, which says %q.", who, d.Rule, d.Action)
 }
 
 // exceptions returns the executables that the plan allows for targets of that relation.
@@ -164,16 +164,16 @@ func (q *Question) check() error {
 	case q.Relation == 0 || int(q.Relation) >= access.Relations:
 		return fmt.Errorf("a relation is missing: write one from %q to %q", access.RelationSelf, access.RelationKernel)
 	case q.Vector.OfNode() && q.Relation != access.RelationKernel:
-		return fmt.Errorf("%s is about no process: its relation is %q", q.Vector, access.RelationKernel)
+		return fmt.Errorf("%s does not concern a process: its relation is %q", q.Vector, access.RelationKernel)
 	case q.Relation == access.RelationKernel && !q.Vector.OfNode() && q.Vector != access.VectorPerfEvent:
-		return fmt.Errorf("%s is at one process: its relation is none of %q", q.Vector, access.RelationKernel)
+		return fmt.Errorf("%s targets one process: its relation cannot be %q", q.Vector, access.RelationKernel)
 	case q.Vector == access.VectorSelfMem && q.Relation != access.RelationSelf:
 		return fmt.Errorf("%s is a process's own memory: its relation is %q", q.Vector, access.RelationSelf)
 	case q.Inbound && (q.Relation < access.RelationSamePod || q.Relation == access.RelationKernel):
-		return fmt.Errorf("an inbound access comes from outside of the container: its relation is %q, %q or %q",
+		return fmt.Errorf("an inbound access comes from outside the container: its relation is %q, %q or %q",
 			access.RelationSamePod, access.RelationOtherContainer, access.RelationHost)
 	case q.Inbound && q.Exception:
-		return errors.New("exceptions are of the actor's container: ask it, without inbound")
+		return errors.New("exceptions belong to the actor's container: ask about that container, without inbound")
 	case q.Traceme && q.Vector != access.VectorPtrace:
 		return fmt.Errorf("PTRACE_TRACEME is a request of %s", access.VectorPtrace)
 	default:
@@ -186,15 +186,15 @@ func means(q Question) string {
 	door := q.Vector.Door()
 	switch {
 	case q.Tier == access.TierTracepoint && door == access.DoorCall:
-		return "This node's kernel takes no BPF LSM programs: seccomp's listener refuses the system call with EPERM."
+		return "This node's kernel does not run BPF LSM programs: seccomp's listener refuses the system call with EPERM."
 	case q.Tier == access.TierTracepoint:
-		return "This node's kernel takes no BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
+		return "This node's kernel does not run BPF LSM programs, and no system call names the target: the actor is killed when it touches the memory, before a byte moves."
 	case q.Vector == access.VectorUserfaultfd:
-		return "The descriptor is withheld: what was to be received comes without it."
+		return "The descriptor is withheld: the message arrives without it."
 	case door == access.DoorFile:
 		return "The open fails with EACCES."
 	case door == access.DoorMemory:
-		return "The open fails with EACCES; a file that was opened before, or elsewhere, costs its user's life at the first use."
+		return "The open fails with EACCES; a process that uses a file that was opened before, or elsewhere, is killed at the first use."
 	default:
 		return "The system call fails with EPERM."
 	}
@@ -205,7 +205,7 @@ func inWords(relation access.Relation) string {
 	case access.RelationSelf:
 		return "the actor itself"
 	case access.RelationChild:
-		return "a descendant of the actor's, in the same container"
+		return "a descendant of the actor, in the same container"
 	case access.RelationSameContainer:
 		return "another process of the same container"
 	case access.RelationSamePod:
@@ -213,7 +213,7 @@ func inWords(relation access.Relation) string {
 	case access.RelationOtherContainer:
 		return "a process of another container"
 	case access.RelationKernel:
-		return "no process but the node itself, or a window to all of its memory"
+		return "not a process but the node itself, or an interface to all of its memory"
 	default:
 		return "a process in no container"
 	}

@@ -68,7 +68,7 @@ func TestExplainInboundRecon(t *testing.T) {
 		{ActionRefuse, access.RelationOtherContainer, access.TierTracepoint, access.VerdictObserved, "strict.inbound", "without an event"},
 		{ReconAudit, access.RelationSamePod, access.TierLSM, access.VerdictObserved, "strict.recon", `"audit"`},
 		{ActionRefuse, access.RelationHost, access.TierLSM, access.VerdictObserved, "", "agents"},
-		{ReconOff, access.RelationOtherContainer, access.TierLSM, access.VerdictObserved, "", "looked at from another container"},
+		{ReconOff, access.RelationOtherContainer, access.TierLSM, access.VerdictObserved, "", "if the target is in another container"},
 	} {
 		plan.Rules.Recon = test.recon
 		e, err := plan.Explain(Question{Vector: access.VectorRecon, Relation: test.relation, Inbound: true, Tier: test.tier})
@@ -121,7 +121,7 @@ func TestExplainRefusesNonsense(t *testing.T) {
 		"inbound from within": {Question{Relation: access.RelationChild, Inbound: true, Tier: access.TierLSM}, "outside"},
 		"inbound exception":   {Question{Relation: access.RelationHost, Inbound: true, Exception: true, Tier: access.TierLSM}, "actor's container"},
 		"traceme of a file":   {Question{Vector: access.VectorProcMem, Relation: access.RelationChild, Traceme: true, Tier: access.TierLSM}, "ptrace"},
-		"no such exception":   {Question{Vector: access.VectorPtrace, Relation: access.RelationHost, Exception: true, Tier: access.TierLSM}, "no executable is allowed"},
+		"no such exception":   {Question{Vector: access.VectorPtrace, Relation: access.RelationHost, Exception: true, Tier: access.TierLSM}, "no executable may access"},
 	} {
 		if _, err := explained(t, nil).Explain(test.question); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v", name, err)

@@ -94,7 +94,7 @@ func (f *Facts) checkEngine() error {
 		}
 	}
 	if containerd != "" && crio != "" {
-		return fmt.Errorf("the annotations %s and %s are of two container engines: take away the one that the engine has not written", quote(containerd), quote(crio))
+		return fmt.Errorf("the annotations %s and %s belong to two container engines: remove the one that the engine has not written", quote(containerd), quote(crio))
 	}
 	return nil
 }

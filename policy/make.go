@@ -58,7 +58,7 @@ func (c *Config) chooseMode(asked request, floors []*Floor, namespace string) (M
 			continue
 		}
 		if explicit {
-			return "", fmt.Errorf("annotation %s: %q is below what this node's config asks of namespace %s (%s): write %q, or remove the annotation",
+			return "", fmt.Errorf("annotation %s: %q is below what this node's config requires for namespace %s (%s): write %q, or remove the annotation",
 				written.key, mode, quote(namespace), floor, strongest(floors))
 		}
 		mode = floor.Mode
@@ -121,7 +121,7 @@ func (c *Config) checkAgainst(floors []*Floor, name string, profile Profile, wri
 			return fmt.Errorf("this node's config has no profile that meets every floor of namespace %s: the administrator has to add one, %q is weaker in %s than %q (%s)",
 				quote(namespace), name, weaker, floor.Profile, floor)
 		}
-		return fmt.Errorf("annotation %s: %q is below what this node's config asks of namespace %s, its %s is weaker than that of %q (%s): write %q, or remove the annotation",
+		return fmt.Errorf("annotation %s: %q is below what this node's config requires for namespace %s, its %s is weaker than that of %q (%s): write %q, or remove the annotation",
 			written.key, name, quote(namespace), weaker, floor.Profile, floor, floor.Profile)
 	}
 	return nil
@@ -144,7 +144,7 @@ func (c *Config) except(profile Profile, asked request, floors []*Floor, namespa
 				return Profile{}, err
 			}
 			if weaker != "" {
-				return Profile{}, fmt.Errorf("annotation %s: this node's config takes no exceptions from pods in namespace %s (%s): remove the annotation, or ask the node's administrator for a profile that allows these executables",
+				return Profile{}, fmt.Errorf("annotation %s: this node's config accepts no exceptions from pods in namespace %s (%s): remove the annotation, or ask the node's administrator for a profile that allows these executables",
 					written.key, quote(namespace), floor)
 			}
 		}

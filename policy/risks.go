@@ -218,7 +218,7 @@ func (p *Plan) CheckRisks(found []Finding) error {
 	}
 	for _, finding := range found {
 		if p.RefusesRisk(finding.Risk) {
-			return fmt.Errorf("the container has the risk %s (%s), which the profile %s refuses: take that out of its spec, or ask for another profile with the annotation %s%s",
+			return fmt.Errorf("the container has the risk %s (%s), which the profile %s refuses: remove that from its spec, or ask for another profile with the annotation %s%s",
 				finding.Risk, finding.Where, quote(p.Profile), AnnotationPrefix, KeyProfile)
 		}
 	}
@@ -236,7 +236,7 @@ func checkRisks(risks []Risk) error {
 			for i, one := range known {
 				words[i] = string(one)
 			}
-			return fmt.Errorf("%s: there is no such risk, write some of %s", quote(string(risk)), strings.Join(words, ", "))
+			return fmt.Errorf("%s: there is no such risk, write any of %s", quote(string(risk)), strings.Join(words, ", "))
 		}
 	}
 	return nil

@@ -139,7 +139,7 @@ func checkRules(rules []Rule, recon Action) error {
 			return fmt.Errorf("rule number %d: name = %w", i+1, err)
 		}
 		if seen[rule.Name] {
-			return fmt.Errorf("rule %s: there are two of that name, with those of the profiles that it extends: an event names the one that decided", quote(rule.Name))
+			return fmt.Errorf("rule %s: there are two of that name, with those of the profiles that it extends: names must be unique, because events name the rule that decided", quote(rule.Name))
 		}
 		seen[rule.Name] = true
 		if err := rule.check(recon); err != nil {
@@ -156,7 +156,7 @@ func (r *Rule) checkName() error {
 	}
 	for _, entry := range (&Rules{}).each() {
 		if entry.name == r.Name {
-			return fmt.Errorf("%s: is what the profile says of a relation, choose another name", quote(r.Name))
+			return fmt.Errorf("%s: is the name of a profile's setting, choose another name", quote(r.Name))
 		}
 	}
 	if r.Name == KeyAllow || r.Name == "lease" {
@@ -173,10 +173,10 @@ func (r *Rule) check(recon Action) error {
 		return errors.New("has no condition: write at least one of vectors, operations, relations, executables, uids, target_executables")
 	}
 	if recon == ReconOff && slices.Contains(r.Vectors, access.VectorRecon) {
-		return fmt.Errorf("vectors has %q, which the profile does not look at: write recon = %q or %q in the profile", access.VectorRecon, ReconAudit, ActionRefuse)
+		return fmt.Errorf("vectors has %q, which the profile ignores: write recon = %q or %q in the profile", access.VectorRecon, ReconAudit, ActionRefuse)
 	}
 	if slices.Contains(r.Relations, access.RelationSelf) && len(r.Vectors) > 0 && !slices.Contains(r.Vectors, access.VectorSelfMem) {
-		return fmt.Errorf("relations has %q, of which vectors leaves nothing: a process's own memory is looked at where it is written through %s alone", access.RelationSelf, access.VectorSelfMem)
+		return fmt.Errorf("relations has %q, which none of the rule's vectors can have: access to a process's own memory is seen only as a write through %s", access.RelationSelf, access.VectorSelfMem)
 	}
 	if len(r.UIDs) > MaxRuleUIDs {
 		return fmt.Errorf("uids has %d: keep at most %d", len(r.UIDs), MaxRuleUIDs)
@@ -195,7 +195,7 @@ func (r *Rule) check(recon Action) error {
 		}
 	}
 	if len(r.TargetExecutables) > 0 && !subset(r.Relations, insiders) {
-		return fmt.Errorf("target_executables are files of the container's own root: of relations, write %q, %q and %q alone",
+		return fmt.Errorf("target_executables are files of the container's own root: of relations, write only %q, %q and %q",
 			access.RelationSelf, access.RelationChild, access.RelationSameContainer)
 	}
 	return nil

@@ -109,7 +109,7 @@ func TestRuleExplained(t *testing.T) {
 	plan := ruledPlan(t, ruled)
 	q := Question{Vector: access.VectorProcMem, Relation: access.RelationHost, Executable: "/usr/bin/gdb", Tier: access.TierLSM}
 	e, err := plan.Explain(q)
-	if err != nil || e.Rule != "web.gdb-reads" || e.Verdict != access.VerdictObserved || !strings.Contains(strings.Join(e.Why, " "), "first that fits") {
+	if err != nil || e.Rule != "web.gdb-reads" || e.Verdict != access.VerdictObserved || !strings.Contains(strings.Join(e.Why, " "), "first of the profile") {
 		t.Errorf("%v: %+v", err, e)
 	}
 	q.UID = 7

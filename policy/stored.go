@@ -18,7 +18,7 @@ const MaxPlanBytes = 1 << 20
 // have made.
 func ParsePlan(content []byte) (*Plan, error) {
 	if len(content) > MaxPlanBytes {
-		return nil, fmt.Errorf("plan has %d bytes, at most %d are taken", len(content), MaxPlanBytes)
+		return nil, fmt.Errorf("plan has %d bytes, at most %d are accepted", len(content), MaxPlanBytes)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.DisallowUnknownFields()
@@ -27,7 +27,7 @@ func ParsePlan(content []byte) (*Plan, error) {
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("plan: there is something behind its end")
+		return nil, errors.New("plan: there is data after its end")
 	}
 	if err := plan.check(); err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
@@ -40,13 +40,13 @@ func (p *Plan) check() error {
 		return err
 	}
 	if want := Key(p.Identity.ID, p.Identity.Bundle); p.Identity.Key != want {
-		return fmt.Errorf("key is %s, its ID and bundle make %s", quote(p.Identity.Key), quote(want))
+		return fmt.Errorf("key is %s, but its ID and bundle give %s", quote(p.Identity.Key), quote(want))
 	}
 	if err := checkMode(p.Mode); err != nil {
 		return fmt.Errorf("mode = %w", err)
 	}
 	if !label(p.Profile) {
-		return fmt.Errorf("profile = %s: is no profile's name", quote(p.Profile))
+		return fmt.Errorf("profile = %s: is not the name of a profile", quote(p.Profile))
 	}
 	for _, entry := range p.Rules.each() {
 		if err := entry.check(); err != nil {

@@ -248,7 +248,7 @@ func TestCreateRefuses(t *testing.T) {
 		},
 		"below the floor": {
 			config: "[[floor]]\nnamespaces = [\"*\"]\nmode = \"enforce\"\n",
-			spec:   `{"annotations":{"shimward.dev/mode":"off"}}`, code: codes.InvalidArgument, want: "below what this node's config asks",
+			spec:   `{"annotations":{"shimward.dev/mode":"off"}}`, code: codes.InvalidArgument, want: "below what this node's config requires",
 		},
 		"garbage for a config": {config: "[[[", spec: `{}`, code: codes.FailedPrecondition, want: "config.toml"},
 		"garbage for a spec":   {spec: `{`, code: codes.InvalidArgument, want: "parse"},

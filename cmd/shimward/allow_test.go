@@ -32,7 +32,7 @@ func TestAllowRefuses(t *testing.T) {
 		{without("--why"), "--why is missing"},
 		{with("--why", "\x1b[2J"), "printable"},
 		{with("--exe", "gdb"), `"/usr/bin/gdb"`},
-		{with("--exe", "/bin/*"), "patterns are not taken"},
+		{with("--exe", "/bin/*"), "patterns are not supported"},
 	} {
 		got := shimward(t, setup{}, append([]string{"allow", "--config", config}, test.args...)...)
 		if got.code != statusError || !strings.Contains(got.stderr, test.want) {
