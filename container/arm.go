@@ -155,7 +155,7 @@ func lateInit(err error) string {
 	if err != nil {
 		message += fmt.Sprintf(" (%v)", err)
 	}
-	return message + fmt.Sprintf(": shimward looks every %v from here on whether it is guarded; see what its startContainer hooks do", statePoll)
+	return message + fmt.Sprintf(": from now on, shimward checks every %v whether it is guarded; see what its startContainer hooks do", statePoll)
 }
 
 // killAll kills until nobody is left. Once is not always enough: the kernel sends
@@ -170,7 +170,7 @@ func (c *Container) killAll(ctx context.Context, kill func() error) error {
 		}
 		return left
 	}) != nil {
-		const left = "processes are left in its cgroup, however often they are killed"
+		const left = "processes remain in its cgroup although they were killed repeatedly"
 		if err != nil {
 			return fmt.Errorf(left+": %w", err)
 		}

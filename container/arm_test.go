@@ -46,7 +46,7 @@ func TestWatchArmed(t *testing.T) {
 		"armed":                          {program, 4096, true, nil, false, ""},
 		"ended":                          {"", 0, false, nil, false, ""},
 		"unguarded":                      {program, 4096, false, nil, true, "ran without its guard, and was killed"},
-		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "however often they are killed: no)"},
+		"unguarded and not to be killed": {program, 4096, false, errors.New("no"), true, "although they were killed repeatedly: no)"},
 		"still the runtime":              {runtime, 4096, false, nil, false, "not seen to start its program within 2m0s: "},
 		"in the middle of its execve":    {program, 0, false, nil, false, "not seen to start its program"},
 		"not to be looked at":            {loop, 4096, false, nil, false, "too many levels of symbolic links"},

@@ -42,7 +42,7 @@ func readSpec(bundle string) (*specFile, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("the bundle %s has no config.json: containerd writes it before it creates a container", bundle)
 	case errors.Is(err, unix.ELOOP):
-		return nil, fmt.Errorf("%s is a symbolic link: shimward takes a regular file alone", path)
+		return nil, fmt.Errorf("%s is a symbolic link: shimward accepts only a regular file", path)
 	case err != nil:
 		return nil, fmt.Errorf("open the container's spec: %w", err)
 	}

@@ -25,7 +25,7 @@ func FindHook(shim string) (string, error) {
 		beside := path
 		// A relative entry of PATH, which would be the bundle's here, is an error of LookPath's.
 		if path, err = exec.LookPath(HookBinary); err != nil || !filepath.IsAbs(path) {
-			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 and shimward, or in containerd's PATH, the container's hooks start it", beside)
+			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 and shimward, or in containerd's PATH; the container's hooks start it", beside)
 		}
 		info, err = os.Stat(path)
 	}
@@ -33,7 +33,7 @@ func FindHook(shim string) (string, error) {
 	case err != nil:
 		return "", fmt.Errorf("look for the binary of the container's hooks: %w", err)
 	case !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0:
-		return "", fmt.Errorf("%s is not an executable file: install it anew, the container's hooks start it", path)
+		return "", fmt.Errorf("%s is not an executable file: install it again, the container's hooks start it", path)
 	}
 	return path, nil
 }
@@ -47,7 +47,7 @@ func CheckNode(paths policy.Paths) error {
 	if on, err := bpf.OnBPFFS(paths.BPF); err != nil {
 		return err
 	} else if !on {
-		return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and see to it that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
+		return fmt.Errorf("%s is not on a BPF file system: run `mount -t bpf bpf %s`, and make sure that it is mounted at boot", paths.BPF, mountPoint(paths.BPF))
 	}
 	return nil
 }

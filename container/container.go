@@ -114,7 +114,7 @@ func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid in
 		Ended: func(process int, err error) {
 			// Callers get ENOSYS from here on: closed, not open.
 			c.notice(event.SeverityCritical, fmt.Sprintf("the seccomp listener of process %d ended (%v): "+
-				"system calls of it and its descendants that reach for memory fail from here on; recreate the container if it needs them", process, err))
+				"from now on, system calls by it and its descendants that access memory fail; recreate the container if it needs them", process, err))
 		},
 		Attached: func(state *specs.ContainerProcessState) error {
 			if state.State.ID != c.plan.Identity.ID {
@@ -169,7 +169,7 @@ func (c *Container) NoteDropped() {
 		return
 	}
 	c.dropped.Do(func() {
-		c.notice(event.SeverityWarning, fmt.Sprintf("%d accesses were decided and counted, and have no event: they came faster than they could be read", dropped))
+		c.notice(event.SeverityWarning, fmt.Sprintf("%d accesses were decided and counted, but have no event: they came faster than they could be read", dropped))
 	})
 }
 
@@ -180,7 +180,7 @@ func (c *Container) drain() {
 		c.running.Wait()
 		c.folder.Close()
 		if missed := c.missed.Load(); missed > 0 {
-			c.notice(event.SeverityWarning, fmt.Sprintf("%d attempts were decided and counted, and have no event: there were too many at once", missed))
+			c.notice(event.SeverityWarning, fmt.Sprintf("%d attempts were decided and counted, but have no event: there were too many at once", missed))
 		}
 	})
 }
@@ -278,7 +278,7 @@ func (c *Container) emit(e event.Event) {
 	}
 	if !c.append(event.Event{
 		Time: time.Now(), Kind: event.KindNotice, Severity: event.SeverityCritical, Container: c.identity(),
-		Message: fmt.Sprintf("%d events could not be stored before this one, their disk was full or broken: containerd's log has them", lost),
+		Message: fmt.Sprintf("%d events could not be stored before this one, because the disk was full or broken: containerd's log has them", lost),
 	}) {
 		c.unstored.Add(lost) // said another time
 	}

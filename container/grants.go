@@ -220,7 +220,7 @@ func (c *Container) named(exe string) string {
 // one that the plan lets do it, and is not the file that was there when the container was
 // made: it was changed or replaced, or another is mounted over it. The target's may be so, too.
 func (c *Container) voided(exe, target string, uid int, deed policy.Deed) string {
-	const void = "void: %s is not the file that was there when the container was made, which %s"
+	const void = "void: %s is not the file that was there when the container was created, which %s"
 	allowed := c.plan.Allow
 	if deed.Relation == access.RelationSamePod {
 		allowed = c.plan.AllowPod

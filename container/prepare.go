@@ -72,8 +72,8 @@ func Plan(r Request) (*Planned, error) {
 		return nil, err
 	}
 	if r.Monitored && hooks.RunOf(file.text) != "" {
-		return nil, &InvalidError{fmt.Errorf("%s has shimward's hooks in it already: below the runtime io.containerd.shimward.v1 leave runc as it is; "+
-			"in a bundle whose last container's monitor was killed, write config.json anew", file.path)}
+		return nil, &InvalidError{fmt.Errorf("%s already contains shimward's hooks: under the runtime io.containerd.shimward.v1, use runc itself; "+
+			"in a bundle whose last container's monitor was killed, write a new config.json", file.path)}
 	}
 	plan, err := config.Plan(policy.Facts{
 		ID: r.ID, Namespace: r.Namespace, Bundle: bundle, Annotations: spec.Annotations,
@@ -99,8 +99,8 @@ func (p *Planned) Guard(ctx context.Context, undo *Cleanup) (*Container, error) 
 		return nil, err
 	}
 	if p.request.Restored {
-		return nil, errors.New("a container that is restored from a checkpoint cannot be guarded, its processes never exec: " +
-			`set the annotation shimward.dev/mode to "off", or start it anew`)
+		return nil, errors.New("a container that is restored from a checkpoint cannot be guarded, because its processes never exec: " +
+			`set the annotation shimward.dev/mode to "off", or start the container afresh`)
 	}
 	hook, err := p.request.Hook()
 	if err != nil {

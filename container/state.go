@@ -49,18 +49,18 @@ func (c *Container) watchState(ctx context.Context) {
 				return unheld
 			},
 			func(err error) string {
-				return fmt.Sprintf("the %s cannot hold the container's guard (%v): it is guarded, as long as nobody removes the pins in %s; "+
-					"this is tried again every %v, see what the %s lacks", hostOf(c.plan), err, c.plan.Paths.BPF, statePoll, hostOf(c.plan))
+				return fmt.Sprintf("the %s cannot hold the container's guard (%v): it stays guarded only as long as nobody removes the pins in %s; "+
+					"shimward tries again every %v, find out what the %s lacks", hostOf(c.plan), err, c.plan.Paths.BPF, statePoll, hostOf(c.plan))
 			},
 			event.SeverityWarning,
 		},
 		{c.Intact, func(err error) string {
 			return fmt.Sprintf("somebody removed or replaced the container's state (%v): "+
-				"it is guarded still, and cannot be exec'ed into; recreate it, and see who cleans %s", err, c.plan.Paths.Run)
+				"it is still guarded, but nothing can be exec'ed into it; recreate it, and find out what cleans %s", err, c.plan.Paths.Run)
 		}, event.SeverityCritical},
 		{c.kernel.Called, func(err error) string {
-			return fmt.Sprintf("what refuses on this node is switched off (%v): until then seccomp and the access sensor alone guard the container, "+
-				"and no other is created", err)
+			return fmt.Sprintf("the programs that refuse accesses on this node are switched off (%v): until then only seccomp and the access sensor guard the container, "+
+				"and no other container can be created", err)
 		}, event.SeverityCritical},
 	}
 	ticker := time.NewTicker(statePoll)
@@ -88,10 +88,10 @@ func (c *Container) watchState(ctx context.Context) {
 func (c *Container) lostPins(unheld, err error) string {
 	if unheld != nil {
 		return fmt.Sprintf("somebody removed the pins of the container's guard, and with them the guard (%v): "+
-			"recreate the container, and see who cleans %s", err, c.plan.Paths.BPF)
+			"recreate the container, and find out what cleans %s", err, c.plan.Paths.BPF)
 	}
 	return fmt.Sprintf("somebody removed the pins of the container's guard (%v): "+
-		"it holds while the container's %s lives; recreate the container, and see who cleans %s", err, hostOf(c.plan), c.plan.Paths.BPF)
+		"it holds while the container's %s lives; recreate the container, and find out what cleans %s", err, hostOf(c.plan), c.plan.Paths.BPF)
 }
 
 // Intact is an error where the listener's socket is gone, which the runtime looks

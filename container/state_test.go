@@ -27,7 +27,7 @@ func TestWatchState(t *testing.T) {
 	}{
 		"there":         {&fakeKernel{}, false, false, ""},
 		"gone":          {&fakeKernel{unpinned: gone}, false, false, "it holds while the container"},
-		"no state":      {&fakeKernel{}, true, false, "cannot be exec'ed into"},
+		"no state":      {&fakeKernel{}, true, false, "nothing can be exec'ed into it"},
 		"another's":     {&fakeKernel{}, false, true, "not the socket that shimward made"},
 		"gone too soon": {&fakeKernel{unheld: slices.Repeat([]error{gone}, 1000), unpinned: gone}, false, false, "and with them the guard"},
 	} {
@@ -71,7 +71,7 @@ func TestWatchStateAgain(t *testing.T) {
 		c.watchState(ctx)
 	})
 	events := storedEvents(t, c)
-	if len(events) != 2 || !strings.Contains(events[1].Message, "what refuses on this node is switched off") {
+	if len(events) != 2 || !strings.Contains(events[1].Message, "the programs that refuse accesses on this node are switched off") {
 		t.Errorf("recorded %+v", events)
 	}
 }

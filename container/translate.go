@@ -56,7 +56,7 @@ func (c *Container) read(ctx context.Context, from records) {
 			c.logger(ctx).WithError(err).Warn("shimward: read a record of the kernel's")
 		}
 	}
-	c.notice(event.SeverityCritical, "the kernel's records can no longer be read: accesses are still decided and counted, and have no events")
+	c.notice(event.SeverityCritical, "the kernel's records can no longer be read: accesses are still decided and counted, but have no events")
 }
 
 // observeRecord makes an observation of a record: what the kernel captured
@@ -91,7 +91,7 @@ func (c *Container) observeRecord(ctx context.Context, r *bpf.Record) {
 		},
 	}
 	if r.Flags&bpf.FlagKillFailed != 0 {
-		c.notice(event.SeverityCritical, "the kernel could not kill a process that a rule refuses an access to memory: see the access's event")
+		c.notice(event.SeverityCritical, "the kernel could not kill a process whose access to memory a rule refuses: see the event of the access")
 	}
 	if decision.Action == policy.ActionRefuse && !inbound {
 		o.Access.Exception = c.voided(actor.Exe, target.Exe, actor.UID, deedOf(r, false))

@@ -118,7 +118,7 @@ func Apply(object []byte, changes ...Change) ([]byte, error) {
 func applyTo(fields map[string]json.RawMessage, name string, changes []Change) error {
 	for other := range fields {
 		if other != name && strings.EqualFold(other, name) {
-			return fmt.Errorf("edit %q: the spec calls it %q, which the runtime may take for it: write it as %q", name, other, name)
+			return fmt.Errorf("edit %q: the spec spells it %q, which the runtime may read as the same: write it as %q", name, other, name)
 		}
 	}
 	inner := fields[name]

@@ -63,8 +63,8 @@ func TestEditRefuses(t *testing.T) {
 		"hooks a list":      {`{"hooks":[]}`, "cannot unmarshal array"},
 		"hooks a string":    {`{"hooks":"x"}`, "cannot unmarshal string"},
 		"not a list":        {`{"hooks":{"createRuntime":{}}}`, "not a list of hooks"},
-		"another case":      {`{"Hooks":{}}`, `calls it "Hooks"`},
-		"another case deep": {`{"hooks":{"createruntime":[]}}`, `calls it "createruntime"`},
+		"another case":      {`{"Hooks":{}}`, `spells it "Hooks"`},
+		"another case deep": {`{"hooks":{"createruntime":[]}}`, `spells it "createruntime"`},
 		"nested too deep":   {strings.Repeat(`{"hooks":`, 20000), "exceeded max depth"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -86,7 +86,7 @@ func untold(err error) error {
 		}
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return fmt.Errorf("the container's monitor is there and does not answer, look at the node's disk and load and try again: %w", err)
+		return fmt.Errorf("the container's monitor runs but does not answer, check the node's disk and load and try again: %w", err)
 	}
 	return fmt.Errorf("tell the container's monitor: %w", err)
 }
