@@ -41,7 +41,7 @@ func describeRisks(risks []Risk) string {
 			names[i] += " (which the profile refuses)"
 		}
 	}
-	return "the container's spec leads around what shimward holds: " + strings.Join(names, ", ")
+	return "the container's spec gives it ways around shimward: " + strings.Join(names, ", ")
 }
 
 func (p *Process) suffix() string {
@@ -89,11 +89,11 @@ func (a *Access) describe() string {
 func (a *Access) attempt() string {
 	switch a.Vector {
 	case access.VectorCorePattern:
-		return "set " + door(a.Vector) + ", which says who gets the memory of whatever crashes on the node"
+		return "set " + door(a.Vector) + ", which decides who gets the memory of processes that crash on the node"
 	case access.VectorFtraceEnabled:
-		return "set " + door(a.Vector) + ", which says whether the node's LSM programs are called"
+		return "set " + door(a.Vector) + ", which decides whether the node's LSM programs are called"
 	case access.VectorTracefs:
-		return "set a probe or a filter through " + door(a.Vector) + ", which copies or compares what processes of the node have in their memory"
+		return "set a probe or a filter through " + door(a.Vector) + ", which copies or compares the memory of the node's processes"
 	default:
 		return a.reach() + " through " + door(a.Vector)
 	}
@@ -122,7 +122,7 @@ func (a *Access) reach() string {
 func door(vector access.Vector) string {
 	switch vector {
 	case access.VectorUnknown:
-		return "a door without a name"
+		return "an unknown interface"
 	case access.VectorProcMem:
 		return "/proc/<pid>/mem"
 	case access.VectorSelfMem:
@@ -132,15 +132,15 @@ func door(vector access.Vector) string {
 	case access.VectorMapFiles:
 		return "/proc/<pid>/map_files"
 	case access.VectorKernelMem:
-		return "/proc/kcore or a device of its kind"
+		return "/proc/kcore or a similar device"
 	case access.VectorCorePattern:
 		return "the sysctl kernel.core_pattern"
 	case access.VectorFtraceEnabled:
 		return "the sysctl kernel.ftrace_enabled"
 	case access.VectorTracefs:
-		return "uprobe_events, an event's filter or a file of their kind in tracefs"
+		return "uprobe_events, an event's filter or a similar file in tracefs"
 	case access.VectorSwap:
-		return "what the node swaps to"
+		return "the node's swap"
 	case access.VectorRecon:
 		return "its files in /proc or get_robust_list(2)"
 	case access.VectorUserfaultfd:
@@ -150,7 +150,7 @@ func door(vector access.Vector) string {
 	case access.VectorPerfEvent:
 		return "perf_event_open(2)"
 	case access.VectorCoreLimit:
-		return "what a core dump of it would have"
+		return "the settings of its core dump"
 	default:
 		return vector.String() + "(2)"
 	}

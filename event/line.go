@@ -83,7 +83,7 @@ func ParseLine(line []byte) (Event, error) {
 		return Event{}, errors.New("parse event: it has no kind")
 	}
 	if e.Kind == KindAccess && e.Access == nil {
-		return Event{}, errors.New("parse event: it is about an access, and says none")
+		return Event{}, errors.New("parse event: its kind is access, but it has no access")
 	}
 	return e.bounded(), nil
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // errForeign is wrapped by openRegular's error if the file is not of a kind that a store creates.
-var errForeign = errors.New("it is no file of an event store")
+var errForeign = errors.New("it is not a file of an event store")
 
 // openRegular opens a file of the store and, with os.O_CREATE, creates it if there is none. Root in
 // a container that has the store mounted may put anything in its place: opening a pipe blocks, and
@@ -111,6 +111,6 @@ func (s *Store) displace(name string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	s.tampered = fmt.Sprintf("put what is no file of its own in the place of %s in this container's event store", name)
+	s.tampered = fmt.Sprintf("put something else in the place of %s in this container's event store", name)
 	return nil
 }

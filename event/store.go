@@ -214,7 +214,7 @@ func (s *Store) rotate() (int64, error) {
 func (s *Store) note(container Container, dropped int64) error {
 	line, err := Line(Event{
 		Time: time.Now(), Kind: KindNotice, Severity: SeverityWarning, Container: container,
-		Message: fmt.Sprintf("this container's event store is full: %d bytes of events were dropped, those from its beginning and the latest are kept", dropped),
+		Message: fmt.Sprintf("this container's event store is full: %d bytes of events were dropped, the first and the latest ones are kept", dropped),
 	})
 	if err != nil {
 		return err

@@ -46,7 +46,7 @@ func (s *Store) tell(container Container) error {
 	}
 	line, err := Line(Event{
 		Time: time.Now(), Kind: KindNotice, Severity: SeverityCritical, Container: container,
-		Message: fmt.Sprintf("somebody else than shimward %s: do not take it for complete, and see who can write to %s", s.tampered, s.dir),
+		Message: fmt.Sprintf("somebody other than shimward %s: do not rely on it to be complete, and find out who can write to %s", s.tampered, s.dir),
 	})
 	if err == nil {
 		err = s.write(line)

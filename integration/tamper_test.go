@@ -167,7 +167,7 @@ func tamperStore(t *testing.T, s saboteur) {
 		{": > " + file, "cut its file short"},
 		{`line=$(head -n 1 ` + file + `) && echo "$line" >> ` + file, "wrote into its file"},
 		{"rm " + file, "removed or replaced its file"},
-		{"rm " + file + " && mkfifo " + file, "put what is no file of its own in the place of events.jsonl"},
+		{"rm " + file + " && mkfifo " + file, "put something else in the place of events.jsonl"},
 		{"rm -r /host/log/" + key, "removed or replaced its file"}, // this also removes the file with the earlier notice
 	} {
 		s.mustAttack(t, "/bin/sh", "-c", attack.command)
