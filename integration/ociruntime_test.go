@@ -265,7 +265,7 @@ func TestRuntimePlanLost(t *testing.T) {
 	if err := os.Remove(n.Paths.Plan(key)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "container forgotten is guarded, and what shimward kept of it") {
+	if _, err := c.Exec(testContext(t), "x", "/bin/true"); err == nil || !strings.Contains(err.Error(), "container forgotten is guarded, but shimward's state of it") {
 		t.Errorf("exec: %v", err)
 	}
 }

@@ -114,7 +114,7 @@ func findPlan(paths policy.Paths, root, id string) (*policy.Plan, error) {
 	key := policy.Key(id, bundle)
 	plan, err := readPlan(paths, key)
 	if err != nil {
-		return nil, fmt.Errorf("container %s is guarded, and what shimward kept of it in %s is gone or cannot be read: recreate the container: %w", id, paths.Container(key), err)
+		return nil, fmt.Errorf("container %s is guarded, but shimward's state of it in %s is gone or cannot be read: recreate the container: %w", id, paths.Container(key), err)
 	}
 	if !plan.Monitored {
 		return nil, nil // its shim hosts it, and is told by containerd

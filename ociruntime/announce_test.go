@@ -56,7 +56,7 @@ func TestAnnounceRefuses(t *testing.T) {
 		"a later global one, of a lost one": {[]string{"--later", "--root=ROOT", "start", "lost"}, `"--later"`},
 		"help of start's, behind":           {[]string{"start", "guarded", "--help"}, ""},
 		"another config":                    {[]string{"--shimward-config", "ELSEWHERE", "--root", "ROOT", "exec", "guarded", "sh"}, "monitor is gone"},
-		"guarded by the runtime's word":     {[]string{"--root", "ROOT", "exec", "lost", "sh"}, "what shimward kept of it"},
+		"guarded by the runtime's word":     {[]string{"--root", "ROOT", "exec", "lost", "sh"}, "shimward's state of it"},
 		"not guarded by the runtime's word": {[]string{"--root", "ROOT", "exec", "free", "sh"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

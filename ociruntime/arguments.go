@@ -176,7 +176,7 @@ func (c *command) parseCommand(args []string) error {
 		positional, s.args = append(positional, s.args[0]), s.args[1:]
 	}
 	if len(positional) != 1 || positional[0] == "" {
-		return fmt.Errorf("runc %s takes one container ID, and got %q", c.name, positional)
+		return fmt.Errorf("runc %s takes one container ID, but got %q", c.name, positional)
 	}
 	c.id = positional[0]
 	return nil
@@ -208,7 +208,7 @@ func (c *command) parseStart(args []string) {
 		}
 	}
 	if len(ids) != 1 {
-		c.unread = fmt.Errorf("it takes one container ID, and got %q", ids)
+		c.unread = fmt.Errorf("it takes one container ID, but got %q", ids)
 		return
 	}
 	c.id = ids[0]
@@ -291,7 +291,7 @@ func (s *scanner) next() (o option, ok bool, err error) {
 	name, value, given := strings.Cut(name, "=")
 	k, known := s.known[name]
 	if !known {
-		return option{}, false, fmt.Errorf("shimward does not know the option %q, and so not what the container would be: leave it out, or use a shimward that knows this runc", word)
+		return option{}, false, fmt.Errorf("shimward does not know the option %q, and so not what it does to the container: leave it out, or use a shimward that supports this runc", word)
 	}
 	s.args = s.args[1:]
 	switch k {

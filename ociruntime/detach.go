@@ -41,7 +41,7 @@ func silence() error {
 	defer unix.Close(null) //nolint:errcheck // its duplicates stay
 	for fd := range 3 {
 		if err := unix.Dup3(null, fd, 0); err != nil {
-			return fmt.Errorf("let go of stream %d: %w", fd, err)
+			return fmt.Errorf("detach from stream %d: %w", fd, err)
 		}
 	}
 	return nil

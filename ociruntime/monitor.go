@@ -159,7 +159,7 @@ func (m *monitor) live(ctx context.Context) {
 					return
 				}
 			default:
-				s.done <- fmt.Errorf("this monitor does not know %q", s.What)
+				s.done <- fmt.Errorf("this monitor does not know the message %q", s.What)
 			}
 		case <-runtimeEnded:
 			runtimeEnded = nil
@@ -201,7 +201,7 @@ func (m *monitor) live(ctx context.Context) {
 // attach takes over the container that the createRuntime hook has put under guard.
 func (m *monitor) attach(pid int) error {
 	if m.init != nil {
-		return fmt.Errorf("the monitor has container %s already", m.order.ID)
+		return fmt.Errorf("the monitor already has container %s", m.order.ID)
 	}
 	init, err := openProcess(pid)
 	if err != nil {

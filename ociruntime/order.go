@@ -61,7 +61,7 @@ func checkNode(paths policy.Paths) error {
 		return fmt.Errorf("look at the user namespace: %w", err)
 	}
 	if os.Geteuid() != 0 || inside != 0 || outside != 0 || count != 1<<32-1 {
-		return errors.New("a rootless engine's containers cannot be guarded, only root loads programs into the kernel: " +
+		return errors.New("a rootless engine's containers cannot be guarded, because only root can load programs into the kernel: " +
 			"run the engine as root, or choose another runtime")
 	}
 	return container.CheckNode(paths)
@@ -109,7 +109,7 @@ func startMonitor(ctx context.Context, o order) error {
 		err = json.Unmarshal(line, &said)
 	}
 	if err != nil {
-		return fmt.Errorf("the container's monitor ended before it was ready (%w): the container is not created, for nobody would answer its calls", err)
+		return fmt.Errorf("the container's monitor ended before it was ready (%w): the container is not created, because nothing would answer its system calls", err)
 	}
 	if said.Error != "" {
 		return errors.Join(errors.New(said.Error), reap(cmd))

@@ -124,7 +124,7 @@ func TestRunRefuses(t *testing.T) {
 		"no bundle":             {"version = 1", `{}`, nil, []string{"create", "-b", "/nonexistent", "c"}, "find the bundle"},
 		"an unknown option":     {"version = 1", `{}`, nil, []string{"create", "-b", "BUNDLE", "--config", "x", "c"}, "--config"},
 		"itself below":          {"version = 1", `{}`, map[string]string{envBelow: strconv.Itoa(os.Getppid())}, []string{"state", "c"}, "shimward again"},
-		"a spec with our hooks": {"version = 1", `{"hooks":{"createRuntime":[{"path":"/s","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward"]}]}}`, nil, []string{"create", "-b", "BUNDLE", "c"}, "hooks in it already"},
+		"a spec with our hooks": {"version = 1", `{"hooks":{"createRuntime":[{"path":"/s","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward"]}]}}`, nil, []string{"create", "-b", "BUNDLE", "c"}, "already contains shimward's hooks"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, test.config, test.spec)

@@ -40,7 +40,7 @@ func findRunc(configured, self string, usual []string) (string, error) {
 		}
 		return path, nil
 	}
-	return "", fmt.Errorf("there is no runc in any of %v: install it, or write where it is as runc.path in shimward's config", usual)
+	return "", fmt.Errorf("runc was not found as any of %v: install it, or write its path as runc.path in shimward's config", usual)
 }
 
 // CheckRunc returns an error if what runc.path names cannot be the runtime below `shimward runc`.

@@ -17,7 +17,7 @@ const x32Bit = 0x40000000
 // supported returns an error unless this build and kernel can serve notifications.
 func supported() error {
 	if level, err := libseccomp.GetAPI(); err != nil || level < 6 {
-		return fmt.Errorf("this kernel has no seccomp user notifications with what shimward needs (Linux 5.7; libseccomp API level %d, 6 needed)", level)
+		return fmt.Errorf("this kernel's seccomp user notifications lack what shimward needs (Linux 5.7; libseccomp API level %d, 6 needed)", level)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ type MergeOptions struct {
 }
 
 // ErrMerged is wrapped by Merge's error if the profile already has its rules.
-var ErrMerged = errors.New("the profile is merged already")
+var ErrMerged = errors.New("the profile has already been merged")
 
 // Residue is the part of a profile that the filter can no longer express once its rules have become
 // notifications: the listener evaluates it on the registers before it asks the Decider. It lives as
@@ -81,7 +81,7 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 func isNotify(entry specs.LinuxSyscall) bool { return entry.Action == specs.ActNotify }
 
 func refuseListener(profile *specs.LinuxSeccomp, socket string) error {
-	const remedy = "the kernel has room for one listener: take it out of the profile, or set the annotation shimward.dev/mode to off for this container"
+	const remedy = "the kernel allows only one listener: remove it from the profile, or set the annotation shimward.dev/mode to off for this container"
 	switch {
 	case profile.ListenerPath != "" && profile.ListenerPath == socket:
 		return fmt.Errorf("seccomp profile: listenerPath is shimward's own: %w", ErrMerged)

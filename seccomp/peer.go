@@ -25,7 +25,7 @@ func fromRoot(conn *net.UnixConn) error {
 		return fmt.Errorf("look at the peer: %w", err)
 	}
 	if peer.Uid != 0 {
-		return fmt.Errorf("process %d of user %d connected: only root may", peer.Pid, peer.Uid)
+		return fmt.Errorf("process %d of user %d connected: only root may do that", peer.Pid, peer.Uid)
 	}
 	return nil
 }

@@ -115,7 +115,7 @@ func descriptor(register uint64) int {
 
 func (r *resolver) caller(tid int) (caller, error) {
 	if tid == 0 {
-		return caller{}, errors.New("the caller is in a pid namespace out of sight")
+		return caller{}, errors.New("the caller is in a pid namespace that is not visible here")
 	}
 	s, err := r.proc.status(tid)
 	if err == nil && !r.valid() {
@@ -214,7 +214,7 @@ func (r *resolver) target(who caller, inside int) (Task, error) {
 			return Task{}, err
 		}
 		if tid == 0 {
-			return Task{}, fmt.Errorf("pid %d is out of sight", inside)
+			return Task{}, fmt.Errorf("pid %d is not visible here", inside)
 		}
 	}
 	return r.found(tid)

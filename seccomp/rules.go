@@ -48,7 +48,7 @@ func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rule
 		}
 		if slices.ContainsFunc(entry.Args, comparesNothing) {
 			return rules{}, fmt.Errorf("seccomp profile: a rule for %s has a condition whose mask leaves out the lower 32 bits, "+
-				"which means something else on each architecture: take that condition away", name)
+				"which has a different meaning on each architecture: remove that condition", name)
 		}
 		for _, args := range split(entry.Args) {
 			r.when = append(r.when, rule{verdict: v, errnoRet: entry.ErrnoRet, args: args})
@@ -178,7 +178,7 @@ func (r rules) hand() (entries, residue []specs.LinuxSyscall, err error) {
 	for _, old := range r.when {
 		if !old.answerable() {
 			return nil, nil, fmt.Errorf("seccomp profile: the rule for %s has a condition and the action %s, which a listener cannot carry out: "+
-				"change the action to SCMP_ACT_ERRNO, or take the condition away", r.name, old.action)
+				"change the action to SCMP_ACT_ERRNO, or remove the condition", r.name, old.action)
 		}
 		entry := r.entry(old.action, old.args...)
 		entry.ErrnoRet = old.errnoRet

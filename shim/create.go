@@ -26,7 +26,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	over, ok := s.begin(r.GetID())
 	if !ok {
 		// Otherwise prepare would treat the state of the existing container as a leftover.
-		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim has a container %s: delete it first", r.GetID()))
+		return nil, refuse(codes.AlreadyExists, fmt.Errorf("this shim already has a container %s: delete it first", r.GetID()))
 	}
 	defer over() // runs after undo
 	s.reconcileLater(ctx)
@@ -50,7 +50,7 @@ func (s *service) Create(ctx context.Context, r *task.CreateTaskRequest) (*task.
 	undo.Add(func() {
 		// The container already has an init, which waits for Start.
 		if _, err := s.TTRPCTaskService.Delete(context.WithoutCancel(ctx), &task.DeleteRequest{ID: r.GetID()}); err != nil {
-			log.G(ctx).WithError(err).Warn("shimward: delete a container that was half created")
+			log.G(ctx).WithError(err).Warn("shimward: delete a partly created container")
 		}
 	})
 	if err := c.Attach(int(response.GetPid())); err != nil {

@@ -44,7 +44,7 @@ func startLegacy(ctx context.Context, manager starter, invoked Invocation) (serv
 	}
 	input, err := io.ReadAll(io.LimitReader(invoked.Stdin, maxOptions))
 	if err != nil {
-		return false, fmt.Errorf("read what containerd asks: %w", err)
+		return false, fmt.Errorf("read containerd's request: %w", err)
 	}
 	if isBootstrap(input, params) {
 		return false, putBack(invoked.Stdin, input)
@@ -65,7 +65,7 @@ func startLegacy(ctx context.Context, manager starter, invoked Invocation) (serv
 		return true, err
 	}
 	if err := writeAddress(result.GetAddress()); err != nil {
-		err = fmt.Errorf("write where containerd finds the shim again: %w", err)
+		err = fmt.Errorf("write the shim's address for containerd: %w", err)
 		return true, errors.Join(err, shutDown(ctx, result.GetAddress(), params.GetInstanceID()))
 	}
 	// A bare address stands for version 2 of the task service over ttrpc, which every containerd
@@ -112,18 +112,18 @@ func isBootstrap(input []byte, flags *bootapi.BootstrapParams) bool {
 func putBack(stdin *os.File, input []byte) (err error) {
 	fd, err := unix.MemfdCreate("stdin", unix.MFD_CLOEXEC)
 	if err != nil {
-		return fmt.Errorf("put back what containerd asks: %w", err)
+		return fmt.Errorf("put back containerd's request: %w", err)
 	}
 	memory := os.NewFile(uintptr(fd), "stdin")
 	defer func() { err = errors.Join(err, memory.Close()) }()
 	if _, err := memory.Write(input); err != nil {
-		return fmt.Errorf("put back what containerd asks: %w", err)
+		return fmt.Errorf("put back containerd's request: %w", err)
 	}
 	if _, err := memory.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("put back what containerd asks: %w", err)
+		return fmt.Errorf("put back containerd's request: %w", err)
 	}
 	if err := unix.Dup3(fd, int(stdin.Fd()), 0); err != nil {
-		return fmt.Errorf("put back what containerd asks: %w", err)
+		return fmt.Errorf("put back containerd's request: %w", err)
 	}
 	return nil
 }

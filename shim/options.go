@@ -84,7 +84,7 @@ func parseOptions(given *runtimeoptions.Options) (*options.Options, error) {
 	if err := decoder.Decode(&parsed); err != nil {
 		var unknown *toml.StrictMissingError
 		if errors.As(err, &unknown) && len(unknown.Errors) > 0 {
-			return nil, fmt.Errorf("%s: %q is not an option of runc: take it out, or see containerd's docs for the options of io.containerd.runc.v2", source, strings.Join(unknown.Errors[0].Key(), "."))
+			return nil, fmt.Errorf("%s: %q is not an option of runc: remove it, or see containerd's docs for the options of io.containerd.runc.v2", source, strings.Join(unknown.Errors[0].Key(), "."))
 		}
 		return nil, fmt.Errorf("parse %s: %w", source, err)
 	}

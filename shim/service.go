@@ -122,7 +122,7 @@ func (s *service) settled(ctx context.Context, id string) (*container.Container,
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return nil, refuse(status.FromContextError(ctx.Err()).Code(), fmt.Errorf("container %s is still being created: try again when that is over", id))
+			return nil, refuse(status.FromContextError(ctx.Err()).Code(), fmt.Errorf("container %s is still being created: try again when it has been", id))
 		}
 	}
 	return s.get(id), nil
@@ -186,7 +186,7 @@ func (s *service) Start(ctx context.Context, r *task.StartRequest) (*task.StartR
 	}
 	before, err := c.InitProgram()
 	if err != nil {
-		log.G(ctx).WithError(err).Debug("shimward: init is gone before its start")
+		log.G(ctx).WithError(err).Debug("shimward: init was gone before its start")
 	}
 	response, err := s.TTRPCTaskService.Start(ctx, r)
 	if err != nil {
