@@ -58,8 +58,8 @@ func TestLastLine(t *testing.T) {
 	for want, verdicts := range map[string][]Verdict{
 		"shimward holds on this node (tier tracepoint): 1 held, 1 not in this tier, 1 show nothing": {VerdictHeld, VerdictUnseen, VerdictUnproved},
 		"does NOT hold on this node (tier tracepoint): 1 got through; 1 held":                       {VerdictHeld, VerdictThrough, VerdictLost},
-		"does NOT hold on this node (tier tracepoint): 1 failed, but not because of shimward":               {VerdictHeld, VerdictLost},
-		"this run shows nothing about this node (tier tracepoint)":                                           {VerdictUnproved},
+		"does NOT hold on this node (tier tracepoint): 1 failed, but not because of shimward":       {VerdictHeld, VerdictLost},
+		"this run shows nothing about this node (tier tracepoint)":                                  {VerdictUnproved},
 	} {
 		report := Report{Tier: access.TierTracepoint, Held: len(verdicts) == 3 && verdicts[1] == VerdictUnseen}
 		for _, verdict := range verdicts {
