@@ -154,7 +154,7 @@ func victimCommand(env environment) *cli.Command {
 		Usage: "keep a secret in memory until SIGTERM",
 		Description: "Puts a random secret into an anonymous page, a memfd and shared memory. Its command line\n" +
 			"has their locations and a hash of the secret; its name (/proc/<pid>/comm) shows the\n" +
-			"value of the word that attempts to write target. Exit status: 0, on SIGTERM or SIGINT.",
+			"value of the word that write attempts target. Exit status: 0, on SIGTERM or SIGINT.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "json", Usage: "announce the victim as one line of JSON"},
 			&cli.StringFlag{Name: "address", Hidden: true},

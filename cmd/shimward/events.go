@@ -34,7 +34,7 @@ func eventsCommand(env environment) *cli.Command {
 			&cli.BoolFlag{Name: "follow", Aliases: []string{"f"}, Usage: "keep showing new events, until SIGINT"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "`FORMAT`: text, wide or json"},
 			&cli.StringFlag{Name: "container", Aliases: []string{"c"}, Usage: "show only events of this `CONTAINER`: a prefix of its ID, its name, its pod's name, or NAMESPACE/POD (default: all)"},
-			&cli.DurationFlag{Name: "since", Usage: "show only events of the last `DURATION`, such as 90s, 10m or 24h (default: all that are kept)"},
+			&cli.DurationFlag{Name: "since", HideDefault: true, Usage: "show only events of the last `DURATION`, such as 90s, 10m or 24h (default: all that are kept)"},
 			&cli.StringFlag{Name: "severity", Usage: "show only events of this `SEVERITY` and above: info, warning or critical", Value: string(event.SeverityInfo)},
 			&cli.StringSliceFlag{Name: "kind", Usage: "show only events of this `KIND`: access, created, started, exec, exited, deleted, risk, lease or notice; may be repeated (default: all)"},
 		},

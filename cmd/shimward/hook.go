@@ -13,8 +13,9 @@ func hookCommand(env environment) *cli.Command {
 		Name:  "hook",
 		Usage: "hooks that the container runtime calls",
 		Description: "The shim writes these hooks into a guarded container's config.json. The container\n" +
-			"runtime starts them, as shimward-hook, with the container's state on standard input. Exit status: 0;\n" +
-			"create-runtime exits with 2 if the container is not under guard; the runtime then does not start it.",
+			"runtime starts them, as shimward-hook, with the container's state on standard input.\n" +
+			"Exit status: 0; create-runtime exits with 2 if the container is not under guard, and\n" +
+			"the runtime then does not start it.",
 		Action: noSuchCommand,
 		Commands: []*cli.Command{
 			{

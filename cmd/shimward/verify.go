@@ -32,7 +32,7 @@ folder that it sees.
 With --label-node, the node gets the label ` + installer.ReadyLabel + `=ready if shimward held,
 and loses it if it did not. An error leaves the label unchanged.
 
-Exit status: 0: it held; 1: something got through, or failed for another reason than
+Exit status: 0: it held; 1: something got through, or failed for a reason other than
 shimward, or no attack works here; 2: an error.`
 
 func verifyCommand(env environment) *cli.Command {

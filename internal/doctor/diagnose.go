@@ -48,7 +48,7 @@ func summary(config *policy.Config) string {
 }
 
 const tracepointTier = "tracepoint: system calls that a policy refuses fail with an errno;\n" +
-	"a process that uses /proc/<pid>/mem all the same is killed before a byte moves"
+	"if it refuses an access through /proc/<pid>/mem, the process is killed before a byte moves"
 
 func (r *Report) kernel(f *Facts) {
 	k := &f.Kernel
