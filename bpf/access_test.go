@@ -14,7 +14,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// attacks are the ways to the memory of another process.
+// attacks are the ways to access another process's memory.
 var attacks = []struct {
 	part      string
 	vector    access.Vector
@@ -53,7 +53,7 @@ func TestAccess(t *testing.T) {
 				access.SensorAccess, FlagWouldRefuse, victim.number(),
 			}
 			if attack.part == "peek" && node.Tier() == access.TierLSM {
-				// What a tracer reads is told with its attach. It is counted all the same.
+				// A tracer's reads have no records beyond that of its attach, but are counted.
 				if c.counters()[Counter{w.vector, w.verdict, w.sensor}] == 0 {
 					t.Errorf("no peek was counted: %v", c.counters())
 				}
@@ -77,7 +77,7 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-// openMem is the victim's mem file, open until the test ends.
+// openMem returns the victim's mem file, which stays open until the test ends.
 func (v *victim) openMem(t *testing.T) *os.File {
 	t.Helper()
 	mem, err := os.Open("/proc/" + v.pid + "/mem")
@@ -88,7 +88,7 @@ func (v *victim) openMem(t *testing.T) *os.File {
 	return mem
 }
 
-// What was opened before there was a guard is stopped when it is used.
+// A mem file opened before the guard existed is stopped on use.
 func TestAccessOpenedBefore(t *testing.T) {
 	node := newNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
@@ -109,7 +109,7 @@ func TestAccessOpenedBefore(t *testing.T) {
 	}
 }
 
-// A descriptor that comes over a socket is refused on arrival, or stopped when it is used.
+// A descriptor received over a socket is refused on arrival or stopped on use.
 func TestAccessReceived(t *testing.T) {
 	node := newNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
@@ -128,7 +128,7 @@ func TestAccessReceived(t *testing.T) {
 	}
 }
 
-// So is one that is taken with pidfd_getfd from a process whose descriptors one may take.
+// So is a descriptor taken with pidfd_getfd from a process that permits it.
 func TestAccessTaken(t *testing.T) {
 	node := newNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
@@ -151,7 +151,7 @@ func TestAccessTaken(t *testing.T) {
 	}
 }
 
-// playTake takes another process's descriptor and reads it.
+// playTake takes another process's descriptor with pidfd_getfd and reads from it.
 func playTake(args []string) int {
 	pid, _ := strconv.Atoi(args[0])
 	number, _ := strconv.Atoi(args[1])
@@ -166,7 +166,7 @@ func playTake(args []string) int {
 	return playAttack("fd-read", []string{strconv.Itoa(fd), args[2]})
 }
 
-// receive runs an actor that is sent a file over a socket, and reads from it at address.
+// receive runs an actor that receives a file over a socket and reads from it at address.
 func (c *container) receive(file *os.File, address string) *process {
 	c.t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
@@ -252,8 +252,8 @@ func TestAccessInbound(t *testing.T) {
 	}
 }
 
-// A mem file of a guarded process that one from outside was handed open: nobody is asked
-// any more, and its use is seen all the same.
+// An unguarded process gets an open mem file of a guarded one: no hook is called any more, but the
+// use is still detected.
 func TestAccessInboundOpened(t *testing.T) {
 	node := newNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
@@ -288,7 +288,7 @@ func TestAccessSelf(t *testing.T) {
 	strict.expect(want{vector: access.VectorSelfMem, relation: access.RelationSelf, verdict: node.stopVerdict()})
 }
 
-// A ring without room loses the tale and nothing else.
+// When the ring is full, records are lost but nothing else is.
 func TestAccessFlood(t *testing.T) {
 	const accesses = 3000
 	node := newNode(t)
@@ -314,7 +314,7 @@ func TestAccessFlood(t *testing.T) {
 	c.stopped(p)
 }
 
-// One gigabyte read is one thing to tell.
+// Reading a gigabyte is one event.
 func TestAccessRepeats(t *testing.T) {
 	node := newNode(t)
 	victim := newVictim(t, nil)

@@ -20,8 +20,8 @@ const (
 	planted = "THE-SECRET-WAS-CHANGED!!"
 )
 
-// play plays the part that args name and returns the exit status: 0 where it got
-// the secret (which is then the last line it prints), 1 where it was refused.
+// play plays the part named in args and returns the exit status: 0 if it got the secret (then the
+// last line it prints), 1 if it was refused.
 func play(args []string) int {
 	input := bufio.NewReader(os.Stdin)
 	switch part, args := args[0], args[1:]; part {
@@ -29,13 +29,13 @@ func play(args []string) int {
 		return playGate("/proc/self/exe", args)
 	case "exec": // PATH PART…: as another executable
 		return fail(syscall.Exec(args[0], args, os.Environ()))
-	case "scripted": // FILE PART…: what the interpreter of a script is told
+	case "scripted": // FILE PART…: the arguments that a script's interpreter gets
 		return play(args[1:])
-	case "as": // UID PART…: as another effective user, which is still root to the kernel's own check
+	case "as": // UID PART…: as another effective user, which the kernel's own check still treats as root
 		return playAs(args)
-	case "thread-exec": // PART…: of a thread that does not lead its group
+	case "thread-exec": // PART…: execed by a thread that is not its group's leader
 		failed := make(chan int)
-		for range 2 { // one of the two is not the main thread
+		for range 2 { // at least one of the two is not the main thread
 			go func() {
 				runtime.LockOSThread()
 				if unix.Gettid() == os.Getpid() {
@@ -57,12 +57,12 @@ func play(args []string) int {
 		fmt.Println("asleep")
 		_, _ = input.ReadString('\n')
 		return 0
-	case "escape": // CGROUP PART…: out of the container's cgroup
+	case "escape": // CGROUP PART…: after moving out of the container's cgroup
 		if err := os.WriteFile(args[0]+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
 			return fail(err)
 		}
 		return play(args[1:])
-	case "moved": // CGROUP PART…: under another root into a cgroup
+	case "moved": // CGROUP PART…: after moving into a cgroup, under another root
 		return playMoved(args[0], args[1:])
 	case "flood":
 		return playFlood(input, args)
@@ -100,7 +100,7 @@ func play(args []string) int {
 // playGate waits for a line and then execs, as a runtime's init does.
 func playGate(exe string, part []string) int {
 	fmt.Println("at the gate")
-	// One byte at a time: what follows is for the part.
+	// Read one byte at a time: the rest of the input is for the part.
 	line := make([]byte, 1)
 	for line[0] != '\n' {
 		if _, err := os.Stdin.Read(line); err != nil {
@@ -110,7 +110,7 @@ func playGate(exe string, part []string) int {
 	return fail(syscall.Exec(exe, append([]string{"part"}, part...), os.Environ()))
 }
 
-// playParent reads the memory of a child of its own.
+// playParent reads the memory of its own child.
 func playParent() int {
 	child := exec.Command("/proc/self/exe", "victim")
 	child.Env = os.Environ()
@@ -132,8 +132,8 @@ func playParent() int {
 	return playAttack("vm-read", []string{pid, address})
 }
 
-// playFlood reads and writes the victim's memory in turn, so that each access is one
-// to tell: COUNT times, then reports, waits for a line and tries once more.
+// playFlood alternately reads and writes the victim's memory COUNT times, so that each access is an
+// event of its own, then reports, waits for a line and tries once more.
 func playFlood(input *bufio.Reader, args []string) int {
 	count, _ := strconv.Atoi(args[0])
 	pid, _ := strconv.Atoi(args[1])
@@ -168,7 +168,7 @@ func playAs(args []string) int {
 	return play(args[1:])
 }
 
-// playSelf writes its own memory through procfs: a page that it may not write otherwise.
+// playSelf writes its own memory through procfs, on a page that is otherwise read-only.
 func playSelf() int {
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
@@ -221,7 +221,7 @@ func fail(err error) int {
 func playVictim(input *bufio.Reader) int {
 	flags := unix.MAP_PRIVATE | unix.MAP_ANON
 	if runtime.GOARCH == "amd64" {
-		flags |= 0x40 // MAP_32BIT: where a system call by the 32-bit entry can reach it
+		flags |= 0x40 // MAP_32BIT: within reach of system calls through the 32-bit entry
 	}
 	page, err := unix.Mmap(-1, 0, os.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, flags)
 	if err != nil {
@@ -237,7 +237,7 @@ func playVictim(input *bufio.Reader) int {
 	}
 }
 
-// playNetwork talks to a server, by UDP to nobody, and is talked to.
+// playNetwork accepts a connection, connects to a server, and sends UDP to nobody.
 func playNetwork(server string) int {
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -265,7 +265,7 @@ func playNetwork(server string) int {
 	return 0
 }
 
-// playFork plays the rest in a child process and passes its answer on.
+// playFork plays the rest in a child process and returns its exit status.
 func playFork(args []string) int {
 	child := exec.Command("/proc/self/exe", args...)
 	child.Env, child.Stdin, child.Stdout = os.Environ(), os.Stdin, os.Stdout
@@ -275,7 +275,7 @@ func playFork(args []string) int {
 	return 0
 }
 
-// playAttack reaches for the victim's secret: VECTOR PID ADDRESS.
+// playAttack tries to get the victim's secret: VECTOR PID ADDRESS.
 func playAttack(vector string, args []string) int {
 	return attack(vector, args, os.Stdout)
 }
@@ -375,7 +375,7 @@ func vectorOf(buffer []byte) []unix.Iovec {
 	return v
 }
 
-// useMem writes to a mem file, or reads from it where there is nothing to write.
+// useMem writes to a mem file, or reads from it if there is nothing to write.
 func useMem(path string, write, read []byte, address uint64) error {
 	flags := os.O_RDONLY
 	if write != nil {

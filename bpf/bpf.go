@@ -1,12 +1,12 @@
-// Package bpf owns the kernel's side of shimward: the programs, how they are
-// loaded and pinned once per node, how a container's cgroup is enrolled and
-// released, and the stream of records that the programs send.
+// Package bpf owns the kernel side of shimward: the programs, how they are loaded and pinned once
+// per node, how a container's cgroup is enrolled and released, and the stream of records that the
+// programs send.
 //
-// It decides nothing itself: the rules come from a policy.Plan, and what a
-// record means for a user is for package shim to say.
+// It makes no decisions itself: the rules come from a policy.Plan, and package shim interprets the
+// records for users.
 //
-// Everything lives in maps and links pinned on bpffs, so no process of
-// shimward's has to stay alive for a guard to hold:
+// All state lives in maps and links pinned on bpffs, so no shimward process has to stay alive for a
+// guard to hold:
 //
 //	<bpf>/node-<abi>/        node-wide maps, programs and links, loaded once
 //	<bpf>/containers/<key>/  a container's ring buffer and its cgroup links
@@ -27,14 +27,14 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// NodeOptions says where a node keeps shimward's state.
+// NodeOptions specifies where a node keeps shimward's state.
 type NodeOptions struct {
 	Paths policy.Paths
 }
 
-// Node is the node-wide part: programs that are attached and maps that are shared.
-// It opens a pin when it is first needed, as the hook's life is short and its
-// start-up time is budgeted. It is safe for concurrent use, until it is closed.
+// Node is the node-wide part: attached programs and shared maps. It opens each pin when it is first
+// needed, because hooks are short-lived and have a start-up time budget. It is safe for concurrent
+// use until it is closed.
 type Node struct {
 	paths policy.Paths
 	dir   string
@@ -43,10 +43,10 @@ type Node struct {
 	mu       sync.Mutex
 	maps     map[string]*ebpf.Map     // guarded by mu; by name
 	programs map[string]*ebpf.Program // guarded by mu; by name
-	held     map[string]io.Closer     // guarded by mu; see Hold; by the path of the pin
+	held     map[string]io.Closer     // guarded by mu; by the path of the pin; see Hold
 }
 
-// Open opens what a former Ensure pinned. The error wraps fs.ErrNotExist where there is nothing.
+// Open opens what an earlier Ensure pinned. The error wraps fs.ErrNotExist if nothing is pinned.
 func Open(options NodeOptions) (*Node, error) {
 	dir := nodeDir(options.Paths)
 	if _, err := os.Stat(filepath.Join(dir, pinComplete)); err != nil {
@@ -68,10 +68,10 @@ func Open(options NodeOptions) (*Node, error) {
 	}, nil
 }
 
-// Tier is what this node's kernel lets shimward do.
+// Tier returns the tier of protection that this node's kernel supports.
 func (n *Node) Tier() access.Tier { return n.tier }
 
-// Close gives back what n opened. What is pinned stays.
+// Close closes what n opened. Pins stay in place.
 func (n *Node) Close() error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -91,7 +91,7 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// pinned returns the node-wide map of that name.
+// pinned returns the node-wide map with the given name.
 func (n *Node) pinned(name string) (*ebpf.Map, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -106,7 +106,7 @@ func (n *Node) pinned(name string) (*ebpf.Map, error) {
 	return opened, nil
 }
 
-// program returns the node-wide program of that name.
+// program returns the node-wide program with the given name.
 func (n *Node) program(name string) (*ebpf.Program, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -130,7 +130,8 @@ func (n *Node) run(name string, context any) error {
 	return call(program, context)
 }
 
-// call runs a syscall program; it answers in context, and with a nonzero result where it found nothing.
+// call runs a syscall program, which writes its answer to context. The error is fs.ErrNotExist if
+// the program returns nonzero because it found nothing.
 func call(program *ebpf.Program, context any) error {
 	result, err := program.Run(&ebpf.RunOptions{Context: context, ContextOut: context})
 	if err != nil {
@@ -142,12 +143,12 @@ func call(program *ebpf.Program, context any) error {
 	return nil
 }
 
-// shut closes what was made to be looked at or to be pinned: nothing is lost if that fails.
+// shut closes something that was only opened to be read or pinned, so an error loses nothing.
 func shut(opened io.Closer) { _ = opened.Close() }
 
-// nodeDir is the folder of the node-wide pins. The object's hash is in its name:
-// another version's layout of maps is another folder, so that an upgrade leaves
-// running containers to the programs that they were enrolled with.
+// nodeDir returns the directory of the node-wide pins. Its name contains the object's hash: another
+// version, with another layout of maps, uses another directory, so that after an upgrade running
+// containers keep the programs that they were enrolled with.
 func nodeDir(paths policy.Paths) string {
 	return filepath.Join(paths.BPF, nodePrefix+kernelDigest)
 }

@@ -15,10 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoCgroup2 says that a process is in no cgroup v2 that can be seen from here.
+// ErrNoCgroup2 means that a process is in no cgroup v2 that is visible from here.
 var ErrNoCgroup2 = errors.New("no cgroup v2: mount it (unified, or hybrid beside v1), so that containers have one")
 
-// CgroupPath is the absolute path of the cgroup v2 folder of a process, on unified and hybrid nodes alike.
+// CgroupPath returns the absolute path of a process's cgroup v2 directory, on unified and hybrid
+// nodes alike. The error wraps ErrNoCgroup2 if there is none.
 func CgroupPath(pid int) (string, error) {
 	own, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cgroup"))
 	if err != nil {
@@ -50,11 +51,12 @@ func CgroupPath(pid int) (string, error) {
 	return "", fmt.Errorf("find the cgroup %s of process %d: %w", within, pid, ErrNoCgroup2)
 }
 
-// usualMounts are where systemd mounts cgroup v2, on a unified node and on a hybrid
-// one. They are looked at first: mountinfo has a line for each of a node's containers.
+// usualMounts are the paths where systemd mounts cgroup v2, on a unified and on a hybrid node. They
+// are tried first because mountinfo has a line for each of a node's containers.
 var usualMounts = [...]string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"}
 
-// CheckCgroup2 says whether there is a cgroup v2 on this node. The error wraps ErrNoCgroup2 where there is none.
+// CheckCgroup2 returns nil if this node has a cgroup v2 mount. The error wraps ErrNoCgroup2 if it
+// has none.
 func CheckCgroup2() error {
 	mount, err := openCgroupRoot()
 	if err == nil {
@@ -68,7 +70,7 @@ func isCgroup2(path string) bool {
 	return unix.Statfs(path, &fs) == nil && fs.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// inCgroup2 says that path is a cgroup v2 folder, and that the process is in it.
+// inCgroup2 reports whether path is a cgroup v2 directory that the process is in.
 func inCgroup2(path string, pid int) bool {
 	if !isCgroup2(path) {
 		return false
@@ -77,18 +79,19 @@ func inCgroup2(path string, pid int) bool {
 	return err == nil && slices.Contains(strings.Fields(string(procs)), strconv.Itoa(pid))
 }
 
-// unifiedCgroup is the line "0::/path" of a /proc/<pid>/cgroup.
+// unifiedCgroup returns the path in the line "0::/path" of a /proc/<pid>/cgroup.
 func unifiedCgroup(file string) (string, bool) {
 	for line := range strings.Lines(file) {
 		if path, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "0::"); ok {
-			// "/.." starts the path of a cgroup outside of this process's cgroup namespace.
+			// A path outside this process's cgroup namespace begins with "/..".
 			return path, strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "/..")
 		}
 	}
 	return "", false
 }
 
-// cgroupIn is where a cgroup is found by a line of mountinfo (proc(5)), if that is a mount of cgroup v2 that shows it.
+// cgroupIn returns the path of a cgroup below the mount in a line of mountinfo (proc(5)), if that
+// is a cgroup v2 mount that shows the cgroup.
 func cgroupIn(mount, cgroup string) (string, bool) {
 	before, after, ok := strings.Cut(mount, " - ")
 	fields := strings.Fields(before)
@@ -103,12 +106,12 @@ func cgroupIn(mount, cgroup string) (string, bool) {
 	return filepath.Join(point, below), true
 }
 
-// unescape undoes mountinfo's octal escapes of blanks and backslashes.
+// unescape decodes mountinfo's octal escapes of blanks and backslashes.
 func unescape(field string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
 }
 
-// cgroupID is the kernel's 64-bit id of a cgroup v2 folder: its inode's number.
+// cgroupID returns the kernel's 64-bit id of a cgroup v2 directory, which is its inode number.
 func cgroupID(path string) (uint64, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
@@ -121,7 +124,7 @@ func cgroupID(path string) (uint64, error) {
 	if err := unix.Stat(path, &stat); err != nil {
 		return 0, fmt.Errorf("look at the cgroup: %w", err)
 	}
-	// Only the root of the hierarchy has no cgroup.type (Documentation/admin-guide/cgroup-v2.rst).
+	// Only the root of the hierarchy lacks cgroup.type (Documentation/admin-guide/cgroup-v2.rst).
 	if _, err := os.Stat(filepath.Join(path, "cgroup.type")); err != nil {
 		return 0, fmt.Errorf("%s is the root of the hierarchy, and all that runs on the node is in it: "+
 			"give the container a cgroup of its own", path)
@@ -129,11 +132,12 @@ func cgroupID(path string) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// fileidKernfs is the type of a cgroup's file handle, whose content is its id (enum fid_type).
+// fileidKernfs is the type of a cgroup's file handle (enum fid_type), which contains the cgroup's
+// id.
 const fileidKernfs = 0xfe
 
-// populated tells whether the cgroup of that id is there and has processes, in it
-// or below. What cannot be told counts as that: whoever asks would end its guard.
+// populated reports whether the cgroup with that id exists and has processes, in it or below. If
+// that cannot be determined it reports true: on false, callers end the guard.
 func populated(id uint64) bool {
 	if id == 0 {
 		return false
@@ -162,12 +166,13 @@ func populated(id uint64) bool {
 	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
 }
 
-// gone says that it is a removed cgroup's error, whose processes are gone before it.
+// gone reports whether err means that the cgroup was removed, which its processes cannot outlive.
 func gone(err error) bool {
 	return errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
 }
 
-// openCgroupRoot opens a mount of cgroup v2, whichever part of it that shows.
+// openCgroupRoot opens a cgroup v2 mount, whichever part of the hierarchy it shows. The error wraps
+// ErrNoCgroup2 if there is none.
 func openCgroupRoot() (*os.File, error) {
 	if at := slices.IndexFunc(usualMounts[:], isCgroup2); at >= 0 {
 		return os.Open(usualMounts[at])

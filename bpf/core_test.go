@@ -17,10 +17,9 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// Every field that the programs read is found on every kernel that there is a
-// description of: the running one, and those that scripts/fetch-kernel got.
-// An inode's change time has had three names, a task's perf events two types, and a file's
-// owner two places; each kernel must have one of them.
+// Every field that the programs read exists in every kernel with a known BTF: the running one and
+// those that scripts/fetch-kernel got. An inode's change time has had three names, a task's perf
+// events two types, and a file's owner two places; each kernel must have one of them.
 func TestRelocations(t *testing.T) {
 	if runtime.GOARCH != "amd64" {
 		testenv.Elsewhere(t, "scripts/extract-btf reads images that hold an ELF file: arm64's do not")
@@ -73,7 +72,8 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 			case strings.Contains(what, `Struct:"task_struct___`):
 				events = events || found
 			case strings.Contains(what, `Struct:"fown_struct"`), strings.Contains(what, `Struct:"file___before`):
-				// That a field is asked for finds nothing.
+				// An existence check always resolves, so only an offset shows that the field
+				// exists.
 				owners[what] = owners[what] || found && strings.Contains(what, "byte_off")
 			case !found:
 				t.Errorf("%s: %v is not on this kernel", name, relocation)
@@ -94,7 +94,7 @@ func checkRelocations(t *testing.T, target *btf.Spec) {
 	}
 }
 
-// fetchedKernels are the images that scripts/fetch-kernel put into the cache.
+// fetchedKernels returns the images that scripts/fetch-kernel put into the cache.
 func fetchedKernels(t *testing.T) []string {
 	t.Helper()
 	cache := os.Getenv("SHIMWARD_CACHE")

@@ -6,16 +6,15 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Counter is what is counted apart.
+// Counter identifies what is counted separately.
 type Counter struct {
 	Vector  access.Vector
 	Verdict access.Verdict
 	Sensor  access.Sensor
 }
 
-// Counters returns the counts of a container that are not zero. They are exact,
-// whatever became of the records. The access sensor counts touches: it sees each
-// page that is read or written.
+// Counters returns a container's nonzero counts. They are exact, even if records were dropped. The
+// access sensor counts each page that is read or written.
 func (n *Node) Counters(key string) (map[Counter]uint64, error) {
 	state, err := n.state(key)
 	if err != nil {
@@ -34,7 +33,7 @@ func (n *Node) Counters(key string) (map[Counter]uint64, error) {
 	return counts, nil
 }
 
-// Dropped is how many records of a container found no room in its ring buffer.
+// Dropped returns the number of a container's records that did not fit into its ring buffer.
 func (n *Node) Dropped(key string) (uint64, error) {
 	state, err := n.state(key)
 	if err != nil {
@@ -43,7 +42,7 @@ func (n *Node) Dropped(key string) (uint64, error) {
 	return state.Dropped, nil
 }
 
-// Armed tells whether the container's init has execed and is guarded.
+// Armed reports whether the container's init has execed and is guarded.
 func (n *Node) Armed(key string) (bool, error) {
 	state, err := n.state(key)
 	if err != nil {
@@ -52,8 +51,8 @@ func (n *Node) Armed(key string) (bool, error) {
 	return state.Started != 0, nil
 }
 
-// AddSeccompCount counts an attempt that the container's seccomp listener
-// answered. A container that has been released meanwhile has nothing to count in.
+// AddSeccompCount counts an attempt that the container's seccomp listener answered. It does nothing
+// if the container has been released meanwhile.
 func (n *Node) AddSeccompCount(key string, vector access.Vector, verdict access.Verdict) {
 	id, err := n.cgroup(key)
 	if err != nil {
@@ -63,7 +62,7 @@ func (n *Node) AddSeccompCount(key string, vector access.Vector, verdict access.
 	_ = n.run(programCountSeccomp, &add)
 }
 
-// Key returns the key of the container whose cgroup has that id, as a Record has it.
+// Key returns the key of the container whose cgroup has the given id, such as Process.Cgroup.
 func (n *Node) Key(cgroup uint64) (key string, ok bool) {
 	keys, err := n.pinned(mapKeys)
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// runc puts what it execs where the container's init is, and init may have gone
-// down as far as the kernel lets it.
+// runc puts the processes that it execs into the cgroup of the container's init, which may have
+// moved down as deep as the kernel permits.
 func TestGuardDeepBelow(t *testing.T) {
 	node := newNode(t)
 	victim := newVictim(t, nil)

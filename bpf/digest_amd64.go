@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "4dafa11e0cb9"
+const kernelDigest = "668c2e6909d3"

@@ -1,7 +1,7 @@
 //go:build ignore
 
-// Writes what the objects that bpf2go made are told apart by, so that who looks
-// for their pins need not read them.
+// Writes digests of the objects that bpf2go generated. They tell the versions apart without the
+// objects having to be read to find their pins.
 package main
 
 import (

@@ -18,7 +18,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// The doors that Go does not open: see testdata/doors.c.
+// Accesses that cannot be made from Go: see testdata/doors.c.
 func TestAccessDoors(t *testing.T) {
 	node := newNode(t)
 	doors := buildDoors(t)
@@ -59,8 +59,8 @@ func TestAccessDoors(t *testing.T) {
 	}
 }
 
-// What asks of a guarded process without moving its memory, from a container that is
-// not guarded: by every entry, from a thread, and in a user namespace of its own.
+// Calls on a guarded process that do not move its memory, from an unguarded container: through
+// every entry, from a thread, and in a user namespace of its own.
 func TestLSMInspectDoors(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -114,8 +114,8 @@ func TestLSMInspectDoors(t *testing.T) {
 	}
 }
 
-// A signal from another container that would have a guarded process dump core is
-// refused; the container's own and the node's are theirs to send.
+// A signal that would make a guarded process dump core is refused from another container, but not
+// from its own container or from the node.
 func TestLSMCoreDump(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -161,7 +161,7 @@ func TestLSMCoreDump(t *testing.T) {
 	}
 }
 
-// waitComm waits until a process is called so.
+// waitComm waits until a process has the given name.
 func waitComm(t *testing.T, pid int, name string) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -177,8 +177,8 @@ func waitComm(t *testing.T, pid int, name string) {
 	}
 }
 
-// needEntry skips a door that is an entry of x86's: int 0x80 and x32 are open to any
-// process there, and arm64's 32-bit entry only to a program of 32 bits.
+// needEntry skips a door that uses an x86 entry: there, int 0x80 and x32 are available to any
+// process, while arm64's 32-bit entry is only available to 32-bit programs.
 func needEntry(t *testing.T, door string) {
 	t.Helper()
 	entry, _, _ := strings.Cut(door, "-")
@@ -192,7 +192,7 @@ func buildDoors(t *testing.T) string {
 	return buildC(t, "doors")
 }
 
-// buildC builds a program of testdata, and returns its path.
+// buildC builds a program in testdata and returns its path.
 func buildC(t *testing.T, name string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), name)

@@ -10,9 +10,9 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// What io_uring reads for a process that ends (see testdata/dying.c) nothing stops here: a
-// kill comes too late, and is not told as one. Without LSM programs seccomp refuses the
-// ring (mem-io-uring-ended of package emulate), with them the file is not to be had.
+// Reads that io_uring does for an exiting process (see testdata/dying.c) are not stopped here: a
+// kill comes too late and must not be reported as one. Without LSM programs, seccomp refuses the
+// ring (mem-io-uring-ended of package emulate); with them, the file cannot be opened.
 func TestAccessDying(t *testing.T) {
 	node := newNode(t)
 	dying := buildC(t, "dying")

@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Who has hold of a process before its guard is there, which an unguarded container of the
-// pod may have of what the runtime starts, has it after that as well.
+// A process that attached to another before the guard existed, as an unguarded container of the pod
+// can to what the runtime starts, stays attached afterwards.
 func TestEarly(t *testing.T) {
 	node := newNode(t)
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
@@ -30,7 +30,7 @@ func TestEarly(t *testing.T) {
 		"tracer":  {"trace-early", access.VectorPtrace, access.OperationAttach},
 		"sampler": {"sample-early", access.VectorPerfEvent, access.OperationRead},
 	} {
-		// begin starts a container of which somebody has hold already.
+		// begin starts a container that an early actor has already attached to.
 		begin := func(t *testing.T, rules policy.Rules, attr *syscall.SysProcAttr) (*container, *process, *process) {
 			t.Helper()
 			c := newContainer(t, node, plan("early", policy.ModeEnforce, rules))
@@ -74,7 +74,7 @@ func TestEarly(t *testing.T) {
 	}
 }
 
-// holds fails the test where the early one has no hold of what runs: then the rest proves nothing.
+// holds fails the test if the early actor has no hold on the victim: the rest would prove nothing.
 func holds(early *process, victim *victim) {
 	early.t.Helper()
 	if early.cmd.Args[1] == "sample-early" {
@@ -85,7 +85,7 @@ func holds(early *process, victim *victim) {
 	early.expect("got it")
 }
 
-// threadsOf are the threads that a process has now.
+// threadsOf returns the current threads of a process.
 func threadsOf(pid string) ([]int, error) {
 	entries, err := os.ReadDir(filepath.Join("/proc", pid, "task"))
 	var threads []int
@@ -96,7 +96,8 @@ func threadsOf(pid string) ([]int, error) {
 	return threads, err
 }
 
-// playTraceEarly traces a process that is about to exec, and says when it has it stopped after that.
+// playTraceEarly traces a process that is about to exec, and prints a line once it has stopped it
+// after the exec.
 func playTraceEarly(pid string) int {
 	runtime.LockOSThread()
 	threads, err := threadsOf(pid)
@@ -129,8 +130,8 @@ func playTraceEarly(pid string) int {
 	}
 }
 
-// playSampleEarly counts what a process runs that is about to exec, and says when it has
-// run something since a line came.
+// playSampleEarly attaches a counter to a process that is about to exec, and prints a line when the
+// process has run since a line was read.
 func playSampleEarly(pid string) int {
 	threads, err := threadsOf(pid)
 	if err != nil {
@@ -140,7 +141,7 @@ func playSampleEarly(pid string) int {
 	for _, tid := range threads {
 		event, err := unix.PerfEventOpen(&unix.PerfEventAttr{
 			Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_TASK_CLOCK, Size: uint32(unsafe.Sizeof(unix.PerfEventAttr{})),
-			Bits: unix.PerfBitInherit, // by threads that come
+			Bits: unix.PerfBitInherit, // inherited by new threads
 		}, tid, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
 		if err != nil {
 			return fail(err)

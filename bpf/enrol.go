@@ -14,11 +14,11 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Enrol puts the container's cgroup under guard. It is called when init exists
-// and runs none of the workload's code yet: the guard begins with the next
-// exec of initPid, a process as this process's pid namespace numbers it.
-// cgroupPath is the absolute path of the container's cgroup v2 folder. It runs in
-// the runtime's mount namespace. What was done is undone where it returns an error.
+// Enrol puts the container's cgroup under guard. It must be called when init exists but runs none
+// of the workload's code yet: the guard begins with the next exec of initPid, a pid in this
+// process's pid namespace. cgroupPath is the absolute path of the container's cgroup v2 directory.
+// Enrol must run in the runtime's mount namespace. If it returns an error, it has undone what it
+// did.
 func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err error) {
 	key, err := pinnedKey(plan.Identity.Key)
 	if err != nil {
@@ -41,7 +41,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err err
 		return err
 	}
 	container.Init = uint32(initPid) //nolint:gosec // the kernel has no more than 2^22 pids
-	// What a container of the same bundle left behind when it was killed with its shim.
+	// Remove what a container of the same bundle left behind when it was killed with its shim.
 	if err := Retire(n.paths, plan.Identity.Key); err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err err
 	if err := n.watchFlows(plan.Identity.Key, cgroupPath); err != nil {
 		return err
 	}
-	// From this entry on the programs know the cgroup.
+	// With this entry, the programs start to recognize the cgroup.
 	containers, err := n.pinned(mapContainers)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (n *Node) Enrol(plan *policy.Plan, initPid int, cgroupPath string) (err err
 	return containers.Update(id, container, ebpf.UpdateNoExist)
 }
 
-// claim takes the cgroup for the key, and fails where another container has it.
+// claim assigns the cgroup to the key. It fails if another container has the cgroup.
 func (n *Node) claim(key [keyLength]byte, id uint64) error {
 	states, err := n.pinned(mapStates)
 	if err != nil {
@@ -93,7 +93,7 @@ func (n *Node) claim(key [keyLength]byte, id uint64) error {
 	return nil
 }
 
-// container is the plan as the programs have it.
+// container converts the plan to the form that the programs use.
 func (n *Node) container(plan *policy.Plan) (kernelContainer, error) {
 	container := kernelContainer{Pod: podID(plan.Identity)}
 	for relation, rule := range plan.Table() {
@@ -141,7 +141,7 @@ func kernelActionOf(action policy.Action) (uint8, error) {
 	}
 }
 
-// podID is equal for the containers of one pod, and 0 for a container in none.
+// podID returns an id that the containers of one pod share, or 0 for a container in no pod.
 func podID(identity policy.Identity) uint64 {
 	if identity.Sandbox == "" {
 		return 0
@@ -150,7 +150,7 @@ func podID(identity policy.Identity) uint64 {
 	return binary.NativeEndian.Uint64(sum[:]) | 1
 }
 
-// keyLength is that of a container's key in the map keys, padded with zeros.
+// keyLength is the length of a container's key in the map keys, in bytes, padded with zeros.
 const keyLength = 64
 
 func pinnedKey(key string) (padded [keyLength]byte, err error) {
@@ -161,7 +161,8 @@ func pinnedKey(key string) (padded [keyLength]byte, err error) {
 	return padded, nil
 }
 
-// cgroup returns the id of the container's cgroup. The error wraps fs.ErrNotExist where it is not enrolled.
+// cgroup returns the id of the container's cgroup. The error wraps fs.ErrNotExist if the container
+// is not enrolled.
 func (n *Node) cgroup(key string) (id uint64, err error) {
 	padded, err := pinnedKey(key)
 	if err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// Traffic is what went through a container's cgroup since it was enrolled, in IP
-// packets and their bytes.
+// Traffic is the traffic of a container's cgroup since it was enrolled, in IP packets and bytes of
+// those packets.
 type Traffic struct {
 	PacketsIn  uint64
 	BytesIn    uint64
@@ -25,8 +25,8 @@ type Traffic struct {
 	BytesOut   uint64
 }
 
-// Flows returns the peers that the container talked to lately, newest first: 32 at
-// most, of which the kernel forgets the one that came first.
+// Flows returns the container's recent peers, newest first, and its traffic. The kernel keeps at
+// most 32 peers and replaces the one that was added first.
 func (n *Node) Flows(key string) ([]event.Flow, Traffic, error) {
 	id, err := n.cgroup(key)
 	if err != nil {
@@ -82,7 +82,7 @@ func parseFlow(in *kernelFlow, boot time.Time) event.Flow {
 	return flow
 }
 
-// bootTime is when the clock that the programs read was zero.
+// bootTime returns the time at which the programs' clock (CLOCK_BOOTTIME) was zero.
 func bootTime() (time.Time, error) {
 	var since unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &since); err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Who is privileged moves somebody else's process into the container's cgroup. That one
-// is guarded from its next exec on, and does not become a neighbour of who did so.
+// A privileged process moves another one into the container's cgroup. The latter is guarded from
+// its next exec on, but does not become a neighbor of the former.
 func TestForeign(t *testing.T) {
 	node := newNode(t)
 	rules := allRefused()
@@ -28,7 +28,7 @@ func TestForeign(t *testing.T) {
 	moved := meet(start(t, nil, nil, "moved", c.cgroup, "victim"))
 	outside := meet(c.join("escape", testenv.Cgroup2(t), "victim"))
 	another := start(t, nil, nil, "moved", c.cgroup, "vm-read", moved.pid, moved.address)
-	c.stopped(another) // they did not come together
+	c.stopped(another) // they were not moved in together
 	c.expect(want{target: moved.number(), verdict: node.stopVerdict(), relation: access.RelationOtherContainer})
 	gotIt(t, start(t, nil, nil, "moved", c.cgroup, "child"))
 	for name, test := range map[string]struct {
@@ -58,8 +58,8 @@ func TestForeign(t *testing.T) {
 	}
 }
 
-// playMoved moves into a cgroup from under another root, in a mount namespace of its
-// own, and goes on with the next exec.
+// playMoved moves into a cgroup, under another root and in a mount namespace of its own, and then
+// execs the rest.
 func playMoved(cgroup string, args []string) int {
 	runtime.LockOSThread() // the namespace is this thread's
 	if err := os.WriteFile(cgroup+"/cgroup.procs", []byte(strconv.Itoa(os.Getpid())), 0); err != nil {
@@ -71,7 +71,8 @@ func playMoved(cgroup string, args []string) int {
 	return fail(syscall.Exec("/proc/self/exe", append([]string{"moved"}, args...), os.Environ()))
 }
 
-// anotherRoot makes this process's root a tmpfs on which all of the former one is mounted.
+// anotherRoot changes this process's root to a tmpfs with everything of the former one mounted on
+// it.
 func anotherRoot() error {
 	const dir = "/mnt"
 	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {

@@ -10,8 +10,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// grant notes the plan's executables, as they are in its rootfs at this moment: those
-// that it allows, and those that its rules name.
+// grant records the plan's executables as they are in its rootfs now: those that it allows and
+// those that its rules name.
 func (n *Node) grant(plan *policy.Plan, id uint64) error {
 	scopes := make(map[string]uint32)
 	for _, path := range plan.Allow {
@@ -56,8 +56,8 @@ func (n *Node) grant(plan *policy.Plan, id uint64) error {
 	return nil
 }
 
-// noteRuled notes which rules name an executable. A profile is for many images:
-// what is no executable in this one is nobody's here.
+// noteRuled records which rules name an executable. A profile serves many images, so a path that is
+// no executable in this one is ignored.
 func (n *Node) noteRuled(grants *ebpf.Map, id uint64, root int, path string, fits policy.Fits) error {
 	found, err := n.inspect(root, path)
 	if errors.Is(err, errNoExecutable) {
@@ -76,15 +76,16 @@ func (n *Node) noteRuled(grants *ebpf.Map, id uint64, root int, path string, fit
 	return grants.Put(key, value)
 }
 
-// errNoExecutable is what there is no executable file at a path is.
+// errNoExecutable means that a path does not lead to an executable file.
 var errNoExecutable = errors.New("the annotation, or the profile, names the executable itself by its absolute path in the container")
 
-// openTries is how often OpenInRoot tries.
+// openTries is the maximum number of attempts that OpenInRoot makes.
 const openTries = 128
 
-// OpenInRoot opens a path with O_PATH as the container sees it whose root is open as root. Links are
-// followed within it. The kernel gives up with EAGAIN on a path with ".." in it, or in a link of it, where anything
-// on the node is mounted or renamed in that moment (openat2(2)): then once more.
+// OpenInRoot opens a path with O_PATH as seen by the container whose root directory is open as
+// root. Symbolic links are resolved within that root. If the path or a link in it contains "..",
+// the kernel fails with EAGAIN whenever anything on the node is mounted or renamed at that moment
+// (openat2(2)); OpenInRoot then tries again, up to openTries times.
 func OpenInRoot(root int, path string) (int, error) {
 	for tries := 1; ; tries++ {
 		fd, err := unix.Openat2(root, path, &unix.OpenHow{
@@ -97,7 +98,8 @@ func OpenInRoot(root int, path string) (int, error) {
 	}
 }
 
-// inspect asks the kernel for the inode of an executable. Its links are followed within the container's root.
+// inspect asks the kernel for the inode of an executable. Symbolic links are resolved within the
+// container's root. The error wraps errNoExecutable if there is no such executable.
 func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 	fd, err := OpenInRoot(root, path)
 	if errors.Is(err, unix.ENOENT) {
@@ -118,7 +120,7 @@ func (n *Node) inspect(root int, path string) (kernelLearnedFile, error) {
 	return found, n.run(programLearnFile, &found)
 }
 
-// revoke takes back what a plan granted in the container of that cgroup. Leases stay.
+// revoke removes the grants of a plan in the container with that cgroup. Leases stay.
 func (n *Node) revoke(id uint64) error {
 	grants, err := n.pinned(mapGrants)
 	if err != nil {

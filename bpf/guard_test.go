@@ -62,7 +62,7 @@ func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
 	if err := node.Enrol(c.plan, init.cmd.Process.Pid, c.cgroup); err != nil {
 		t.Fatal(err)
 	}
-	hook := c.join("vm-read", victim.pid, victim.address) // another's hook, before init's exec
+	hook := c.join("vm-read", victim.pid, victim.address) // a hook of another program, before init's exec
 	gotIt(t, hook)
 	if armed, err := node.Armed("runtime"); armed || err != nil {
 		t.Errorf("armed %v, %v before init's exec", armed, err)
@@ -85,7 +85,8 @@ func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
 	c.stopped(moved)
 }
 
-// Whoever left the cgroup and outlives the container has no rules left that could let it through.
+// A process that left the cgroup and outlives the container has no rules left that could allow its
+// accesses.
 func TestGuardOutlivesTheContainer(t *testing.T) {
 	node := newNode(t)
 	victim := newVictim(t, nil)
@@ -102,7 +103,8 @@ func TestGuardOutlivesTheContainer(t *testing.T) {
 	}
 }
 
-// What an orphan's released container let pass is not for others to suffer: its victim's rule holds, and is told of.
+// An orphan's released container cannot allow access to others: the victim's rule holds, and is
+// reported.
 func TestOrphanReachesIn(t *testing.T) {
 	node := newNode(t)
 	strict := newContainer(t, node, plan("strict", policy.ModeEnforce, allRefused()))
@@ -154,7 +156,7 @@ func TestAllow(t *testing.T) {
 	if err := node.update(p); err != nil {
 		t.Fatal(err)
 	}
-	c.stopped(c.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // theirs refuses what comes in
+	c.stopped(c.join("exec", tool, "vm-read", theirs.pid, theirs.address)) // the other container refuses inbound access
 	other.Rules.Inbound = policy.ActionObserve
 	if err := node.update(other); err != nil {
 		t.Fatal(err)
@@ -176,7 +178,8 @@ func TestAllow(t *testing.T) {
 	}
 }
 
-// What runs is a script's interpreter: its name allows nobody, and the interpreter's allows all of its scripts.
+// A running script is its interpreter: allowing the script's name allows nothing, and allowing the
+// interpreter allows all of its scripts.
 func TestAllowScript(t *testing.T) {
 	node := newNode(t)
 	root := t.TempDir()
@@ -235,7 +238,8 @@ func TestReleaseLeavesNothing(t *testing.T) {
 	}
 }
 
-// A target that left its cgroup is still its container's, and named though it may be gone when the record is read.
+// A target that left its cgroup still belongs to its container, and is named even if it may be gone
+// when the record is read.
 func TestGuardTellsWhoseMemory(t *testing.T) {
 	node := newNode(t)
 	c := newContainer(t, node, plan("whose-memory", policy.ModeEnforce, allRefused()))
@@ -253,7 +257,7 @@ func TestGuardTellsWhoseMemory(t *testing.T) {
 	}
 }
 
-// update puts a changed plan's rules in the place of the container's former ones.
+// update replaces the container's rules with those of a changed plan.
 func (n *Node) update(plan *policy.Plan) error {
 	id, err := n.cgroup(plan.Identity.Key)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// The test binary is also every process that the tests need: run with this in
-// its environment it plays the part that its arguments name. See actors_test.go.
+// The test binary also serves as every process that the tests need: with this variable in its
+// environment, it plays the part that its arguments name. See actors_test.go.
 const partVariable = "SHIMWARD_TEST_PART"
 
 func TestMain(m *testing.M) {
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// newNode loads a node of the test's own.
+// newNode loads a separate node for the test.
 func newNode(t *testing.T) *Node {
 	t.Helper()
 	dir := testenv.BPF(t)
@@ -72,7 +72,7 @@ func plan(key string, mode policy.Mode, rules policy.Rules) *policy.Plan {
 	}
 }
 
-// container is a cgroup with a process in it, as a runtime makes one.
+// container is a cgroup with a process in it, as a runtime creates one.
 type container struct {
 	t      *testing.T
 	node   *Node
@@ -80,7 +80,7 @@ type container struct {
 	cgroup string
 }
 
-// newContainer makes a cgroup for the plan; nothing is enrolled yet.
+// newContainer creates a cgroup for the plan; nothing is enrolled yet.
 func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 	t.Helper()
 	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-") //nolint:usetesting // a cgroup is no temporary folder
@@ -95,7 +95,8 @@ func newContainer(t *testing.T, node *Node, plan *policy.Plan) *container {
 	return &container{t: t, node: node, plan: plan, cgroup: cgroup}
 }
 
-// removeCgroup kills what is in it, waits until it is empty, and removes it and its children.
+// removeCgroup kills the processes of a cgroup, waits until it is empty, and removes it and its
+// children.
 func removeCgroup(path string) error {
 	events, err := os.Open(filepath.Join(path, "cgroup.events"))
 	if err != nil {
@@ -103,11 +104,11 @@ func removeCgroup(path string) error {
 	}
 	defer shut(events)
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		// Again, for the kernel misses a process in the middle of an exec.
+		// Repeat the kill, because the kernel misses a process that is in the middle of an exec.
 		if err := os.WriteFile(filepath.Join(path, "cgroup.kill"), []byte("1"), 0); err != nil {
 			return err
 		}
-		// The kernel says POLLPRI when the file has changed since it was read.
+		// The kernel signals POLLPRI when the file has changed since it was last read.
 		state, err := io.ReadAll(io.NewSectionReader(events, 0, 1<<10))
 		if err != nil {
 			return err
@@ -135,7 +136,7 @@ func removeCgroup(path string) error {
 	return os.Remove(path)
 }
 
-// process is a process of the test's, which speaks with it line by line.
+// process is a process that the test started and talks to line by line.
 type process struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -143,8 +144,8 @@ type process struct {
 	lines *bufio.Scanner
 }
 
-// enter starts a part in the container's cgroup: as the runtime does, in a mount
-// namespace of its own. It waits at a gate, and execs the part when it is opened.
+// enter starts a part in the container's cgroup, as the runtime does, in a mount namespace of its
+// own. It waits at a gate and execs the part when told to.
 func (c *container) enter(part ...string) *process {
 	c.t.Helper()
 	return c.enterWith(syscall.CLONE_NEWNS, nil, part...)
@@ -163,7 +164,7 @@ func (c *container) enterWith(unshare uintptr, files []*os.File, part ...string)
 	}, files, append([]string{"gate"}, part...)...)
 }
 
-// run enrols the container with a first process that plays the part, and starts it.
+// run enrols the container with a first process, and lets it play the part.
 func (c *container) run(part ...string) *process {
 	c.t.Helper()
 	return c.runWith(nil, part...)
@@ -180,7 +181,7 @@ func (c *container) runWith(files []*os.File, part ...string) *process {
 	return p
 }
 
-// join starts a part in the container when its init runs, as `runc exec` does.
+// join starts a part in the container after its init has started, as `runc exec` does.
 func (c *container) join(part ...string) *process {
 	c.t.Helper()
 	p := c.enter(part...)
@@ -189,7 +190,7 @@ func (c *container) join(part ...string) *process {
 	return p
 }
 
-// start starts a process of the test's; files are its descriptors from 3 on.
+// start starts a process that plays the part; files are its descriptors from 3 on.
 func start(t *testing.T, attr *syscall.SysProcAttr, files []*os.File, part ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -227,7 +228,7 @@ func (p *process) say(line string) {
 	}
 }
 
-// hear returns the next line that the process prints; false: it has ended.
+// hear returns the next line that the process prints, or false if it has ended.
 func (p *process) hear() (string, bool) {
 	if !p.lines.Scan() {
 		return "", false
@@ -242,7 +243,7 @@ func (p *process) expect(want string) {
 	}
 }
 
-// end waits for the process and returns what ended it, and what it said last.
+// end waits for the process to end and returns its last line and its status.
 func (p *process) end() (said string, status syscall.WaitStatus) {
 	p.t.Helper()
 	for line, ok := p.hear(); ok; line, ok = p.hear() {
@@ -265,7 +266,7 @@ func newVictim(t *testing.T, attr *syscall.SysProcAttr) *victim {
 	return meet(start(t, attr, nil, "victim"))
 }
 
-// meet takes what a process that plays a victim says first: its pid and where its secret is.
+// meet reads the first line of a process that plays a victim: its pid and its secret's address.
 func meet(p *process) *victim {
 	p.t.Helper()
 	line, _ := p.hear()
@@ -276,7 +277,7 @@ func meet(p *process) *victim {
 	return &victim{process: p, pid: pid, address: address}
 }
 
-// secret is what the victim's memory has at this moment.
+// secret returns the current content of the victim's secret.
 func (v *victim) secret() string {
 	v.t.Helper()
 	v.say("show")
@@ -289,7 +290,7 @@ func (v *victim) number() int {
 	return pid
 }
 
-// records reads all that is in the container's ring buffer now.
+// records returns all records that are in the container's ring buffer now.
 func (c *container) records() []*Record {
 	c.t.Helper()
 	reader, err := c.node.Reader(c.plan.Identity.Key)
@@ -331,7 +332,7 @@ func (c *container) dropped() uint64 {
 	return dropped
 }
 
-// want says what a record must have; zero fields may be anything.
+// want is what a record must have; zero fields match anything.
 type want struct {
 	vector    access.Vector
 	operation access.Operation
@@ -342,7 +343,7 @@ type want struct {
 	target    int
 }
 
-// expect returns the first record that has what is wanted, and fails the test without one.
+// expect returns the first record that matches, and fails the test if there is none.
 func (c *container) expect(w want) *Record {
 	c.t.Helper()
 	records := c.records()
@@ -364,7 +365,7 @@ func (c *container) expect(w want) *Record {
 	return &Record{}
 }
 
-// stopped says that an attack did not get through: refused with an errno, or killed.
+// stopped checks that an attack was stopped: refused with an errno, or killed.
 func (c *container) stopped(p *process) {
 	c.t.Helper()
 	said, status := p.end()
@@ -376,7 +377,7 @@ func (c *container) stopped(p *process) {
 	}
 }
 
-// gotIt says that an attack got through, without which a test proves nothing.
+// gotIt checks that an attack succeeded; otherwise the test would prove nothing.
 func gotIt(t *testing.T, p *process) {
 	t.Helper()
 	if said, status := p.end(); status.ExitStatus() != 0 || said != secret {
@@ -384,7 +385,7 @@ func gotIt(t *testing.T, p *process) {
 	}
 }
 
-// stopVerdict is the verdict on what was stopped at a door that LSM programs watch.
+// stopVerdict returns the verdict on an access that LSM programs refuse if the node has them.
 func (n *Node) stopVerdict() access.Verdict {
 	if n.tier == access.TierLSM {
 		return access.VerdictRefused

@@ -12,10 +12,10 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Hold keeps what guards the container in the kernel until Close, also if
-// somebody removes its pins, unmounts the BPF file system, or both. It opens
-// every link and map that there is for it. Where it fails it keeps what it got,
-// and goes on from there when it is called again.
+// Hold keeps everything that guards the container in the kernel until Close, even if its pins are
+// removed, the BPF file system is unmounted, or both. It opens every link and map that the
+// container depends on. If it fails it keeps what it has opened, and another call continues from
+// there.
 func (n *Node) Hold(key string) error {
 	if _, err := pinnedKey(key); err != nil {
 		return err
@@ -36,7 +36,7 @@ func (n *Node) Hold(key string) error {
 	return nil
 }
 
-// holdLinks opens the links that are pinned in a folder, and are not held yet.
+// holdLinks opens the links that are pinned in a directory and are not held yet.
 func (n *Node) holdLinks(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -58,23 +58,23 @@ func (n *Node) holdLinks(dir string) error {
 	return nil
 }
 
-// ftraceSwitch is the sysctl that has the kernel take the calls of traced functions out
-// again, and with them those of LSM programs (ftrace_shutdown_sysctl).
+// ftraceSwitch is the sysctl that, when cleared, makes the kernel remove all calls that it patched
+// into its functions, including those of LSM programs (ftrace_shutdown_sysctl).
 const ftraceSwitch = "/proc/sys/kernel/ftrace_enabled"
 
-// ErrFtraceOff says that the kernel calls no LSM programs, though they are attached.
+// ErrFtraceOff means that the kernel does not call LSM programs although they are attached.
 var ErrFtraceOff = errors.New("the sysctl kernel.ftrace_enabled is 0, with which the kernel calls no LSM programs")
 
-// FtraceOff is ErrFtraceOff where that is so.
+// FtraceOff returns ErrFtraceOff if the sysctl is 0, and nil otherwise.
 func FtraceOff() error {
 	value, err := os.ReadFile(ftraceSwitch)
 	if err == nil && strings.TrimSpace(string(value)) == "0" {
 		return ErrFtraceOff
 	}
-	return nil // without the switch nobody can have thrown it
+	return nil // a sysctl that does not exist cannot have been cleared
 }
 
-// checkFtrace is FtraceOff with what to do about it.
+// checkFtrace is like FtraceOff, with advice in the error.
 func checkFtrace() error {
 	if err := FtraceOff(); err != nil {
 		return fmt.Errorf("%w: set it to 1 (sysctl kernel.ftrace_enabled=1), and see who changed it", err)
@@ -82,7 +82,8 @@ func checkFtrace() error {
 	return nil
 }
 
-// Called is an error where what refuses on this node is not called any more.
+// Called returns an error if the LSM programs, which refuse accesses on this node, are no longer
+// called.
 func (n *Node) Called() error {
 	if n.tier != access.TierLSM {
 		return nil
@@ -90,7 +91,8 @@ func (n *Node) Called() error {
 	return checkFtrace()
 }
 
-// Pinned is an error that says what is missing of the pins of the node and of the container.
+// Pinned returns an error that names a missing pin of the node or the container, or nil if the pins
+// exist.
 func (n *Node) Pinned(key string) error {
 	for _, pin := range []string{filepath.Join(n.dir, pinComplete), filepath.Join(n.paths.Pins(key), pinLink(flowPrograms[0].name))} {
 		if _, err := os.Stat(pin); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// What io_uring finishes in the course of another system call: see testdata/late.c.
+// Accesses that io_uring completes during another system call: see testdata/late.c.
 func TestAccessLate(t *testing.T) {
 	node := newNode(t)
 	late := buildC(t, "late")

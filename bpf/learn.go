@@ -9,8 +9,8 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// learn asks the kernel for what the programs need to know of this node. It runs
-// in the runtime's own namespaces: they are what "on the host" means.
+// learn asks the kernel for what the programs need to know about this node. It must run in the
+// runtime's own namespaces, which define what "on the host" means.
 func learn(program *ebpf.Program) (kernelSettings, error) {
 	mem, err := os.Open("/proc/self/mem")
 	if err != nil {
@@ -37,14 +37,14 @@ func learn(program *ebpf.Program) (kernelSettings, error) {
 		if err != nil {
 			return kernelSettings{}, fmt.Errorf("learn the kernel's layout: %w", err)
 		}
-		// A return address may be the one just past a function's last call.
+		// A return address may lie just past the function's last call.
 		settings.Symbols[i].Start = symbol.Start + 1
 		settings.Symbols[i].End = symbol.Start + size + 1
 	}
 	return settings, checkSymbols(&settings)
 }
 
-// checkSymbols refuses to go on where the access sensor would be blind.
+// checkSymbols returns an error if the access sensor would be blind with these settings.
 func checkSymbols(s *kernelSettings) error {
 	has := func(i int) bool { return s.Symbols[i].Start != 0 }
 	if s.MemFops == 0 || !has(int(kernelSymbolSYMBOL_MEM_READ)) || !has(int(kernelSymbolSYMBOL_MEM_WRITE)) {
@@ -57,7 +57,7 @@ func checkSymbols(s *kernelSettings) error {
 	return nil
 }
 
-// symbolSize parses the kernel's own "%pS": name+0xoffset/0xsize.
+// symbolSize returns the size in the kernel's "%pS" format: name+0xoffset/0xsize.
 func symbolSize(symbol string) (uint64, error) {
 	symbol, _, _ = strings.Cut(symbol, " ") // a module's name may follow
 	_, size, ok := strings.Cut(symbol, "/0x")

@@ -9,18 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Leased is the file that a lease is bound to.
+// Leased identifies the file that a lease is bound to.
 type Leased struct {
 	Inode  uint64
 	Device uint64
 }
 
-// Lease lets an executable of a container that runs do what a rule refuses,
-// until a moment that is counted from boot (CLOCK_BOOTTIME): the programs
-// themselves look at the clock. path is one in the container's own mount
-// namespace, as its init sees it now; pod says that it is for processes of the
-// pod's other containers, and not for the container's. A lease of the same
-// file that there is already ends with this one.
+// Lease allows an executable of a running container what a rule refuses, until a time since boot
+// (CLOCK_BOOTTIME), which the programs themselves check. path is in the container's mount
+// namespace, as its init sees it now. If pod is true the lease covers processes of the pod's other
+// containers instead of the container's own. It replaces an existing lease of the same file.
 func (n *Node) Lease(key, path string, pod bool, until time.Duration) (Leased, error) {
 	id, err := n.cgroup(key)
 	if err != nil {
@@ -49,7 +47,7 @@ func (n *Node) Lease(key, path string, pod bool, until time.Duration) (Leased, e
 	return file, nil
 }
 
-// EndLease takes a lease back. It is no error if there is none.
+// EndLease removes a lease. It is not an error if there is none.
 func (n *Node) EndLease(key string, file Leased) error {
 	id, err := n.cgroup(key)
 	if err != nil {
@@ -62,9 +60,9 @@ func (n *Node) EndLease(key string, file Leased) error {
 	return ignoreMissing(grants.Delete(file.key(id)))
 }
 
-// HasLease tells whether a process, as this process's pid namespace numbers it,
-// runs an executable that has a lease at processes of its container or, with pod,
-// of the pod's others: what the programs tell, for what they do not see.
+// HasLease reports whether a process, by its pid in this process's pid namespace, runs an
+// executable with a lease for processes of its container or, if pod is true, of the pod's other
+// containers. It gives the programs' answer for accesses that they do not see.
 func (n *Node) HasLease(key string, pid int, pod bool) (bool, error) {
 	id, err := n.cgroup(key)
 	if err != nil {
@@ -101,7 +99,8 @@ func (f Leased) key(cgroup uint64) kernelExecutable {
 	return kernelExecutable{Cgroup: cgroup, Inode: f.Inode, Device: f.Device, Purpose: uint64(kernelPurposePURPOSE_LEASE)}
 }
 
-// openRoot opens the root of a container's init, which lives as long as the container runs.
+// openRoot opens the root directory of a container's init, which lives as long as the container
+// runs.
 func (n *Node) openRoot(id uint64) (int, error) {
 	containers, err := n.pinned(mapContainers)
 	if err != nil {
@@ -116,7 +115,7 @@ func (n *Node) openRoot(id uint64) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("open the root of the container's init, process %d: %w", init, err)
 	}
-	// The pid may be another's by now: a guard says whose it is.
+	// The pid may have been reused: the guard shows whose process it is.
 	if guard, err := n.GuardOf(init); err != nil || guard.Cgroup != id {
 		_ = unix.Close(root)
 		return -1, fmt.Errorf("the container's init, process %d, has ended: %w", init, os.ErrNotExist)

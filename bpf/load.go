@@ -15,8 +15,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Ensure opens the node-wide part, and loads, attaches and pins it first where
-// nobody has since the last boot.
+// Ensure opens the node-wide part. If that has not been done since the last boot, it first loads,
+// attaches and pins it.
 func Ensure(options NodeOptions) (*Node, error) {
 	node, err := Open(options)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -27,7 +27,7 @@ func Ensure(options NodeOptions) (*Node, error) {
 		return nil, err
 	}
 	defer unlock()
-	// Somebody may have loaded it while this one waited.
+	// Another process may have loaded it while this one waited.
 	if node, err := Open(options); !errors.Is(err, fs.ErrNotExist) {
 		return node, err
 	}
@@ -37,7 +37,8 @@ func Ensure(options NodeOptions) (*Node, error) {
 	return Open(options)
 }
 
-// lock holds the node's lock until the returned function is called. It also ends with the process.
+// lock takes the node's lock and returns a function that releases it. The lock also ends with the
+// process.
 func lock(paths policy.Paths) (func(), error) {
 	if err := os.MkdirAll(paths.Run, 0o700); err != nil {
 		return nil, fmt.Errorf("lock the node: %w", err)
@@ -59,8 +60,8 @@ func lock(paths policy.Paths) (func(), error) {
 	return func() { shut(file) }, nil
 }
 
-// OnBPFFS tells whether what is put at a path is on a BPF file system: whether the path,
-// or the nearest folder above it that exists, is.
+// OnBPFFS reports whether a path is on a BPF file system. If the path does not exist, the nearest
+// existing parent directory counts.
 func OnBPFFS(path string) (bool, error) {
 	for at := path; ; at = filepath.Dir(at) {
 		var stat unix.Statfs_t
@@ -75,8 +76,8 @@ func OnBPFFS(path string) (bool, error) {
 	}
 }
 
-// load builds the folder of node-wide pins under a name that nobody opens and
-// renames it when all of it works, so a crash in between leaves no half a node.
+// load builds the directory of node-wide pins under a temporary name that nobody opens, and renames
+// it once everything works, so a crash in between does not leave a partial node.
 func load(paths policy.Paths) (err error) {
 	if on, err := OnBPFFS(paths.BPF); err != nil {
 		return err
@@ -131,8 +132,8 @@ func loadInto(dir string) error {
 	return loadSpec(dir, withoutLSM, false)
 }
 
-// loadSpec loads, pins and attaches all that is in spec. The error wraps errNoLSM
-// where the kernel takes all but the LSM programs.
+// loadSpec loads, pins and attaches everything in spec. With lsm, the error wraps errNoLSM if the
+// kernel does not accept the programs.
 func loadSpec(dir string, spec *ebpf.CollectionSpec, lsm bool) error {
 	collection, err := ebpf.NewCollection(spec)
 	if err != nil {
@@ -149,7 +150,7 @@ func loadSpec(dir string, spec *ebpf.CollectionSpec, lsm bool) error {
 	}
 	for name, m := range collection.Maps {
 		if strings.HasPrefix(name, ".") {
-			continue // constants: the programs hold them
+			continue // constants: the programs reference them
 		}
 		if err := m.Pin(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("pin the map %s: %w", name, err)
@@ -181,7 +182,7 @@ func attach(program *ebpf.Program, pin string) error {
 	return attached.Pin(pin)
 }
 
-// empty removes what is in the folder.
+// empty removes the contents of the directory.
 func empty(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
@@ -189,7 +190,7 @@ func empty(dir string) error {
 	return os.Mkdir(dir, 0o700)
 }
 
-// learnSettings loads and runs the one program that has to run before the others are loaded.
+// learnSettings loads and runs the one program that must run before the others are loaded.
 func learnSettings() (kernelSettings, error) {
 	spec, err := loadKernel()
 	if err != nil {
@@ -213,7 +214,8 @@ func learnSettings() (kernelSettings, error) {
 	return learn(collection.Programs[programLearnNode])
 }
 
-// explain keeps the end of a verifier's log, where it says why, out of a message of thousands of lines.
+// explain reduces a verifier error to the end of its log, which has the reason, instead of
+// thousands of lines.
 func explain(err error) error {
 	if verifier := (*ebpf.VerifierError)(nil); errors.As(err, &verifier) {
 		return fmt.Errorf("the kernel does not take a program: %w", err)

@@ -21,7 +21,7 @@ func TestEnsureAtOnce(t *testing.T) {
 	if _, err := Open(options); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("open before there is a node: %v", err)
 	}
-	// What a loader that was killed in mid-work leaves behind.
+	// The leftovers of a loader that was killed halfway.
 	if err := os.MkdirAll(filepath.Join(options.Paths.BPF, freshNode, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestEnsureWithoutBPFFS(t *testing.T) {
 	}
 }
 
-// Somebody with root removed the sensor's link: no container must start under what is left.
+// Root removed the sensor's link: no container must start with what is left.
 func TestOpenTamperedNode(t *testing.T) {
 	node := newNode(t)
 	if err := os.Remove(filepath.Join(node.dir, pinComplete)); err != nil {
@@ -113,7 +113,7 @@ func TestEnrolRefuses(t *testing.T) {
 
 func TestReconcile(t *testing.T) {
 	node := newNode(t)
-	// What "lost" has is that a process of it runs: the files that say who is alive were removed.
+	// "lost" still has a running process, but the files that say it is alive were removed.
 	for _, key := range []string{"alive", "dead", "lost"} {
 		c := newContainer(t, node, plan(key, policy.ModeEnforce, allObserved()))
 		c.run("sleep")
@@ -147,7 +147,7 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// What is held guards on when all pins are gone.
+// Held links keep guarding when all pins are gone.
 func TestHold(t *testing.T) {
 	node := newNode(t)
 	c := newContainer(t, node, plan("held", policy.ModeEnforce, allObserved()))
@@ -163,7 +163,7 @@ func TestHold(t *testing.T) {
 		t.Fatal(err)
 	}
 	partly := maps.Clone(node.held)
-	for range 2 { // what failed is tried again, and what is held stays held
+	for range 2 { // a failed Hold can be repeated, and what is held stays held
 		if err := node.Hold("held"); err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// The folder of the pins is told by what was generated beside the object.
+// The digest that names the directory of the pins must be that of the object.
 func TestDigestIsOfTheObject(t *testing.T) {
 	sum := sha256.Sum256(_KernelBytes)
 	if digest := hex.EncodeToString(sum[:6]); digest != kernelDigest {

@@ -9,7 +9,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Where the kernel has BPF LSM, a refusal is an errno that the attacker lives to see.
+// If the kernel has BPF LSM, a refusal is an errno that the attacker survives.
 func TestLSM(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)

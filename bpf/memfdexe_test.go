@@ -13,7 +13,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// inMemory is the test binary in a memfd.
+// inMemory returns a memfd with the test binary.
 func inMemory(t *testing.T) *os.File {
 	t.Helper()
 	fd, err := unix.MemfdCreate("victim", 0)
@@ -30,7 +30,7 @@ func inMemory(t *testing.T) *os.File {
 	if _, err := io.Copy(file, self); err != nil {
 		t.Fatal(err)
 	}
-	// What is open for writing cannot be executed.
+	// A file that is open for writing cannot be executed.
 	read, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +39,7 @@ func inMemory(t *testing.T) *os.File {
 	return read
 }
 
-// The executable of a process that runs from a memfd is memory as any other memfd.
+// The executable of a process that runs from a memfd is memory like any other memfd.
 func TestLSMExecutedMemory(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -62,14 +62,14 @@ func TestLSMExecutedMemory(t *testing.T) {
 	}
 	c.expect(want{vector: access.VectorProcFD, relation: access.RelationHost, verdict: access.VerdictRefused, sensor: access.SensorLSM, target: free.number()})
 
-	// One that is stored is nobody's memory.
+	// An executable in a stored file is not memory.
 	stored := newVictim(t, nil)
 	if said, status := c.join(opens(stored)...).end(); said != "opened" && !onMemory(t) {
 		t.Errorf("a stored one: it ended with %v and said %q", status, said)
 	}
 }
 
-// onMemory says that the test binary itself is on a tmpfs.
+// onMemory reports whether the test binary itself is on a tmpfs.
 func onMemory(t *testing.T) bool {
 	t.Helper()
 	var stat unix.Statfs_t

@@ -2,10 +2,10 @@ package bpf
 
 import "github.com/cilium/ebpf"
 
-// The names of what is pinned. Maps are pinned under their own names.
+// The names of the pins. Maps are pinned under their own names.
 const (
 	nodePrefix = "node-"
-	freshNode  = "fresh" // being loaded; renamed when it is complete
+	freshNode  = "fresh" // being loaded; renamed when complete
 
 	mapContainers = "containers"
 	mapStates     = "states"
@@ -25,20 +25,21 @@ const (
 	programFileOpen     = "lsm_file_open"
 
 	pinRing     = "ring"
-	pinComplete = "link_" + programTouch // the access sensor, without which there is no node
+	pinComplete = "link_" + programTouch // the access sensor, without which the node is not complete
 )
 
-// tracingPrograms are attached on every node, those of the guard before the sensor that asks for guards.
+// tracingPrograms are attached on every node: the guard's programs before the sensor that looks up
+// guards.
 var tracingPrograms = [...]string{programFork, programExec, programTouch}
 
-// lsmPrograms are what makes a node's tier "lsm".
+// lsmPrograms are the programs that make a node's tier "lsm".
 var lsmPrograms = [...]string{
 	programFileOpen, "lsm_file_receive", "lsm_ptrace_access_check", "lsm_ptrace_traceme", "lsm_inode_follow_link",
 	"lsm_perf_event_alloc", "lsm_task_kill", "lsm_task_setrlimit", "lsm_task_setscheduler", "lsm_task_alloc",
 	"lsm_file_fcntl", "lsm_file_send_sigiotask", "lsm_file_free_security",
 }
 
-// calledPrograms are run by user space after the load.
+// calledPrograms are run by user space after loading.
 var calledPrograms = [...]string{programLearnFile, programCountSeccomp}
 
 // flowPrograms are attached to each container's cgroup.

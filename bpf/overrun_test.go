@@ -18,8 +18,8 @@ const (
 	schedFlagOverrun = 4 // SCHED_FLAG_DL_OVERRUN of include/uapi/linux/sched.h
 )
 
-// playOverrun has the kernel send a process SIGXCPU as soon as it takes more of a CPU than
-// it is given here: no limit of its own is set, and nobody's signal is sent.
+// playOverrun makes the kernel send a process SIGXCPU as soon as it exceeds the CPU time given to
+// it here. No resource limit is set and no process sends a signal.
 func playOverrun(target string) int {
 	pid, _ := strconv.Atoi(target)
 	const millisecond = 1_000_000
@@ -34,13 +34,13 @@ func playOverrun(target string) int {
 	return 0
 }
 
-// spinning is a program that takes all of a CPU, and has no handler for any signal.
+// spinning returns a program that uses a whole CPU and has no signal handlers.
 func spinning() []string {
 	return []string{"exec", "/bin/sh", "-c", "echo spinning; while :; do :; done"}
 }
 
-// Who sets another's deadline says that it is to be told of overruns: by a signal that
-// dumps core. That is refused from another container.
+// A process that sets another's deadline can request that overruns be signaled, with a signal that
+// dumps core. This is refused from another container.
 func TestLSMOverrun(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -71,7 +71,7 @@ func TestLSMOverrun(t *testing.T) {
 	}
 	other.expect(want{vector: access.VectorCoreDump, relation: access.RelationOtherContainer, verdict: access.VerdictRefused, sensor: access.SensorLSM})
 
-	// Within a container it is its own affair.
+	// Within one container it is allowed.
 	if said, status := inside.join(overrun(target)...).end(); said != "set" {
 		t.Errorf("within the container, it ended with %v and said %q", status, said)
 	}

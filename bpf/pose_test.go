@@ -12,8 +12,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A process that says that it runs an executable which is allowed is not who execed
-// that: see testdata/pose.c.
+// A process that claims to run an allowed executable (see testdata/pose.c) is not treated as one
+// that execed it.
 func TestPose(t *testing.T) {
 	node := newNode(t)
 	root := t.TempDir()
@@ -35,7 +35,7 @@ func TestPose(t *testing.T) {
 	c := newContainer(t, node, p)
 	victim := meet(c.run("victim"))
 	attack := []string{"exec", pose, tool, victim.pid, victim.address, strconv.Itoa(len(secret))}
-	gotIt(t, start(t, nil, nil, attack...)) // or the rest proves nothing
+	gotIt(t, start(t, nil, nil, attack...)) // otherwise the rest proves nothing
 
 	c.stopped(c.join(attack...))
 	c.expect(want{vector: access.VectorProcessVMReadv, verdict: node.stopVerdict(), target: victim.number()})

@@ -17,11 +17,11 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// errNoLSM says that a kernel does not let BPF programs refuse.
+// errNoLSM means that the kernel does not support refusals by BPF programs.
 var errNoLSM = errors.New("the kernel takes no BPF LSM programs")
 
-// takesLSM tells whether the kernel takes the smallest LSM program: it is the
-// quickest way to find out that it will not take shimward's.
+// takesLSM reports whether the kernel accepts a minimal LSM program. If it does not, this is the
+// quickest way to find out that it will not accept shimward's.
 func takesLSM() bool {
 	program, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Name: "try_lsm", Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "file_open", License: "Dual BSD/GPL",
@@ -34,15 +34,15 @@ func takesLSM() bool {
 	return true
 }
 
-// bpfIsActive tells whether BPF's is among the active security modules. It is taken for
-// active where the kernel does not tell.
+// bpfIsActive reports whether bpf is among the active security modules. It is assumed to be if the
+// list is not available.
 func bpfIsActive() bool {
 	active := ActiveLSMs()
 	return active == "" || slices.Contains(strings.Split(active, ","), "bpf")
 }
 
-// ActiveLSMs lists the active security modules in the kernel's own words; "" where it does
-// not tell, for want of a securityfs.
+// ActiveLSMs returns the kernel's comma-separated list of active security modules, or "" if it is
+// not available because no securityfs is mounted.
 func ActiveLSMs() string {
 	list, err := os.ReadFile("/sys/kernel/security/lsm")
 	if err != nil {
@@ -51,8 +51,8 @@ func ActiveLSMs() string {
 	return strings.TrimSpace(string(list))
 }
 
-// attachLSM attaches the LSM programs and makes sure that the kernel calls them:
-// without bpf among its active modules it attaches them all the same.
+// attachLSM attaches the LSM programs and verifies that the kernel calls them: without bpf among
+// the active modules, attaching succeeds all the same.
 func attachLSM(collection *ebpf.Collection, dir string) error {
 	for _, name := range lsmPrograms {
 		attached, err := link.AttachLSM(link.LSMOptions{Program: collection.Programs[name]})
@@ -75,7 +75,8 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 		return err
 	}
 	if called == 0 && bpfIsActive() {
-		// Or a node would be without them until it is booted again, whatever the switch is by then.
+		// Otherwise the node would lack them until the next boot, even after the sysctl is set
+		// again.
 		if err := checkFtrace(); err != nil {
 			return err
 		}
@@ -86,13 +87,13 @@ func attachLSM(collection *ebpf.Collection, dir string) error {
 	return nil
 }
 
-// proofCgroup is the id of the root of the hierarchy, which no container is ever enrolled with.
+// proofCgroup is the id of the hierarchy's root, with which no container is ever enrolled.
 const proofCgroup = 1
 
-// prove makes sure that the access sensor sees on this kernel: it puts the calling
-// thread under a guard, writes a byte of its own memory through procfs and looks
-// whether that was counted. A compiler that arranged the kernel's functions in a
-// way that the sensor cannot read off the stack must not pass for a quiet node.
+// prove verifies that the access sensor works on this kernel: it puts the calling thread under a
+// guard, writes a byte of its own memory through procfs, and checks that the write was counted. If
+// the compiler laid out the kernel's functions such that the sensor cannot recognize them on the
+// stack, the node must not appear merely quiet.
 func prove(collection *ebpf.Collection) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -9,18 +9,18 @@ import (
 	"github.com/cilium/ebpf/ringbuf"
 )
 
-// ErrFlushed is what Read returns after Flush, when it has returned all that was there.
+// ErrFlushed is returned by Read after Flush, once all pending records have been returned.
 var ErrFlushed = ringbuf.ErrFlushed
 
-// Reader reads one container's records, in the order in which they were written.
+// Reader reads one container's records in the order in which they were written.
 type Reader struct {
 	records *ringbuf.Reader
 	ring    *ebpf.Map
 	raw     ringbuf.Record
 }
 
-// Reader opens the ring buffer of an enrolled container. It keeps working until it
-// is closed, also when the container is released meanwhile.
+// Reader opens the ring buffer of an enrolled container. The returned Reader works until it is
+// closed, even if the container is released meanwhile.
 func (n *Node) Reader(key string) (*Reader, error) {
 	if _, err := pinnedKey(key); err != nil {
 		return nil, err
@@ -36,8 +36,8 @@ func (n *Node) Reader(key string) (*Reader, error) {
 	return &Reader{records: records, ring: ring}, nil
 }
 
-// Read waits for the next record. After Close the error wraps os.ErrClosed; after
-// any other error of a single record the next can be read. It is not safe for concurrent use.
+// Read waits for the next record. After Close, the error wraps os.ErrClosed. Any other error
+// concerns a single record, and the next one can be read. Read is not safe for concurrent use.
 func (r *Reader) Read() (*Record, error) {
 	if err := r.records.ReadInto(&r.raw); err != nil {
 		return nil, err
@@ -45,10 +45,10 @@ func (r *Reader) Read() (*Record, error) {
 	return parseRecord(r.raw.RawSample)
 }
 
-// Flush makes Read return what is there now, and then ErrFlushed once.
+// Flush makes Read return the pending records and then ErrFlushed once.
 func (r *Reader) Flush() error { return r.records.Flush() }
 
-// Close ends a Read that waits.
+// Close closes the Reader and ends a blocked Read.
 func (r *Reader) Close() error {
 	return errors.Join(r.records.Close(), r.ring.Close())
 }

@@ -15,21 +15,22 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// watching is a profile that refuses all but what its recon says.
+// watching returns a profile that refuses everything, with the given action for recon.
 func watching(recon policy.Action) policy.Rules {
 	rules := allRefused()
 	rules.Recon = recon
 	return rules
 }
 
-// The fields of /proc/<pid>/stat that are addresses, or 0 (1 in the place of those of the code)
-// to whom the kernel does not let look; man 5 proc_pid_stat counts them from 1.
+// The fields of /proc/<pid>/stat that are addresses. Readers without ptrace access see 0 instead (1
+// for those of the code). Fields are counted from 1, as in proc_pid_stat(5).
 var addressFields = [...]int{26, 27, 28, 45, 46, 47, 48, 49, 50, 51}
 
-// tellsAddresses says whether a line of stat has addresses; it fails the test where it has some and lacks others.
+// tellsAddresses reports whether a line of stat has addresses. It fails the test if only some of
+// the fields have them.
 func tellsAddresses(t *testing.T, stat string) bool {
 	t.Helper()
-	_, rest, found := strings.Cut(stat, ") ") // what comes before is a name
+	_, rest, found := strings.Cut(stat, ") ") // the part before is a name
 	fields := strings.Fields(rest)
 	if !found || len(fields) < 50 {
 		t.Fatalf("that is no line of stat: %q", stat)
@@ -50,15 +51,15 @@ func tellsAddresses(t *testing.T, stat string) bool {
 	return told > 0
 }
 
-// stat tells where a process's stack and code are. It is read all day, so nobody hears
-// of it, and only the addresses are missing.
+// stat shows where a process's stack and code are. It is read all the time, so there is no record,
+// and only the addresses are hidden.
 func TestLSMReconStat(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
 	victim := newVictim(t, nil)
 	path, thread := "/proc/"+victim.pid+"/stat", "/proc/"+victim.pid+"/task/"+victim.pid+"/stat"
 	cat := func(path string) []string { return []string{"exec", "/bin/busybox", "cat", path} }
-	// A copy of what is read, for what reads may be what is read about.
+	// The shell reads the file itself, so that the reader is the process that the file is about.
 	own := []string{"exec", "/bin/busybox", "sh", "-c", `read -r line </proc/$$/stat; echo "$line"`}
 	if said, _ := start(t, nil, nil, cat(path)...).end(); !tellsAddresses(t, said) {
 		t.Fatalf("unguarded, it said %q: this proves nothing", said)
@@ -127,7 +128,7 @@ func TestLSMReconStat(t *testing.T) {
 	})
 }
 
-// nothing fails the test where there is anything to tell of a container.
+// nothing fails the test if the container has any record.
 func (c *container) nothing() {
 	c.t.Helper()
 	if records := c.records(); len(records) > 0 {
@@ -138,8 +139,8 @@ func (c *container) nothing() {
 	}
 }
 
-// ps and top do under recon = "refuse" what they do. procps-ng's ps opens every environ, which
-// it shows to who asks with e, and so makes events.
+// ps and top work under recon = "refuse". procps-ng's ps opens every environ, though it shows it
+// only with the option e, and so causes events.
 func TestLSMReconHonest(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -170,7 +171,7 @@ func TestLSMReconHonest(t *testing.T) {
 	}
 }
 
-// mentions are the lines that a process prints whose first number is pid.
+// mentions returns the lines printed by a process whose first number is pid.
 func mentions(p *process, pid string) []string {
 	p.t.Helper()
 	var lines []string
@@ -190,7 +191,7 @@ func isNumber(word string) bool {
 	return err == nil
 }
 
-// get_robust_list tells an address of whom it is asked about, by every entry.
+// get_robust_list reveals an address of its target, through every entry.
 func TestLSMReconRobustList(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -233,7 +234,7 @@ func TestLSMReconRobustList(t *testing.T) {
 	}
 }
 
-// What procfs tells of addresses beyond maps, and what has it tell of writes.
+// procfs files other than maps that reveal addresses, and the one that makes procfs reveal writes.
 func TestLSMReconFiles(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -272,7 +273,7 @@ func TestLSMReconFiles(t *testing.T) {
 			}
 		})
 	}
-	// Its own, and what of another's says nothing of its memory.
+	// Its own files, and those of another process that reveal nothing about its memory.
 	for _, file := range []struct{ name, flags string }{
 		{"self/timers", read},
 		{"self/fdinfo/0", read},
@@ -293,8 +294,7 @@ func TestLSMReconFiles(t *testing.T) {
 	}
 }
 
-// What is in these files: the addresses that a program of epoll's and of timers' has in
-// them are those of its memory.
+// These files do reveal addresses of a process's memory, if it uses epoll or timers.
 func TestReconTells(t *testing.T) {
 	keeper := start(t, nil, nil, "exec", buildDoors(t), "keep", "0", "0", "0")
 	line, _ := keeper.hear()
@@ -310,7 +310,7 @@ func TestReconTells(t *testing.T) {
 	}
 }
 
-// What a crash of another's leaves behind is set by its coredump_filter as by its core limit.
+// coredump_filter, like the core limit, sets what a crash of another process dumps.
 func TestLSMCoreFilter(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)

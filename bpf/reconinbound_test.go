@@ -12,14 +12,14 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// looked is a plan whose recon and inbound say that, and that refuses all else.
+// looked returns a plan with the given recon and inbound that refuses everything else.
 func looked(key string, mode policy.Mode, recon, inbound policy.Action) *policy.Plan {
 	rules := watching(recon)
 	rules.Inbound = inbound
 	return plan(key, mode, rules)
 }
 
-// look is one of the ways to learn something of a victim's memory, with what it says where nobody refuses it.
+// look is one way to learn something about a victim's memory, with its output if it is not refused.
 type look struct {
 	name    string
 	part    []string
@@ -37,8 +37,8 @@ func looksAt(doors string, v *victim) []look {
 	}
 }
 
-// Another container looks at a guarded one: what the target's plan says counts, and the node's
-// own processes are left alone.
+// Another container looks at a guarded one: the target's plan decides, and the node's own processes
+// are left alone.
 func TestLSMReconInbound(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -47,7 +47,7 @@ func TestLSMReconInbound(t *testing.T) {
 		name           string
 		mode           policy.Mode
 		recon, inbound policy.Action
-		verdict        access.Verdict // 0: it is nobody's business
+		verdict        access.Verdict // 0: not watched
 		flags          Flags
 	}{
 		{"off, on a node where nobody looks", policy.ModeEnforce, policy.ReconOff, policy.ActionRefuse, 0, 0},
@@ -87,7 +87,7 @@ func TestLSMReconInbound(t *testing.T) {
 	}
 }
 
-// fromTheNode fails the test where a process of the node's own may not look at v.
+// fromTheNode fails the test if a process of the node may not look at v.
 func fromTheNode(t *testing.T, doors string, v *victim) {
 	t.Helper()
 	for _, look := range looksAt(doors, v) {
@@ -100,7 +100,7 @@ func fromTheNode(t *testing.T, doors string, v *victim) {
 	}
 }
 
-// Where both are guarded, each plan has its say; and it is told where one looks.
+// If both are guarded, each plan applies, and a record is written if either watches.
 func TestLSMReconInboundGuarded(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -161,7 +161,7 @@ func TestLSMReconInboundGuarded(t *testing.T) {
 	}
 }
 
-// Who outlived its container gets nothing of anybody's, where the target's plan looks.
+// A process that outlived its container is refused everywhere, if the target's plan watches.
 func TestLSMReconOrphan(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)

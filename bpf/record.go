@@ -10,25 +10,25 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// Flags says what else is known of an access.
+// Flags are further facts about an access.
 type Flags uint8
 
 // The flags; enum record_flag in include/record.h.
 const (
-	FlagInbound     Flags = 1 << iota // the actor is in no container that lives, or in one whose plan has no say, and the target is guarded
-	FlagWouldRefuse                   // a rule refuses it; the mode is audit
-	FlagTraceme                       // the target asked for it
-	FlagAllowed                       // a rule refuses it; the actor's executable is allowed
-	FlagCompat                        // Call is a number of the 32-bit entry
-	FlagInboundRule                   // it is the target's inbound rule that refuses
+	FlagInbound     Flags = 1 << iota // the actor is in no live guarded container, or its plan does not watch this; the target is guarded
+	FlagWouldRefuse                   // a rule refuses it, but the mode is audit
+	FlagTraceme                       // the target requested it
+	FlagAllowed                       // a rule refuses it, but the actor's executable is allowed
+	FlagCompat                        // Call is numbered by the 32-bit entry
+	FlagInboundRule                   // the target's inbound rule refuses it
 	FlagHostActor                     // the actor is in no container
-	FlagKillFailed                    // a rule refuses it, and the signal could not be sent
+	FlagKillFailed                    // a rule refuses it, but the signal could not be sent
 )
 
-// Record is one access, as a program in the kernel saw it.
+// Record is one access as seen by a program in the kernel.
 type Record struct {
 	Time      time.Duration // since boot
-	Call      uint32        // the system call's number, by the entry that Flags names; 0 in an io_uring worker
+	Call      uint32        // system call number, by the entry that Flags gives; 0 in an io_uring worker
 	Request   uint32        // of ptrace
 	Vector    access.Vector
 	Operation access.Operation
@@ -36,38 +36,39 @@ type Record struct {
 	Verdict   access.Verdict
 	Sensor    access.Sensor
 	Flags     Flags
-	Lease     bool // FlagAllowed is by a lease, not by the plan
+	Lease     bool // FlagAllowed is due to a lease, not to the plan
 	Traced    bool // the actor traces the target
-	Newborn   bool // the target is the actor's child, and has not execed since
-	Rule      int  // which of the actor's plan's own rules decided, counted from 1; 0: none of them
+	Newborn   bool // the target is the actor's child and has not execed yet
+	Rule      int  // number of the rule in the actor's plan that decided, from 1; 0: none
 	Actor     Process
 	Target    Process
 }
 
-// Process is one side of an access. Zero fields are unknown.
+// Process is one party of an access. Zero fields are unknown.
 type Process struct {
 	Start     time.Duration // since boot
-	Cgroup    uint64        // of its guarded container; Node.Key names it
-	PID       int           // as the runtime sees it, as are TID and Origin
+	Cgroup    uint64        // cgroup id of its guarded container; Node.Key gives the key
+	PID       int           // in the runtime's pid namespace, as are TID and Origin
 	TID       int
 	PIDInside int // in its own pid namespace
 	UID       int // effective, in the initial user namespace
-	// The process through which it came into its container, and when that started, since boot.
+	// The process through which it entered its container, and when that process started, since
+	// boot.
 	Origin      int
 	OriginStart time.Duration
 	Comm        string
-	Exe         string   // the executed file's path, of which 16 components and 127 bytes are kept; of guarded tasks alone, as Args is
-	Args        []string // at exec, the first 256 bytes
+	Exe         string   // path of the executed file, up to 16 components and 127 bytes; known, as Args is, only for guarded tasks
+	Args        []string // first 256 bytes, at exec
 	Ancestors   []Ancestor
 }
 
-// Ancestor is a process above another.
+// Ancestor is an ancestor of a process.
 type Ancestor struct {
 	PID  int
 	Comm string
 }
 
-// parseRecord decodes what came through a ring buffer.
+// parseRecord decodes a sample from a ring buffer.
 func parseRecord(raw []byte) (*Record, error) {
 	var in kernelRecord
 	if size := binary.Size(in); len(raw) != size {
@@ -123,8 +124,8 @@ func parseProcess(in *kernelProcess) Process {
 	return out
 }
 
-// text is the string in a field of the kernel's, which may or may not end in NUL.
-// Whatever is in it is somebody else's to choose, so it is made valid UTF-8.
+// text returns the string in a field from the kernel, which may or may not end in NUL. Its content
+// is chosen by someone else, so it is converted to valid UTF-8.
 func text(field []int8) string {
 	raw := rawBytes(field)
 	if end := bytes.IndexByte(raw, 0); end >= 0 {
@@ -149,7 +150,7 @@ func rawBytes(field []int8) []byte {
 	return raw
 }
 
-// unpadded is the string in a map's key.
+// unpadded returns the string in a map's key.
 func unpadded(key [keyLength]byte) string {
 	name, _, _ := bytes.Cut(key[:], []byte{0})
 	return string(name)

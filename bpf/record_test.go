@@ -11,10 +11,10 @@ import (
 	"github.com/shimward/shimward/access"
 )
 
-// The counters have a place for all that package access names.
+// The counters have room for everything that package access defines.
 var _ [access.Vectors][access.Verdicts][access.Sensors]uint64 = kernelState{}.Counts
 
-// The kernel's side numbers everything as package access does.
+// The kernel side uses the same numbers as package access.
 func TestVocabulary(t *testing.T) {
 	spec, err := loadKernel()
 	if err != nil {
@@ -62,7 +62,7 @@ func TestVocabulary(t *testing.T) {
 	}
 }
 
-// Go's structs are laid out as C's, with no hole that the other side would leave elsewhere.
+// Go's structs have the same layout as C's, with no padding that differs.
 func TestLayout(t *testing.T) {
 	spec, err := loadKernel()
 	if err != nil {
@@ -87,7 +87,7 @@ func TestLayout(t *testing.T) {
 func TestParseRecord(t *testing.T) {
 	in := kernelRecord{Vector: 3, Operation: 2, Relation: 6, Verdict: 3, Sensor: 1}
 	copy(in.Actor.Args[:], []int8{'a', 0, 'b', -1, 0})
-	in.Actor.ArgsLen = 1 << 31 // more than there is
+	in.Actor.ArgsLen = 1 << 31 // more than the field holds
 	for i := range in.Actor.Comm {
 		in.Actor.Comm[i] = 'x' // no NUL
 	}

@@ -13,10 +13,10 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Release takes back all that Enrol did for the container, whichever version of
-// shimward enrolled it. A container that is not enrolled is no error. The kernel
-// waits for an RCU grace period before it gives the ring buffer up, some
-// milliseconds: where somebody waits for a container's end, Retire comes first.
+// Release undoes Enrol for the container, whichever version of shimward enrolled it. It is not an
+// error if the container is not enrolled. Before the kernel frees the ring buffer it waits for an
+// RCU grace period of some milliseconds: if a caller waits for a container's end, call Retire
+// first.
 func Release(paths policy.Paths, key string) error {
 	errs := []error{Retire(paths, key)}
 	nodes, err := nodeDirs(paths)
@@ -31,8 +31,8 @@ func Release(paths policy.Paths, key string) error {
 	return nil
 }
 
-// Retire is the part of Release that takes no time: nobody is guarded by the
-// container's rules any more. Its ring buffer stays, so that what is in it can be read.
+// Retire is the fast part of Release: the container's rules no longer guard any process. Its ring
+// buffer stays, so that the records in it can still be read.
 func Retire(paths policy.Paths, key string) error {
 	padded, err := pinnedKey(key)
 	if err != nil {
@@ -61,9 +61,9 @@ func Retire(paths policy.Paths, key string) error {
 	return nil
 }
 
-// Reconcile releases every container that is not alive and has no process, and
-// removes the programs of other versions that guard nobody any more. Whatever
-// became of the files that say who is alive, a process never loses its guard.
+// Reconcile releases every container that is not alive and has no process, and removes other
+// versions' programs that no longer guard any container. A process never loses its guard, even if
+// the files that say which containers are alive are lost.
 func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	unlock, err := lock(paths)
 	if err != nil {
@@ -74,7 +74,7 @@ func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	if err != nil {
 		return fmt.Errorf("reconcile: %w", err)
 	}
-	known := make(map[string]uint64) // the cgroup's id, 0 where only pins are left
+	known := make(map[string]uint64) // by key: the cgroup id, or 0 if only pins are left
 	pinned, err := os.ReadDir(filepath.Dir(paths.Pins("x")))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reconcile: %w", err)
@@ -102,13 +102,13 @@ func Reconcile(paths policy.Paths, alive func(key string) bool) error {
 	return errors.Join(errs...)
 }
 
-// Populated tells whether the cgroup that a container is enrolled with has processes, in
-// it or below, whatever became of its files. It says so too where the kernel does not tell
-// with which one it is.
+// Populated reports whether the cgroup that a container is enrolled with has processes, in it or
+// below, whatever happened to the container's files. It also reports true if the kernel does not
+// reveal which cgroup that is.
 func Populated(paths policy.Paths, key string) bool {
 	padded, err := pinnedKey(key)
 	if err != nil {
-		return false // nobody can have enrolled it
+		return false // it cannot have been enrolled
 	}
 	nodes, err := nodeDirs(paths)
 	if err != nil {
@@ -122,7 +122,7 @@ func Populated(paths policy.Paths, key string) bool {
 	return false
 }
 
-// enrolledIn is the id of the cgroup that a container is enrolled with by one version, or 0.
+// enrolledIn returns the id of the cgroup that a container is enrolled with by one version, or 0.
 func enrolledIn(dir string, key [keyLength]byte) (id uint64, err error) {
 	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
 	if err != nil {
@@ -133,12 +133,13 @@ func enrolledIn(dir string, key [keyLength]byte) (id uint64, err error) {
 	return id, ignoreMissing(err)
 }
 
-// nodeDirs lists the node-wide folders: this version's, and those that others left.
+// nodeDirs lists the node-wide directories: this version's and those left by others.
 func nodeDirs(paths policy.Paths) ([]string, error) {
 	return filepath.Glob(filepath.Join(paths.BPF, nodePrefix+"*"))
 }
 
-// keysOf lists the containers that are enrolled with the programs of that folder, with their cgroups' ids.
+// keysOf returns the containers that are enrolled with the programs in that directory, with their
+// cgroup ids.
 func keysOf(dir string) (map[string]uint64, error) {
 	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
 	if err != nil {
@@ -157,8 +158,8 @@ func keysOf(dir string) (map[string]uint64, error) {
 	return found, entries.Err()
 }
 
-// forget removes a container's entries from the maps of one version. The key goes last:
-// whoever is killed in between can be called again.
+// forget removes a container's entries from the maps of one version. The key goes last, so that a
+// call that is killed halfway can be repeated.
 func forget(dir string, key [keyLength]byte) error {
 	keys, err := ebpf.LoadPinnedMap(filepath.Join(dir, mapKeys), nil)
 	if err != nil {
@@ -202,7 +203,7 @@ func dropRing(dir, key string) error {
 	}
 	defer shut(rings)
 	var there uint32
-	// Before 6.8 the kernel waits also where there is nothing to delete.
+	// Before 6.8, the kernel waits even if there is nothing to delete.
 	if err := rings.Lookup(ringID(padded), &there); err != nil {
 		return ignoreMissing(err)
 	}
@@ -216,7 +217,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// notExist makes a map's missing key the error that callers look for.
+// notExist converts a map's missing-key error to fs.ErrNotExist, which callers check for.
 func notExist(err error) error {
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return fs.ErrNotExist

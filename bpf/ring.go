@@ -12,14 +12,15 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// ringSize is a container's ring buffer, in bytes: room for some 100 records. The
-// shim empties it as they come; what finds no room is counted, and never let through for it.
+// ringSize is the size of a container's ring buffer in bytes, enough for about 100 records. The
+// shim drains it continuously. A record that does not fit is counted as dropped; its access is not
+// allowed for that.
 const ringSize = 128 << 10
 
-// Prepare makes the container's ring buffer, if there is none. It can be called
-// before there is a cgroup, and should be, on the side: to put a map into a map,
-// the kernel waits for an RCU grace period, some milliseconds that a container's
-// start would otherwise have to wait too. Enrol prepares what was not.
+// Prepare creates the container's ring buffer if there is none. It can be called before the cgroup
+// exists, and should be, in parallel with other work: to put a map into a map, the kernel waits for
+// an RCU grace period, some milliseconds that would otherwise delay the container's start. Enrol
+// calls Prepare too.
 func (n *Node) Prepare(key string) error {
 	padded, err := pinnedKey(key)
 	if err != nil {
@@ -39,14 +40,14 @@ func (n *Node) Prepare(key string) error {
 	if rings.Lookup(id, &there) == nil {
 		return nil
 	}
-	// Whoever else is at it at this moment has the same ring: it was pinned first.
+	// A concurrent caller has the same ring, because it was pinned first.
 	if err := rings.Put(id, ring); err != nil {
 		return fmt.Errorf("make the ring buffer of %s: %w", key, err)
 	}
 	return nil
 }
 
-// pinRing opens the container's pinned ring buffer, which it makes if there is none.
+// pinRing opens the container's pinned ring buffer, and creates it if there is none.
 func (n *Node) pinRing(key string) (*ebpf.Map, error) {
 	pin := filepath.Join(n.paths.Pins(key), pinRing)
 	for {
@@ -72,7 +73,7 @@ func (n *Node) pinRing(key string) (*ebpf.Map, error) {
 	}
 }
 
-// ringID is the key of a container's ring buffer in the map of them all.
+// ringID returns the key of a container's ring buffer in the map rings.
 func ringID(key [keyLength]byte) uint64 {
 	sum := sha256.Sum256(key[:])
 	return binary.NativeEndian.Uint64(sum[:])

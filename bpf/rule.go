@@ -6,7 +6,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// setRules puts a plan's own rules where the programs look for them.
+// setRules stores a plan's rules where the programs look for them.
 func (c *kernelContainer) setRules(rules []policy.Rule) error {
 	if len(rules) > len(c.Rule) {
 		return fmt.Errorf("there are %d rules, the programs have room for %d", len(rules), len(c.Rule))
@@ -45,7 +45,7 @@ func kernelRuleOf(rule *policy.Rule) (kernelRule, error) {
 	return out, nil
 }
 
-// bits is the set of the values of a condition; with none, all of them.
+// bits returns a condition's values as a bit set, or the full set if there are none.
 func bits[Set uint8 | uint32, Value ~uint8](values []Value) Set {
 	if len(values) == 0 {
 		return ^Set(0)

@@ -10,7 +10,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A rule of the plan's own comes before the table, where all that it asks fits.
+// A rule of the plan takes precedence over the table if all of its conditions match.
 func TestRules(t *testing.T) {
 	node := newNode(t)
 	root := t.TempDir()

@@ -2,8 +2,8 @@
 
 // SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause
 /*
- * shimward's programs, one object: the loader leaves out what a node's kernel
- * does not take. Each part is in the header that is named for it.
+ * shimward's programs, as one object. The loader omits those that the node's kernel does not
+ * support. Each part is in the header named after it.
  */
 #include "include/guard.h"
 #include "include/touch.h"
@@ -17,7 +17,7 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
-/* clang leaves out of BTF what no function takes; bpf2go makes Go of all of these. */
+/* clang omits types from BTF that no function uses; bpf2go needs all of these to generate Go. */
 #define EXPORT(kind, name) const kind name *name##_type __attribute__((unused))
 
 EXPORT(struct, record);

@@ -12,9 +12,9 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Where the kernel has no memory left for guards, no child is made that would go without.
-// What a map holds is charged to the cgroup of whoever made the map: that of the
-// process which loads the programs.
+// If the kernel has no memory left for guards, a fork whose child would lack one fails. A map's
+// memory is charged to the cgroup of the process that created the map: here, the one that loads the
+// programs.
 func TestLSMShortage(t *testing.T) {
 	testenv.LSM(t)
 	forks := filepath.Join(t.TempDir(), "forks")

@@ -12,15 +12,16 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// outside is a process of a container that is not guarded.
+// outside returns the attributes of a process in an unguarded container.
 func outside() *syscall.SysProcAttr { return &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP} }
 
-// echoing is a program that says what it hears, has no handler for any signal, and leads a group of its own.
+// echoing returns a program that echoes its input, has no signal handlers, and leads a process
+// group of its own.
 func echoing() []string { return []string{"exec", testSetsid, "/bin/cat"} }
 
 const testSetsid = "/usr/bin/setsid"
 
-// alive says whether it still answers, as no process does that a deadly signal was sent to.
+// alive reports whether the process still answers, which it cannot after a fatal signal.
 func (p *process) alive() bool {
 	p.t.Helper()
 	if _, err := p.stdin.Write([]byte("alive?\n")); err != nil {
@@ -30,7 +31,7 @@ func (p *process) alive() bool {
 	return said == "alive?"
 }
 
-// await returns the first record when it has come. Any more are of the same: a pipe, for one,
+// await waits for the first record and returns it. Further records are like it: a pipe, for one,
 // sends its signal again when its other end is closed.
 func (c *container) await() *Record {
 	c.t.Helper()
@@ -51,13 +52,13 @@ func (c *container) await() *Record {
 	return nil
 }
 
-// sigio is the part that has a file send SIGABRT to p.
+// sigio returns the part that makes a file send SIGABRT to p.
 func (p *process) sigio(program, kind string) []string {
 	return []string{"exec", program, kind, strconv.Itoa(p.cmd.Process.Pid)}
 }
 
-// A signal that a file sends, by whatever kind of file, entry and owner, is its doing who
-// said which one: refused from another container that is not guarded.
+// A signal sent by a file, whatever the kind of file, entry and owner, is attributed to the process
+// that selected it. It is refused from another container that is not guarded.
 func TestLSMSigio(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -111,10 +112,10 @@ func TestLSMSigio(t *testing.T) {
 	}
 }
 
-// Whose business such a signal is.
+// Such a signal is judged by the relation of the process that selected it to the target.
 func TestLSMSigioRelations(t *testing.T) {
 	testenv.LSM(t)
-	// What asks before there are programs to see it is known by no name.
+	// A process that selects the signal before the programs are loaded is unknown.
 	program := buildC(t, "sigio")
 	early := start(t, outside(), nil, "exec", program, "early", "0")
 	early.expect("armed")
@@ -206,8 +207,8 @@ func TestLSMSigioRelations(t *testing.T) {
 	})
 }
 
-// A plan's exceptions and its own rules are about the executable of who chose the signal,
-// which need not be there any more when it is sent.
+// A plan's exceptions and rules apply to the executable of the process that selected the signal,
+// which may have exited by the time it is sent.
 func TestLSMSigioExecutable(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -248,7 +249,8 @@ func TestLSMSigioExecutable(t *testing.T) {
 	})
 }
 
-// More files than can be remembered are not made to send one; each is forgotten when it is closed.
+// No more files than can be recorded can be set to send a signal; a file's entry is freed when it
+// is closed.
 func TestLSMSigioBound(t *testing.T) {
 	testenv.LSM(t)
 	newNode(t)

@@ -13,8 +13,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// The node's switches are not set from a container whose rule kernel refuses it, and
-// are everybody's to read.
+// A container whose rule kernel refuses it cannot set the node's switches, but can read them.
 func TestLSMSwitches(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -66,8 +65,8 @@ func TestLSMSwitches(t *testing.T) {
 	}
 }
 
-// Who has the kernel call no LSM programs, the node's administrator at the least, is
-// left with what hangs on no traced function.
+// If the kernel is told to call no LSM programs, which takes at least the node's administrator,
+// only programs that do not depend on ftrace remain.
 func TestLSMSwitchedOff(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
@@ -104,7 +103,7 @@ func TestLSMSwitchedOff(t *testing.T) {
 	running.expect(want{vector: access.VectorProcMem, verdict: access.VerdictRefused, sensor: access.SensorLSM})
 }
 
-// playSet sets a sysctl to what it is, and nothing, or no filter, in tracefs.
+// playSet sets a sysctl to its current value. In tracefs, it writes nothing, or no filter.
 func playSet(path string) int {
 	value, err := os.ReadFile(path)
 	if err != nil {
@@ -112,7 +111,7 @@ func playSet(path string) int {
 	}
 	switch {
 	case filepath.Base(path) == "filter":
-		value = []byte("0") // none
+		value = []byte("0") // clears the filter
 	case strings.Contains(path, "/tracing/"):
 		value = nil
 	}

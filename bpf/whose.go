@@ -9,17 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard is what a process was put under guard with.
+// Guard says how a process came under guard.
 type Guard struct {
-	Cgroup  uint64 // the id of its container's cgroup; 0: the process has no guard
-	Foreign bool   // it came by the cgroup alone: somebody privileged moved it in there
-	// Of a foreign one, what came so, it or an ancestor: its pid, and when it began, in ns since boot.
+	Cgroup  uint64 // id of its container's cgroup; 0: the process has no guard
+	Foreign bool   // only its cgroup ties it to the container: a privileged process moved it there
+	// If Foreign, the process that was moved in, which is this one or an ancestor: its pid, and its
+	// start time in ns since boot.
 	Origin      int
 	OriginStart uint64
 }
 
-// GuardOf returns the guard of a process, as this process's pid namespace numbers
-// it. Unlike the cgroup that it is in, nobody in a container can change that.
+// GuardOf returns the guard of a process, by its pid in this process's pid namespace. Unlike the
+// process's cgroup, nothing in a container can change it.
 func (n *Node) GuardOf(pid int) (Guard, error) {
 	guard, err := n.guardOf(pid)
 	if guard.Foreign == 0 {
@@ -28,7 +29,7 @@ func (n *Node) GuardOf(pid int) (Guard, error) {
 	return Guard{Cgroup: guard.Cgroup, Foreign: true, Origin: int(guard.Origin), OriginStart: guard.OriginStart}, err
 }
 
-// guardOf is zero where the process has none.
+// guardOf returns the zero value if the process has no guard.
 func (n *Node) guardOf(pid int) (guard kernelGuard, err error) {
 	guards, err := n.pinned(mapGuards)
 	if err != nil {
@@ -46,8 +47,8 @@ func (n *Node) guardOf(pid int) (guard kernelGuard, err error) {
 	return guard, nil
 }
 
-// Poses tells whether a process with a guard says that it runs another executable
-// than it execed (PR_SET_MM_MAP): to the programs, it then runs none that is known.
+// Poses reports whether a guarded process claims to run another executable than the one it execed
+// (PR_SET_MM_MAP). To the programs, it then runs no known executable.
 func (n *Node) Poses(pid int) (bool, error) {
 	guard, err := n.guardOf(pid)
 	if err != nil || guard.Cgroup == 0 {
@@ -57,7 +58,7 @@ func (n *Node) Poses(pid int) (bool, error) {
 	return err == nil && (found.Inode != guard.ExeInode || found.Device != guard.ExeDevice), err
 }
 
-// executable is the file that a process says that it runs.
+// executable returns the file that a process claims to run.
 func (n *Node) executable(pid int) (kernelLearnedFile, error) {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

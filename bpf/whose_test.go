@@ -8,7 +8,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// The guard tells whose a process is where its cgroup does not.
+// The guard shows which container a process belongs to when its cgroup does not.
 func TestGuardOf(t *testing.T) {
 	node := newNode(t)
 	c := newContainer(t, node, plan("whose", policy.ModeEnforce, allRefused()))

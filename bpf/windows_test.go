@@ -19,13 +19,12 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// readByte has an actor read the first byte of a file.
+// readByte returns the part that reads the first byte of a file.
 func readByte(path string) []string {
 	return []string{"exec", "/bin/busybox", "sh", "-c", `/bin/busybox head -c 1 "$0" 2>&1`, path}
 }
 
-// refusedWindow says whether a guarded container is refused path, and gets an event
-// of it.
+// refusedWindow checks that a guarded container is refused path, and that there is a record of it.
 func refusedWindow(t *testing.T, node *Node, path string, vector access.Vector) {
 	t.Helper()
 	w := want{vector: vector, relation: access.RelationKernel, verdict: access.VerdictRefused, sensor: access.SensorLSM}
@@ -35,7 +34,7 @@ func refusedWindow(t *testing.T, node *Node, path string, vector access.Vector) 
 		t.Errorf("it was not refused: it ended with %v and said %q", status, said)
 	}
 	c.expect(w)
-	// Neither for reading nor for writing, and so for ioctl(2).
+	// Opened neither for reading nor for writing, which still permits ioctl(2).
 	c = newContainer(t, node, plan("ioctl", policy.ModeEnforce, allRefused()))
 	if said, status := c.run("open", path, strconv.Itoa(unix.O_ACCMODE)).end(); !strings.HasSuffix(said, "permission denied") {
 		t.Errorf("for ioctls, it ended with %v and said %q", status, said)
@@ -43,8 +42,8 @@ func refusedWindow(t *testing.T, node *Node, path string, vector access.Vector) 
 	c.expect(w)
 }
 
-// refusedReceived says whether a guarded container that is sent a file does not get
-// it, and gets that event of it.
+// refusedReceived checks that a guarded container that is sent a file does not get it, and that
+// there is a record of it.
 func refusedReceived(t *testing.T, node *Node, file *os.File, w want) {
 	t.Helper()
 	c := newContainer(t, node, plan("receives", policy.ModeEnforce, allRefused()))
@@ -54,7 +53,7 @@ func refusedReceived(t *testing.T, node *Node, file *os.File, w want) {
 	c.expect(w)
 }
 
-// openWindow fails the test where a guarded container is refused path.
+// openWindow fails the test if a guarded container is refused path.
 func openWindow(t *testing.T, node *Node, path string) {
 	t.Helper()
 	c := newContainer(t, node, plan("reads", policy.ModeEnforce, allRefused()))
@@ -66,23 +65,23 @@ func openWindow(t *testing.T, node *Node, path string) {
 	}
 }
 
-// The node's memory by /dev/mem, its ports by /dev/port and its hibernation by
-// /dev/snapshot, whatever the names are.
+// The node's memory through /dev/mem, its ports through /dev/port and its hibernation image through
+// /dev/snapshot, whatever the device files are named.
 func TestLSMMemoryDevices(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
 	atZero := ""
 	if runtime.GOARCH == "arm64" {
-		atZero = "Input/output error" // memory need not begin at 0 there, as x86's does
+		atZero = "Input/output error" // memory need not begin at 0, as it does on x86
 	}
 	for _, device := range []struct {
 		name   string
 		number uint64
-		fails  string // unguarded, by the device itself and later than the gate
+		fails  string // the device's own error when unguarded, which comes after the hook
 	}{
 		{name: "mem", number: unix.Mkdev(1, 1), fails: atZero},
-		{name: "port", number: unix.Mkdev(1, 4), fails: "No such device or address"}, // these kernels have none
-		{name: "snapshot", number: unix.Mkdev(10, 231), fails: "Input/output error"}, // there is none
+		{name: "port", number: unix.Mkdev(1, 4), fails: "No such device or address"}, // these kernels have no ports
+		{name: "snapshot", number: unix.Mkdev(10, 231), fails: "Input/output error"}, // there is no image
 	} {
 		t.Run(device.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "harmless")
@@ -132,14 +131,14 @@ func TestLSMMemoryDevices(t *testing.T) {
 	})
 }
 
-// What the node swaps to: a device, a file, what that lies on, and the disk that such
-// a device is a partition of.
+// The node's swap: a device, a file, the device that the file is on, and the disk of which such a
+// device is a partition.
 func TestLSMSwap(t *testing.T) {
 	testenv.LSM(t)
 	node := newNode(t)
 	run := func(name string, arguments ...string) {
 		t.Helper()
-		ctx := context.WithoutCancel(t.Context()) // what was set up is taken down
+		ctx := context.WithoutCancel(t.Context()) // the cleanups use it too
 		if out, err := exec.CommandContext(ctx, testenv.Program(t, name), arguments...).CombinedOutput(); err != nil {
 			t.Fatalf("%s %s: %v: %s", name, strings.Join(arguments, " "), err, out)
 		}
@@ -186,7 +185,7 @@ func TestLSMSwap(t *testing.T) {
 	run("swapon", device)
 }
 
-// addPartition makes the first partition of a disk, and returns its device.
+// addPartition creates the first partition of a disk and returns its device.
 func addPartition(t *testing.T, disk string, start, length int64) string {
 	t.Helper()
 	file, err := os.OpenFile(disk, os.O_RDWR, 0)
@@ -211,7 +210,7 @@ func addPartition(t *testing.T, disk string, start, length int64) string {
 	return disk + "p1"
 }
 
-// playOpen opens a file with flags of open(2), as they are.
+// playOpen opens a file with the given flags of open(2), unmodified.
 func playOpen(path, flags string) int {
 	number, err := strconv.Atoi(flags)
 	if err != nil {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The vocabulary of Go's package access, by the same numbers; a Go test holds
- * the two equal.
+ * The constants of Go's package access, with the same values; a Go test checks that they match.
  */
 #ifndef SHIMWARD_ACCESS_H
 #define SHIMWARD_ACCESS_H
@@ -68,7 +67,7 @@ enum sensor {
 	SENSOR_END,
 };
 
-/* What a plan says of a relation. */
+/* A plan's action for a relation. */
 enum action {
 	ACTION_OBSERVE = 1,
 	ACTION_REFUSE,

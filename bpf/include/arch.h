@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Which system call a task is in, and what that call can do to memory: the one
- * place with register names and system call numbers.
+ * Which system call a task is in and what that call can do to memory: the only file with register
+ * names and system call numbers.
  */
 #ifndef SHIMWARD_ARCH_H
 #define SHIMWARD_ARCH_H
@@ -9,8 +9,8 @@
 #include "access.h"
 #include "kernel.h"
 
-/* What a system call can do to foreign memory. It is a hint and no proof: io_uring
- * finishes a read of a mem file on the way out of whatever call its task is in.
+/* What a system call can do to another process's memory. This is a hint, not proof: io_uring can
+ * complete a read of a mem file on the way out of any call that its task happens to be in.
  */
 enum call {
 	CALL_READ = 1 << 0,    /* can reach a file's read */
@@ -20,7 +20,7 @@ enum call {
 	CALL_GETFD = 1 << 4,   /* pidfd_getfd */
 	CALL_ADVISE = 1 << 5,  /* process_madvise */
 	CALL_REAP = 1 << 6,    /* process_mrelease */
-	CALL_COMPAT = 1 << 7,  /* by the 32-bit or x32 entry; never in a table */
+	CALL_COMPAT = 1 << 7,  /* through the 32-bit entry; not in the tables */
 	CALL_KCMP = 1 << 8,    /* kcmp */
 	CALL_PAGES = 1 << 9,   /* move_pages, migrate_pages */
 	CALL_PERF = 1 << 10,   /* perf_event_open */
@@ -39,8 +39,8 @@ enum call {
 #error "no system call numbers for this architecture"
 #endif
 
-/* Returns the vector that a system call is by itself, of those that learn something of
- * another's memory, or influence its paging; VECTOR_UNKNOWN: of none.
+/* Returns the vector that a system call is in itself, if it is one of those that only learn
+ * something about another process's memory or influence its paging; VECTOR_UNKNOWN if it is not.
  */
 static __always_inline u8 inspects(u32 kind)
 {
@@ -53,15 +53,15 @@ static __always_inline u8 inspects(u32 kind)
 	return kind & CALL_PAGES ? VECTOR_MOVE_PAGES : VECTOR_UNKNOWN;
 }
 
-/* Returns the number of the system call that the task is in, as its entry numbers
- * it. What an io_uring worker's registers have is left over from the call that made it.
+/* Returns the number of the system call that the task is in, as its entry point numbers it. Returns
+ * 0 for an io_uring worker: its registers are left over from the call that created it.
  */
 static __always_inline u32 call_number(struct task_struct *task, struct call_registers *regs)
 {
 	return task->flags & PF_IO_WORKER ? 0 : arch_call(regs);
 }
 
-/* Returns what the system call that the task is in can do: enum call. */
+/* Returns a mask of enum call: what the system call that the task is in can do. */
 static __always_inline u32 call_of(struct task_struct *task, struct call_registers *regs)
 {
 	u64 nr = arch_call(regs);

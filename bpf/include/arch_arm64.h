@@ -5,7 +5,7 @@
 #define TIF_32BIT    22 /* arch/arm64/include/asm/thread_info.h */
 
 struct pt_regs {
-	u64 orig_x0; /* regs[0] holds the result as soon as there is one */
+	u64 orig_x0; /* regs[0] before the result overwrites it */
 	s32 syscallno;
 } __attribute__((preserve_access_index));
 

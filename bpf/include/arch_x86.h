@@ -12,7 +12,7 @@ struct pt_regs {
 
 #define call_registers pt_regs
 
-/* The kernel takes the lower half of what user space had in the register, and keeps all of it. */
+/* The kernel dispatches on the low 32 bits of the register but saves all 64 in orig_ax. */
 static __always_inline u64 arch_call(struct pt_regs *regs)
 {
 	return (u32)regs->orig_ax;
@@ -28,7 +28,7 @@ static __always_inline u32 arch_arg0(struct task_struct *task, struct pt_regs *r
 	return arch_is_compat(task) ? regs->bx : regs->di;
 }
 
-/* arch/x86/entry/syscalls/syscall_64.tbl; from 512 on, x32's own */
+/* arch/x86/entry/syscalls/syscall_64.tbl; numbers from 512 on are x32 only */
 static const u16 native_calls[CALLS] = {
 	[0] = CALL_READ,	      /* read */
 	[17] = CALL_READ,	      /* pread64 */

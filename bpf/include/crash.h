@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * A process that is made to crash has its memory written to a file by the kernel, on
- * its own behalf: what can be seen is who makes it crash, and how much that leaves.
+ * When a process crashes, the kernel writes its memory to a file on the process's own behalf. What
+ * can be observed is who makes it crash, and who sets how much a crash dumps.
  */
 #ifndef SHIMWARD_CRASH_H
 #define SHIMWARD_CRASH_H
 
 #include "gates.h"
 
-/* include/linux/signal.h, SIG_KERNEL_COREDUMP_MASK: QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV,
- * XCPU, XFSZ, SYS, which have these numbers on all architectures here.
+/* include/linux/signal.h, SIG_KERNEL_COREDUMP_MASK: QUIT, ILL, TRAP, ABRT, BUS, FPE, SEGV, XCPU,
+ * XFSZ, SYS. The numbers are the same on all architectures supported here.
  */
 #define CORE_SIGNALS                                                                               \
 	(1u << 3 | 1u << 4 | 1u << 5 | 1u << 6 | 1u << 7 | 1u << 8 | 1u << 11 | 1u << 24 |         \
@@ -20,7 +20,9 @@ static __always_inline bool is_core_signal(u32 sig)
 	return sig >= 1 && sig <= 31 && CORE_SIGNALS & 1u << sig;
 }
 
-/* Tells whether a task would end in a core dump by a signal: it has no handler for it. */
+/* Returns whether a signal would end a task with a core dump, that is, whether the task has no
+ * handler for it.
+ */
 static __always_inline bool dumps_core(struct task_struct *target, int sig)
 {
 	u64 actions = (u64)BPF_CORE_READ(target, sighand) +
@@ -32,8 +34,8 @@ static __always_inline bool dumps_core(struct task_struct *target, int sig)
 	return !BPF_CORE_READ(action, sa.sa_handler);
 }
 
-/* Somebody makes another's memory be written to a file. Within a container that is its own
- * affair, and the runtime sends whatever signal an image names.
+/* Judges an attempt to have another process's memory dumped. It is allowed within one container,
+ * and to host processes: the runtime sends whatever stop signal an image names.
  */
 static __always_inline int provoke(struct deed *deed)
 {
@@ -62,9 +64,9 @@ int BPF_PROG(lsm_task_kill, struct task_struct *target, void *info, int sig, str
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	/* With credentials of the sender's, that is not the current task. Mostly there are
-	 * none, but later verifiers take a hook's argument for a pointer that is never NULL,
-	 * and leave out what comes after a test of it.
+	/* If credentials are passed, the sender is not the current task. They usually are NULL, but
+	 * newer verifiers assume that a hook's pointer argument is never NULL and drop the code
+	 * after a test for it; hence address_of.
 	 */
 	if (ret || !is_core_signal(sig) || address_of(sender))
 		return ret;
@@ -73,7 +75,9 @@ int BPF_PROG(lsm_task_kill, struct task_struct *target, void *info, int sig, str
 	return provoke_now(target, task);
 }
 
-/* Somebody sets how much of another's memory a crash leaves behind, or when it crashes. */
+/* Changing another process's limits can set how much of its memory a crash dumps, or make
+ * it crash.
+ */
 SEC("lsm/task_setrlimit")
 int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resource, void *limit,
 	     int ret)
@@ -98,9 +102,9 @@ int BPF_PROG(lsm_task_setrlimit, struct task_struct *target, unsigned int resour
 	return is_runtimes_own(&deed, target) ? 0 : gate(&deed, -EPERM);
 }
 
-/* Somebody sets how another is scheduled. To one with a deadline the kernel sends SIGXCPU
- * when it takes longer, if that is asked for (SCHED_FLAG_DL_OVERRUN): which no hook is told,
- * and of what sets a deadline is asked for by sched_setattr alone.
+/* With SCHED_FLAG_DL_OVERRUN, the kernel sends SIGXCPU to a deadline task that overruns its
+ * runtime. No hook is called for that signal. Of the calls that set a deadline, only sched_setattr
+ * can request it.
  */
 SEC("lsm/task_setscheduler")
 int BPF_PROG(lsm_task_setscheduler, struct task_struct *target, int ret)

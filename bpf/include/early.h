@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Who had hold of a process before its guard was there keeps it through the exec that
- * arms it: a tracer, and who samples its registers and stack. No gate sees them again.
+ * A tracer, or a task that samples registers and stack, which attached to a process before the
+ * process was guarded stays attached through the exec that arms the guard. No later hook sees it.
  */
 #ifndef SHIMWARD_EARLY_H
 #define SHIMWARD_EARLY_H
 
 #include "judge.h"
 
-#define EARLY_EVENTS 64 /* of one task that are looked at */
+#define EARLY_EVENTS 64 /* events of one task to look at */
 
-/* Where the rules refuse it, what must not be read does not run: the current task ends
- * before its first instruction. Who has hold of it cannot be sent a signal from here.
+/* If the rules refuse the access, kills the current task before its first instruction, so there is
+ * nothing to read. The actor cannot be sent a signal from here.
  */
 static __always_inline void end_early(struct task_struct *task, struct guard *guard, u64 actor,
 				      enum vector vector, enum operation operation)
@@ -50,9 +50,10 @@ static __always_inline struct perf_event_context *context_of(struct task_struct 
 		     : BPF_CORE_READ(older, perf_event_ctxp[0]);
 }
 
-/* Finds who opened an event of a context, one in a container rather than one of the
- * node's; false: there is none. The copies of an event that children inherit have no
- * owner of their own. One that has ended is 0: others may have its descriptor.
+/* Finds the task that opened an event of the context, preferring a task in a container to one on
+ * the host. Returns false if the context has no event. Events that children inherit have no owner
+ * of their own, so the parent event's owner is used. *sampler is 0 if the owner has exited: other
+ * tasks may still hold its descriptor.
  */
 static __always_inline bool find_sampler(struct perf_event_context *context, u64 *sampler)
 {
@@ -74,7 +75,7 @@ static __always_inline bool find_sampler(struct perf_event_context *context, u64
 	return found;
 }
 
-/* Judges who is there already when the current task is armed. */
+/* Judges tracers and samplers that are already attached when the current task is armed. */
 static __always_inline void meet_early(struct task_struct *task, struct guard *guard)
 {
 	u64 actor;

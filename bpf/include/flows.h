@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What a container talks to. The programs are attached to the container's own
- * cgroup; they count and remember, and refuse nothing.
+ * Network peers of a container. The programs are attached to the container's own cgroup; they count
+ * and record, and never refuse.
  */
 #ifndef SHIMWARD_FLOWS_H
 #define SHIMWARD_FLOWS_H
@@ -18,8 +18,8 @@
 #define TCP_ACK	    0x10
 #define PASS	    1
 
-/* Keyed by the cgroup that the program is attached to: one for all six programs
- * of a container, and for the cgroups below it. The kernel frees it with the cgroup.
+/* Keyed by the cgroup that the program is attached to: one entry, shared by all six programs of a
+ * container and by the cgroups below it. The kernel frees it with the cgroup.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_CGROUP_STORAGE);
@@ -27,7 +27,7 @@ struct {
 	__type(value, struct traffic);
 } traffics SEC(".maps");
 
-/* A client's port is another at each connection, and so is no part of what it is. */
+/* A client's port differs with each connection, so it does not identify an incoming flow. */
 static __always_inline bool same_flow(struct flow *a, struct flow *b)
 {
 	return a->family == b->family && a->protocol == b->protocol &&
@@ -37,7 +37,7 @@ static __always_inline bool same_flow(struct flow *a, struct flow *b)
 	       a->peer[3] == b->peer[3];
 }
 
-/* Notes the flow, in the place of the one that came first if there is no room. */
+/* Records the flow. When the table is full, the flow that was added first is replaced. */
 static __always_inline void remember(struct flow *flow)
 {
 	struct traffic *traffic = bpf_get_local_storage(&traffics, 0);
@@ -134,7 +134,7 @@ struct tcp_start {
 	u8 flags;
 };
 
-/* Remembers who opens a connection. The data begins with the IP header. */
+/* Records the peer of an incoming TCP connection. The skb's data begins with the IP header. */
 static __always_inline void opens(struct __sk_buff *skb)
 {
 	struct flow flow = {.protocol = IPPROTO_TCP, .direction = DIRECTION_IN};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The lsm sensor: the gates before the memory, where a refusal is an errno. It
- * sees no use of what was opened before; that is the access sensor's.
+ * The lsm sensor: hooks that run before memory is reached, where a refusal is an errno. It does not
+ * see later use of what was opened earlier; the access sensor does.
  */
 #ifndef SHIMWARD_GATES_H
 #define SHIMWARD_GATES_H
@@ -12,12 +12,12 @@
 #define UFFD_NAME "[userfaultfd]"
 #define UFFD_LEN  16
 
-/* Set when the kernel calls lsm_file_open. Attaching tells nothing: without bpf
- * among the active modules (lsm=) it succeeds, and the program is never called.
+/* Set when the kernel calls lsm_file_open. A successful attach proves nothing: without bpf among
+ * the active modules (lsm=) it succeeds too, but the program is never called.
  */
 u32 lsm_called;
 
-/* Finishes a deed whose sides are known: returns what the hook is to return. */
+/* Judges and reports a deed whose actor and target are known. Returns the hook's return value. */
 static __always_inline int gate(struct deed *deed, int refusal)
 {
 	int refuse;
@@ -47,8 +47,8 @@ static __always_inline void current_acts(struct deed *deed, struct task_struct *
 		deed->flags |= FLAG_COMPAT;
 }
 
-/* Returns the task that an inode of procfs is about; NULL: it is about none, or that
- * is gone. The verifier does not trust it as it does a hook's argument.
+/* Returns the task that a procfs inode belongs to, or NULL if it belongs to none or the task is
+ * gone. Unlike a hook's argument, the pointer is not trusted by the verifier.
  */
 static __always_inline struct task_struct *proc_task(struct inode *inode)
 {
@@ -58,16 +58,15 @@ static __always_inline struct task_struct *proc_task(struct inode *inode)
 	return first ? container_of_core(first, struct task_struct, pid_links) : NULL;
 }
 
-/* Tells whether a task and the current one are of one process, or share their memory. */
+/* Returns whether a task and the current one belong to one process or share their memory. */
 static __always_inline bool is_own(struct task_struct *target, struct task_struct *task)
 {
 	return BPF_CORE_READ(target, group_leader) == task->group_leader ||
 	       BPF_CORE_READ(target, mm) == task->mm;
 }
 
-/* A procfs mem file comes into the hands of the current task. The target comes
- * from an inode or a file's private data, which the verifier does not trust as
- * it does a hook's argument.
+/* The current task gets a procfs mem file. The target comes from an inode or a file's private data,
+ * so unlike a hook's argument it is not trusted by the verifier.
  */
 static __always_inline int take_mem(struct file *file, struct task_struct *target)
 {
@@ -91,8 +90,8 @@ static __always_inline int take_mem(struct file *file, struct task_struct *targe
 	return gate(&deed, -EACCES);
 }
 
-/* Tells whether a file is a userfaultfd: by the name that the kernel alone gives
- * on the file system of its anonymous inodes.
+/* Returns whether a file is a userfaultfd. It is recognized by its name on the file system of
+ * anonymous inodes, where only the kernel names files.
  */
 static __always_inline bool is_userfaultfd(struct file *file)
 {
@@ -105,8 +104,8 @@ static __always_inline bool is_userfaultfd(struct file *file)
 	return !__builtin_memcmp(name, UFFD_NAME, sizeof(UFFD_NAME));
 }
 
-/* Another's userfaultfd comes into the hands of the current task, which can fill the
- * pages with it that the other's memory does not have yet.
+/* The current task gets a userfaultfd of another process. With it, the task can supply the content
+ * of pages which that process does not have yet.
  */
 static __always_inline int take_userfaultfd(struct file *file)
 {
@@ -118,7 +117,7 @@ static __always_inline int take_userfaultfd(struct file *file)
 	if (!bpf_core_field_exists(pages->mm))
 		return 0;
 	owner = BPF_CORE_READ(pages, mm, owner);
-	/* Of a memory whose last owner is gone there are no pages either. */
+	/* A memory without an owner has no pages left either. */
 	if (!owner || is_own(owner, task))
 		return 0;
 	current_acts(&deed, task);
@@ -127,22 +126,25 @@ static __always_inline int take_userfaultfd(struct file *file)
 	deed.vector = VECTOR_USERFAULTFD;
 	kind = call_of(task, (struct pt_regs *)bpf_task_pt_regs(task));
 	if (kind & CALL_GETFD) {
-		/* Of whom it is taken was asked about already: mostly its owner. */
+		/* Access to the process it is taken from, usually the owner, was checked
+		 * already.
+		 */
 		deed.vector = VECTOR_PIDFD_GETFD;
 		deed.operation = OPERATION_ATTACH;
 	}
 	return gate(&deed, -EACCES);
 }
 
-/* A task that `runc exec` starts, or takes the seccomp listener from: it is in the
- * container already and has not execed, so it has no guard, and is no workload.
+/* Returns whether the target is a task that `runc exec` starts or takes the seccomp listener from.
+ * Such a task is already in the container but has not execed, so it has no guard and is not part of
+ * the workload.
  */
 static __always_inline bool is_runtimes_own(struct deed *deed, struct task_struct *target)
 {
 	return !deed->actor_cgroup && !deed->target_guard && target->flags & PF_FORKNOEXEC;
 }
 
-/* Tells which call asks for control of another task. */
+/* Fills in the call that requests control of another task. */
 static __always_inline void name_gate(struct deed *deed, struct task_struct *task)
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
@@ -164,7 +166,9 @@ static __always_inline void name_gate(struct deed *deed, struct task_struct *tas
 	}
 }
 
-/* What the tracer reads of the tracee from here on has been told with this. */
+/* Marks the tracer's later reads of the tracee as reported: the record of the attach covers
+ * them.
+ */
 static __always_inline void trace_begins(struct deed *deed, struct task_struct *tracer,
 					 struct task_struct *tracee)
 {
@@ -174,9 +178,9 @@ static __always_inline void trace_begins(struct deed *deed, struct task_struct *
 		mark_told(deed, keeper, name_of(address_of(tracee)));
 }
 
-/* Somebody reads another's stat, which shows addresses to who may look into that one and
- * zeros to others: do_task_stat alone asks without wanting it audited. ps reads it of every
- * process, and is not told of either.
+/* /proc/<pid>/stat shows addresses to readers with ptrace read access and zeros to others. Only
+ * do_task_stat checks with PTRACE_MODE_NOAUDIT, so that flag identifies it. ps reads stat of every
+ * process, so no record is written either.
  */
 static __always_inline int look_at_stat(struct task_struct *child, struct task_struct *task)
 {
@@ -193,16 +197,18 @@ static __always_inline int look_at_stat(struct task_struct *child, struct task_s
 	return watches_recon(&deed) && judge(&deed) ? -EPERM : 0;
 }
 
-/* PTRACE_MODE_READ is asked for by all that looks into procfs as well: only the system
- * call tells what for. Of what is watched, process_madvise alone asks with the
- * credentials of the file system.
+/* PTRACE_MODE_READ is also checked for every look into procfs: only the system call shows what the
+ * access is for. Of the calls that are watched, only process_madvise checks with
+ * PTRACE_MODE_FSCREDS.
  */
 static __always_inline int inspect(struct task_struct *child, u32 mode, struct task_struct *task)
 {
 	u32 kind = call_of(task, (struct pt_regs *)bpf_task_pt_regs(task));
 	struct deed deed = {.target = address_of(child), .operation = OPERATION_INSPECT};
 
-	/* It takes nobody's lock, and so is none of those that the access sensor names. */
+	/* get_robust_list takes no mmap lock, so inspects(), which the access sensor uses, omits
+	 * it.
+	 */
 	deed.vector = kind & CALL_ROBUST ? VECTOR_RECON : inspects(kind);
 	if (!deed.vector || !(mode & PTRACE_MODE_REALCREDS) != !!(kind & CALL_ADVISE))
 		return 0;
@@ -213,8 +219,8 @@ static __always_inline int inspect(struct task_struct *child, u32 mode, struct t
 	return is_runtimes_own(&deed, child) ? 0 : gate(&deed, -EPERM);
 }
 
-/* Opening a mem file asks too, with the other kind of credentials, after
- * file_open. LeakSanitizer attaches to a process whose memory it shares.
+/* Opening a mem file triggers this check too, after file_open and with PTRACE_MODE_FSCREDS.
+ * LeakSanitizer attaches to a process with which it shares memory; that is allowed.
  */
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mode, int ret)
@@ -243,7 +249,7 @@ int BPF_PROG(lsm_ptrace_access_check, struct task_struct *child, unsigned int mo
 	return refusal;
 }
 
-/* The current task asks its parent to trace it: the parent is who gets the access. */
+/* The current task asks its parent to trace it: the parent is the actor. */
 SEC("lsm/ptrace_traceme")
 int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 {
@@ -271,9 +277,9 @@ int BPF_PROG(lsm_ptrace_traceme, struct task_struct *parent, int ret)
 	return refusal;
 }
 
-/* A child that could not have its parent's guard is not made: the kernel has no memory for
- * it, or another task's look-up is under way on this CPU (before 6.2). guard_fork comes too
- * late for that.
+/* Fails the fork if the child cannot inherit its parent's guard: because the kernel has no memory
+ * for it, or because another task's lookup is in progress on this CPU (before 6.2). guard_fork runs
+ * too late to prevent the fork.
  */
 SEC("lsm/task_alloc")
 int BPF_PROG(lsm_task_alloc, struct task_struct *child, unsigned long flags, int ret)
@@ -290,10 +296,9 @@ int BPF_PROG(lsm_task_alloc, struct task_struct *child, unsigned long flags, int
 	return 0;
 }
 
-/* Somebody will sample a task's registers and stack. The kernel asks ptrace's check of
- * those alone who have no CAP_PERFMON. Of events that samplers open, this is what
- * perf_event_open does itself: others are the kernel's, a debugger's watchpoints and
- * copies for children (parent).
+/* The current task is about to sample another task's registers and stack. The kernel applies the
+ * ptrace check only to callers without CAP_PERFMON. Only events from perf_event_open are judged;
+ * others are the kernel's own, a debugger's watchpoints, or copies for children (event->parent).
  */
 SEC("lsm/perf_event_alloc")
 int BPF_PROG(lsm_perf_event_alloc, struct perf_event *event, int ret)

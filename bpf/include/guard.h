@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* Who is guarded: armed at exec, inherited at fork, kept whatever cgroup a task moves to. */
+/* Which tasks are guarded. A guard is set at exec, inherited at fork, and kept when the task moves
+ * to another cgroup.
+ */
 #ifndef SHIMWARD_GUARD_H
 #define SHIMWARD_GUARD_H
 
 #include "early.h"
 
-#define PATH_DEPTH 16 /* components, from the file up; a power of two */
-#define NAME_LEN   64 /* what of a component is kept */
+#define PATH_DEPTH 16 /* path components, from the file up; a power of two */
+#define NAME_LEN   64 /* bytes kept of a component, with the NUL */
 
-/* Writes the path of the file that the task executes. What execve was given may be
- * /proc/self/exe, /dev/fd/3 or a link with a harmless name.
+/* Writes the path of the file that the task executes. The path passed to execve is not used: it may
+ * be /proc/self/exe, /dev/fd/3 or a link with a harmless name.
  */
 __noinline int name_exe(struct guard *guard, u64 address)
 {
@@ -42,7 +44,7 @@ __noinline int name_exe(struct guard *guard, u64 address)
 		long len;
 
 		guard->exe[at++] = '/';
-		/* A long one runs over into the arguments, which are written later. */
+		/* A long name overruns exe into args, which is written later. */
 		len = bpf_probe_read_kernel_str(guard->exe + at, NAME_LEN,
 						(void *)names[(depth - i) & (PATH_DEPTH - 1)]);
 		if (len <= 0 || len > NAME_LEN)
@@ -53,7 +55,7 @@ __noinline int name_exe(struct guard *guard, u64 address)
 	return at;
 }
 
-/* Notes what the task runs from here on. */
+/* Records the executable and the arguments that the task runs from now on. */
 static __always_inline void note_exec(struct guard *guard, struct task_struct *task)
 {
 	unsigned long start = BPF_CORE_READ(task, mm, arg_start);
@@ -67,32 +69,33 @@ static __always_inline void note_exec(struct guard *guard, struct task_struct *t
 	if (len > ARGS_LEN)
 		len = ARGS_LEN;
 	guard->args_len = len;
-	/* The page was written a moment ago by this very exec, so it is there. */
+	/* This exec has just written the page, so it is present. */
 	if (bpf_probe_read_user(guard->args, len, (void *)start))
 		guard->args_len = 0;
 }
 
-/* Returns the address of the task's root folder: the roots of btrfs's subvolumes have all one
- * number, and one device. */
+/* Returns the address of the task's root dentry. Its inode and device numbers would not do: they
+ * are the same for the roots of all btrfs subvolumes.
+ */
 static __always_inline u64 root_of(struct task_struct *task)
 {
 	return (u64)BPF_CORE_READ(task, fs, root.dentry);
 }
 
-/* Tells whether a task that is armed late is in another mount namespace than init was and
- * under another root. Who is privileged writes anybody's pid into its own cgroup: such a
- * one is guarded from here, and is none of the container's own. The runtime brings
- * nobody in under another root, unless init itself has moved.
+/* Returns whether a task that is armed after init differs from it in both mount namespace and root.
+ * A privileged process can write any pid into its own cgroup: the task is guarded from then on but
+ * does not belong to the container. The runtime starts no task under another root, unless init has
+ * itself changed its root.
  */
 static __always_inline bool is_foreign(struct task_struct *task, struct state *state)
 {
 	return mnt_ns_of(task) != state->mnt_ns && root_of(task) != state->root;
 }
 
-/* Tells whether the exec of an unguarded task is the workload's: init's own
- * first, and from then on that of everything in the container's cgroup, unless
- * it is still in the runtime's mount namespace. There `runc init` execs itself
- * before it joins the container, and it may have been cloned into the cgroup.
+/* Returns whether the exec of an unguarded task belongs to the workload. The first one is init's
+ * own; after that, it is any exec in the container's cgroup, unless the task is still in the
+ * runtime's mount namespace: `runc init` execs itself there before it joins the container, and may
+ * have been cloned into the cgroup.
  */
 static __always_inline bool arms(struct task_struct *task, struct container *container,
 				 struct state *state)
@@ -132,7 +135,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 		recon_watched = 1;
 	guard = bpf_task_storage_get(&guards, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!guard) {
-		/* An exec that cannot be guarded must not run. */
+		/* A task that cannot be guarded must not run. */
 		bpf_send_signal(SIGKILL);
 		return 0;
 	}
@@ -156,8 +159,8 @@ int BPF_PROG(guard_fork, struct task_struct *child)
 		return 0;
 	if (!guard && !find_guard(bpf_get_current_task()))
 		return 0;
-	/* A child without a guard is still known by its cgroup; its parent, which could
-	 * go on making children until one is not, ends here.
+	/* A child without a guard is still recognized by its cgroup. Kill the parent, which could
+	 * go on forking until one is not.
 	 */
 	guards_lost = 1;
 	bpf_send_signal(SIGKILL);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* From a sensor's finding to a verdict: who is who, what their rules say, and telling user space.
+/* From a sensor's finding to a verdict: how the parties relate, what their rules say, and the
+ * record for user space.
  */
 #ifndef SHIMWARD_JUDGE_H
 #define SHIMWARD_JUDGE_H
@@ -13,8 +14,8 @@ static __always_inline bool foreign(u64 guard)
 	return guard && BPF_PROBE_READ((struct guard *)guard, foreign);
 }
 
-/* Tells whether two tasks of one cgroup are none of one container all the same. Of
- * two that came under other roots than the container's, those who came together are.
+/* Returns whether two tasks of one cgroup nevertheless do not belong to one container: because just
+ * one of them is foreign (see is_foreign), or both are but have different origins.
  */
 static __always_inline bool strangers(u64 a, u64 b)
 {
@@ -42,14 +43,14 @@ static __always_inline u8 relate(struct deed *deed, struct container *mine,
 			return RELATION_SAME_POD;
 		return RELATION_OTHER_CONTAINER;
 	}
-	/* A memory whose last owner is gone belongs to nobody that could be named. */
+	/* A memory without an owner cannot be attributed to any process. */
 	if (!deed->target || in_container(deed->target))
 		return RELATION_OTHER_CONTAINER;
 	return RELATION_HOST;
 }
 
-/* Tells whether who acts is in a container, guarded or not. Of whom nothing is known that
- * is what is taken for certain.
+/* Returns whether the actor is in a container, guarded or not. An unknown actor is assumed
+ * to be.
  */
 static __always_inline bool comes_from_container(struct deed *deed)
 {
@@ -58,13 +59,13 @@ static __always_inline bool comes_from_container(struct deed *deed)
 	return !deed->actor || in_container(deed->actor);
 }
 
-/* Set when a container is armed whose plan looks at what is known of a memory besides its
- * content: on a node without one, nobody who looks into procfs is looked up.
+/* Set when a container is armed whose plan watches reconnaissance (recon). On a node without such a
+ * container, readers of procfs are not looked up.
  */
 u32 recon_watched;
 
-/* Tells whether that is any business of the actor's plan, or of the target's, where it is not
- * the node that looks. The node's agents do it all day.
+/* Returns whether reconnaissance is watched by the actor's plan, or by the target's if the actor is
+ * not a host process. The node's agents read procfs all the time.
  */
 static __always_inline bool watches_recon(struct deed *deed)
 {
@@ -80,7 +81,7 @@ static __always_inline bool watches_recon(struct deed *deed)
 	return deed->actor_cgroup || comes_from_container(deed);
 }
 
-/* Tells whether a grant reaches as far, and still holds. */
+/* Returns whether a grant covers the scope and has not expired. */
 static __always_inline bool holds(struct grant *grant, u32 scope)
 {
 	if (!grant || !(grant->scope & scope))
@@ -88,8 +89,8 @@ static __always_inline bool holds(struct grant *grant, u32 scope)
 	return !grant->until || bpf_ktime_get_boot_ns() < grant->until;
 }
 
-/* Tells whether the actor runs an executable that was granted what its relation
- * to the target is, unchanged since.
+/* Returns whether the actor runs an executable with a grant for its relation to the target, and the
+ * file is unchanged since. Sets deed->lease if the grant is a lease.
  */
 static __noinline bool granted(struct deed *deed)
 {
@@ -109,8 +110,9 @@ static __noinline bool granted(struct deed *deed)
 	return true;
 }
 
-/* Returns what a container's plan says of what it does: its first rule that fits, or by
- * the target, but for what gets nothing of a memory's content.
+/* Returns the action of a container's plan for an access by the container: that of the first rule
+ * that matches, else that of the table. VECTOR_RECON has an action of its own, as it reads no
+ * memory content.
  */
 static __always_inline u8 rule_for(struct container *mine, struct deed *deed)
 {
@@ -121,13 +123,13 @@ static __always_inline u8 rule_for(struct container *mine, struct deed *deed)
 	return deed->vector == VECTOR_RECON ? mine->recon : mine->actions[deed->relation & 7];
 }
 
-/* Returns what a container's plan says of what another container does to it. */
+/* Returns the action of a container's plan for an access to it by another container. */
 static __always_inline u8 inbound_rule_for(struct container *theirs, struct deed *deed)
 {
 	return deed->vector == VECTOR_RECON ? theirs->inbound_recon : theirs->inbound;
 }
 
-/* Decides. Returns whether the access must not happen; the verdict is the caller's to fill in. */
+/* Returns whether the access must be prevented. The caller fills in the verdict. */
 __noinline int judge(struct deed *deed)
 {
 	bool outbound = false, inbound = false, enforce = false;
@@ -141,21 +143,21 @@ __noinline int judge(struct deed *deed)
 		deed->relation = relate(deed, mine, theirs);
 	if (!deed->actor_cgroup) {
 		deed->flags |= FLAG_INBOUND;
-		/* What counts of who reaches in is where it comes from. */
+		/* All that counts about an unguarded actor is whether it is in a container. */
 		if (!comes_from_container(deed)) {
 			deed->flags |= FLAG_HOST_ACTOR;
 			deed->relation = RELATION_HOST;
 		}
 	} else if (!mine) {
-		/* Its container is released: who outlived it by leaving its cgroup has no
-		 * rules that could let anything through, and nobody but the target's
-		 * container to tell.
+		/* Its container is released. A task that left the cgroup and outlives the container
+		 * has no rules left that could allow the access, and only the target's container
+		 * can receive the record.
 		 */
 		deed->flags |= FLAG_INBOUND;
 		outbound = true;
 		enforce = BPF_PROBE_READ((struct guard *)deed->actor_guard, enforce);
 	} else if (deed->vector == VECTOR_RECON && !mine->recon) {
-		deed->flags |= FLAG_INBOUND; /* it is the target's plan alone that looks */
+		deed->flags |= FLAG_INBOUND; /* only the target's plan watches */
 	} else if (rule_for(mine, deed) == ACTION_REFUSE) {
 		if (granted(deed)) {
 			deed->flags |= FLAG_ALLOWED;
@@ -164,7 +166,7 @@ __noinline int judge(struct deed *deed)
 			enforce = mine->enforce;
 		}
 	}
-	/* What the actor's container allows is not the target's to suffer. */
+	/* The target's inbound rule holds even if the actor's container allows the access. */
 	if (theirs && deed->actor_cgroup != deed->target_cgroup &&
 	    !(deed->flags & FLAG_HOST_ACTOR) && inbound_rule_for(theirs, deed) == ACTION_REFUSE) {
 		inbound = true;
@@ -195,7 +197,7 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64
 	out->pid_inside = inside ? pid_at(inside, BPF_CORE_READ(inside, level)) : 0;
 	out->uid = BPF_CORE_READ(task, cred, euid.val);
 	BPF_CORE_READ_INTO(&out->comm, task, comm);
-	/* Without a guard these reads fail, and fill with zeros. */
+	/* Without a guard these reads fail and zero the fields. */
 	bpf_probe_read_kernel(&out->origin, sizeof(out->origin), &guard->origin);
 	bpf_probe_read_kernel(&out->origin_start, sizeof(out->origin_start), &guard->origin_start);
 	bpf_probe_read_kernel(&out->args_len, sizeof(out->args_len), &guard->args_len);
@@ -214,8 +216,8 @@ static __noinline int describe(struct process *out, u64 address, u64 cgroup, u64
 	return 0;
 }
 
-/* Returns what a process is called for as long as the node is up. Its address is not
- * that: the next one of that address would have been told already.
+/* Returns an identifier of a process that stays unique until the node reboots. An address does not:
+ * the next process at that address would count as already reported.
  */
 static __always_inline u64 name_of(u64 address)
 {
@@ -225,8 +227,8 @@ static __always_inline u64 name_of(u64 address)
 	return BPF_CORE_READ(leader, start_boottime) ^ (u64)BPF_CORE_READ(leader, pid) << 40;
 }
 
-/* keeper is the guard that remembers what was told last: the actor's, or an
- * unguarded actor's target's. peer is the other side's name.
+/* Remembers a record as the last one reported. keeper is the guard that holds it: the actor's, or
+ * the target's if the actor is unguarded. peer is name_of the other party.
  */
 static __always_inline void mark_told(struct deed *deed, struct guard *keeper, u64 peer)
 {
@@ -235,9 +237,9 @@ static __always_inline void mark_told(struct deed *deed, struct guard *keeper, u
 	keeper->last_time = bpf_ktime_get_boot_ns();
 }
 
-/* Tells whether a record like this one was written already: the access sensor
- * fires for each page, and a gigabyte is one thing to tell, not 250,000. Nor is
- * each word that a tracer reads of a process which it was seen to attach to.
+/* Returns whether a record like this one was written already. The access sensor fires for each
+ * page, and reading a gigabyte is one event, not 250,000. Likewise, the words that a tracer reads
+ * after a recorded attach are not events of their own.
  */
 static __always_inline bool repeats(struct deed *deed, struct guard *keeper)
 {
@@ -275,8 +277,8 @@ static __always_inline u8 bond_of(struct deed *deed)
 	return bond;
 }
 
-/* Counts the access, and tells user space unless it was just told. It comes after
- * the decision has been carried out, so nothing that fails here can undo it.
+/* Counts the access, and writes a record unless it repeats an earlier one. Runs after the decision
+ * has been carried out, so a failure here cannot undo it.
  */
 __noinline int report(struct deed *deed, bool repeated)
 {
@@ -291,7 +293,7 @@ __noinline int report(struct deed *deed, bool repeated)
 	vector = deed->vector;
 	verdict = deed->verdict;
 	sensor = deed->sensor;
-	/* Or the compiler checks one copy of an index and uses another. */
+	/* Otherwise the compiler checks one copy of an index and uses another. */
 	barrier_var(vector);
 	barrier_var(verdict);
 	barrier_var(sensor);

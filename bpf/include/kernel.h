@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The few kernel types that the programs look into. Only the fields that are
- * read are here: CO-RE finds where each of them is on the running kernel.
+ * The few kernel types that the programs read, with only the fields that they read: CO-RE finds the
+ * offset of each on the running kernel.
  */
 #ifndef SHIMWARD_KERNEL_H
 #define SHIMWARD_KERNEL_H
@@ -228,7 +228,7 @@ struct file_operations {
 	void *write;
 };
 
-/* Whom a file's events are told by a signal, and by which. */
+/* The task that a file signals on I/O, and the signal. */
 struct fown_struct {
 	struct file *file; /* 6.12 and later */
 };
@@ -271,7 +271,7 @@ struct userfaultfd_ctx {
 };
 
 struct sigaction {
-	void *sa_handler; /* NULL: what the signal does by default */
+	void *sa_handler; /* NULL: the default action */
 };
 
 struct k_sigaction {
@@ -307,7 +307,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
-	struct task_struct *parent; /* who traces it, if anybody does */
+	struct task_struct *parent; /* the tracer, if there is one */
 	struct task_struct *group_leader;
 	struct pid *thread_pid;
 	struct hlist_node pid_links[4];
@@ -341,8 +341,7 @@ struct perf_event {
 	struct list_head event_entry;
 	struct perf_event *parent; /* of an event that a child inherits */
 	struct hw_perf_event hw;
-	struct task_struct
-		*owner; /* who opened it, not of an inherited one; NULL: that has ended */
+	struct task_struct *owner; /* its opener, until that exits; unset in inherited events */
 };
 
 struct perf_event_context {

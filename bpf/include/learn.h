@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Programs that user space runs itself, to ask the kernel what no file tells
- * exactly: where proc_mem's functions are, what an open file's inode is (stat's
- * device number is not the inode's on overlayfs and btrfs).
+ * Programs that user space runs itself, for facts that no file gives exactly: where the functions
+ * behind procfs's mem file are, and an open file's inode (on overlayfs and btrfs, stat's device
+ * number is not the inode's).
  */
 #ifndef SHIMWARD_LEARN_H
 #define SHIMWARD_LEARN_H
@@ -55,7 +55,7 @@ static __always_inline struct file *file_of(u32 fd)
 			PLACE(ctx, slot, at);                                                      \
 	} while (0)
 
-/* The kernel's own symbolizer tells a function's size, whatever kptr_restrict says. */
+/* %pS gives a function's size, whatever kptr_restrict is set to. */
 #define PLACE(ctx, slot, at)                                                                       \
 	do {                                                                                       \
 		char text[SYMBOL_LEN] = {};                                                        \
@@ -110,8 +110,8 @@ int learn_file(struct learned_file *ctx)
 	return 0;
 }
 
-/* Counts what seccomp's listener, which is in user space, saw: in here, because an
- * update from there would overwrite what the kernel counts at the same moment.
+/* Counts an attempt seen by the seccomp listener, which is in user space. An update from there
+ * would overwrite what the kernel counts at the same moment.
  */
 SEC("syscall")
 int count_seccomp(struct tally *ctx)
@@ -126,8 +126,8 @@ int count_seccomp(struct tally *ctx)
 	return 0;
 }
 
-/* Puts the calling thread under the guard of a cgroup that is nobody's, or takes
- * it from there: so the loader proves that the access sensor sees on this kernel.
+/* Guards the calling thread with a cgroup id that no container has, or ends that. The loader uses
+ * this to prove that the access sensor works on this kernel.
  */
 struct trial {
 	u64 cgroup; /* 0: end it */

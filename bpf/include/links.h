@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Memory that is also a file (a memfd, shared memory) can be opened by who follows
- * /proc/<pid>/fd/<n>, /proc/<pid>/map_files/<range> or, of a process that executes it,
- * /proc/<pid>/exe, and its use takes nobody's lock. The kernel asks for no more than
- * PTRACE_MODE_READ there.
+ * Memory that is also a file (a memfd, shared memory) can be opened through /proc/<pid>/fd/<n>,
+ * /proc/<pid>/map_files/<range> or, if the process executes it, /proc/<pid>/exe, and its use takes
+ * no mmap lock. The kernel requires only PTRACE_MODE_READ there.
  */
 #ifndef SHIMWARD_LINKS_H
 #define SHIMWARD_LINKS_H
@@ -11,7 +10,7 @@
 #include "gates.h"
 #include "stack.h"
 
-#define LINK_LEN  12 /* of the names that are told apart */
+#define LINK_LEN  12 /* of the names that are compared */
 #define FD_DIGITS 10
 #define NO_NUMBER 0xffffffff
 
@@ -29,7 +28,7 @@ static __always_inline u32 number_of(const char *text)
 	return NO_NUMBER;
 }
 
-/* Tells whether a file's content is memory, rather than something that is stored. */
+/* Returns whether a file's content is memory rather than stored data. */
 static __always_inline bool is_memory(struct file *file)
 {
 	struct inode *inode = BPF_CORE_READ(file, f_inode);
@@ -40,7 +39,7 @@ static __always_inline bool is_memory(struct file *file)
 	return magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC || magic == SECRETMEM_MAGIC;
 }
 
-/* Names the link by the folder that it is in; 0: it leads to nobody's memory. */
+/* Returns the vector for a link, by the name of its directory; 0 if it does not lead to memory. */
 static __always_inline u8 link_vector(struct dentry *dentry, struct task_struct *target)
 {
 	char folder[LINK_LEN] = {}, name[LINK_LEN] = {};
@@ -48,11 +47,13 @@ static __always_inline u8 link_vector(struct dentry *dentry, struct task_struct 
 
 	bpf_probe_read_kernel_str(folder, sizeof(folder),
 				  BPF_CORE_READ(dentry, d_parent, d_name.name));
-	/* Which mapping it is the kernel tells no program; checkpointing alone uses these. */
+	/* A BPF program cannot find out which mapping the link is for; only checkpointing uses
+	 * these links.
+	 */
 	if (!__builtin_memcmp(folder, "map_files", sizeof("map_files")))
 		return VECTOR_MAP_FILES;
 	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
-	/* What is executed from a memfd is in no folder of anybody's. */
+	/* An executable in a memfd is in no directory, and can be reached through this link. */
 	if (!__builtin_memcmp(name, "exe", sizeof("exe")))
 		return is_memory(BPF_CORE_READ(target, mm, exe_file)) ? VECTOR_PROC_FD : 0;
 	if (__builtin_memcmp(folder, "fd", sizeof("fd")))
@@ -63,9 +64,8 @@ static __always_inline u8 link_vector(struct dentry *dentry, struct task_struct 
 	return VECTOR_PROC_FD;
 }
 
-/* Tells whether the link is followed for stat(2) or access(2), as lsof and fuser do
- * with all of them. The number of the call would not tell: io_uring opens in the
- * course of others.
+/* Returns whether the link is only followed for stat(2) or access(2), as lsof and fuser do with all
+ * links. The system call's number would not do: io_uring opens files during other calls.
  */
 static __always_inline bool only_looks(void *ctx)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What user space and the programs tell each other. bpf2go makes Go of it. */
+/* The data that user space and the programs exchange. bpf2go generates Go types from it. */
 #ifndef SHIMWARD_RECORD_H
 #define SHIMWARD_RECORD_H
 
@@ -17,21 +17,21 @@
 #define RULE_UIDS 8
 
 enum record_flag {
-	FLAG_INBOUND = 1 << 0, /* the actor is in no container that lives, or in one whose plan has
-				* no say, and the target is guarded */
-	FLAG_WOULD_REFUSE = 1 << 1, /* a rule refuses it; the mode is audit */
-	FLAG_TRACEME = 1 << 2,	    /* the target asked for it */
-	FLAG_ALLOWED = 1 << 3,	    /* a rule refuses it; the actor's executable is allowed */
-	FLAG_COMPAT = 1 << 4,	    /* call is a number of the 32-bit entry */
-	FLAG_INBOUND_RULE = 1 << 5, /* it is the target's inbound rule that refuses */
+	FLAG_INBOUND = 1 << 0, /* the actor is in no live guarded container, or its plan does not
+				* watch this; the target is guarded */
+	FLAG_WOULD_REFUSE = 1 << 1, /* a rule refuses it, but the mode is audit */
+	FLAG_TRACEME = 1 << 2,	    /* the target requested it */
+	FLAG_ALLOWED = 1 << 3,	    /* a rule refuses it, but the actor's executable is allowed */
+	FLAG_COMPAT = 1 << 4,	    /* call is numbered by the 32-bit entry */
+	FLAG_INBOUND_RULE = 1 << 5, /* the target's inbound rule refuses it */
 	FLAG_HOST_ACTOR = 1 << 6,   /* the actor is in no container */
-	FLAG_KILL_FAILED = 1 << 7,  /* a rule refuses it, and the signal could not be sent */
+	FLAG_KILL_FAILED = 1 << 7,  /* a rule refuses it, but the signal could not be sent */
 };
 
-/* What the target has with the actor, of which the severity depends. */
+/* How the target is bound to the actor, on which the severity depends. */
 enum bond {
 	BOND_TRACED = 1 << 0,  /* the actor traces it */
-	BOND_NEWBORN = 1 << 1, /* it is the actor's child, and has not execed since: its copy */
+	BOND_NEWBORN = 1 << 1, /* it is the actor's child and has not execed: still its copy */
 };
 
 struct ancestor {
@@ -39,13 +39,13 @@ struct ancestor {
 	char comm[COMM_LEN];
 };
 
-/* One side of an access. Pids are those of the runtime's pid namespace, the uid
- * is the initial user namespace's. exe and args are known of guarded tasks alone.
+/* One party of an access. Pids are those of the runtime's pid namespace, the uid that of the
+ * initial user namespace. exe and args are only known for guarded tasks.
  */
 struct process {
 	u64 start; /* ns since boot */
 	u64 origin_start;
-	u64 cgroup; /* of its guarded container, or 0 */
+	u64 cgroup; /* cgroup id of its guarded container, or 0 */
 	u32 pid;
 	u32 tid;
 	u32 pid_inside;
@@ -68,65 +68,65 @@ struct record {
 	u8 verdict;
 	u8 sensor;
 	u8 flags;
-	u8 lease; /* FLAG_ALLOWED is for a time, not for the container's life */
+	u8 lease; /* FLAG_ALLOWED is due to a lease, not to the plan */
 	u8 bond;  /* enum bond */
-	u32 rule; /* of the actor's plan's own, counted from 1; 0: none */
+	u32 rule; /* number of the rule in the actor's plan, from 1; 0: none */
 	u32 pad;
 	struct process actor;
 	struct process target;
 };
 
-/* What a rule asks besides its sets. */
+/* Conditions of a rule besides its sets. */
 enum rule_asks {
-	RULE_ASKS_ACTOR = 1 << 0,  /* for the actor's executable */
-	RULE_ASKS_TARGET = 1 << 1, /* for the target's */
+	RULE_ASKS_ACTOR = 1 << 0,  /* on the actor's executable */
+	RULE_ASKS_TARGET = 1 << 1, /* on the target's executable */
 };
 
-/* A rule of a plan's own. A set has the bits of what fits. */
+/* A rule of a plan. In a set, the bits of the values that match are set. */
 struct rule {
 	u32 vectors;
 	u8 operations;
 	u8 relations;
-	u8 action; /* enum action; 0: there is no such rule */
+	u8 action; /* enum action; 0: unused slot */
 	u8 asks;   /* enum rule_asks */
-	u32 uids;  /* how many of uid are to be looked at; 0: any user fits */
+	u32 uids;  /* number of entries used in uid; 0: any user matches */
 	u32 uid[RULE_UIDS];
 };
 
-/* A container as its plan has it. User space writes it. */
+/* A container's plan. Written by user space. */
 struct container {
-	u64 pod;	    /* equal for the containers of a pod, 0 outside of one */
+	u64 pod;	    /* equal for the containers of a pod; 0 outside a pod */
 	u32 init;	    /* the process whose next exec starts the container */
 	u32 runtime_mnt_ns; /* the runtime's own mount namespace */
 	u8 actions[8];	  /* enum action by enum relation; [RELATION_SELF]: writing one's own mem */
 	u8 inbound;	  /* enum action */
-	u8 enforce;	  /* 0: what a rule refuses is observed */
-	u8 recon;	  /* enum action, of VECTOR_RECON at whomever; 0: no business of ours */
-	u8 inbound_recon; /* the same, from other containers */
-	u8 asks;	  /* enum rule_asks, of any of its rules */
-	u8 rules;	  /* how many of rule there are */
+	u8 enforce;	  /* 0: what a rule refuses is only observed */
+	u8 recon;	  /* enum action for VECTOR_RECON on any target; 0: not watched */
+	u8 inbound_recon; /* enum action for VECTOR_RECON by other containers; 0: not watched */
+	u8 asks;	  /* enum rule_asks, combined over all rules */
+	u8 rules;	  /* number of entries used in rule */
 	u8 pad[2];
-	struct rule rule[RULES]; /* in their order; they come before the table */
+	struct rule rule[RULES]; /* in order; they take precedence over actions */
 };
 
-/* A container as it goes. The programs write it. */
+/* A container's state. Written by the programs. */
 struct state {
 	u64 ring;    /* the key of its ring buffer */
-	u64 dropped; /* records that its ring had no room for */
+	u64 dropped; /* records that did not fit into the ring */
 	u64 counts[VECTOR_END][VERDICT_END][SENSOR_END];
-	u32 started; /* init has execed: its tasks are guarded */
-	u32 mnt_ns;  /* of init at that moment, as what follows is */
-	u64 root;    /* the address of its root folder */
+	u32 started; /* init has execed and is guarded */
+	u32 mnt_ns;  /* of init at that moment, as is root */
+	u64 root;    /* the address of its root dentry */
 };
 
-/* What an executable is known for. */
+/* Why an executable is in the map. */
 enum purpose {
-	PURPOSE_PLAN,  /* the plan grants it what a rule refuses */
-	PURPOSE_LEASE, /* the same for a time, beside what the plan grants */
+	PURPOSE_PLAN,  /* the plan allows it what a rule refuses */
+	PURPOSE_LEASE, /* a lease allows it that for a time, in addition to the plan */
 	PURPOSE_RULES, /* rules name it */
 };
 
-/* An executable that a container's plan, or a lease, names. */
+/* An executable named by a container's plan or a lease. */
 struct executable {
 	u64 cgroup;
 	u64 inode;
@@ -135,31 +135,31 @@ struct executable {
 };
 
 enum scope {
-	SCOPE_CONTAINER = 1 << 0, /* at processes of its own container */
-	SCOPE_POD = 1 << 1,	  /* at processes of the pod's other containers */
+	SCOPE_CONTAINER = 1 << 0, /* access to processes of its own container */
+	SCOPE_POD = 1 << 1,	  /* access to processes of the pod's other containers */
 };
 
 struct grant {
-	s64 ctime_sec; /* the inode's change time when it was granted */
+	s64 ctime_sec; /* the inode's change time at the grant */
 	u32 ctime_nsec;
 	u32 scope;
 	u64 until;   /* ns since boot; 0: as long as the container lives */
-	u32 actors;  /* the rules that name it as the actor's, a bit each */
-	u32 targets; /* the rules that name it as the target's */
+	u32 actors;  /* bitmask of the rules that name it as the actor's */
+	u32 targets; /* bitmask of the rules that name it as the target's */
 };
 
 /* A task's guard, in its local storage. */
 struct guard {
 	u64 cgroup;
-	u64 last_peer; /* of the last record: the other side's name */
+	u64 last_peer; /* of the last record: name_of the other party */
 	u64 last_time;
 	u64 origin_start;
-	u64 exe_inode; /* of what it execed */
+	u64 exe_inode; /* inode number of the file that it execed */
 	u64 exe_device;
 	u32 last_what;
 	u32 origin;
-	u16 enforce; /* outlives the container's entry in the map */
-	u16 foreign; /* has another root than the container: see is_foreign */
+	u16 enforce; /* kept here to outlive the container's map entry */
+	u16 foreign; /* not of the container: see is_foreign */
 	u32 args_len;
 	char exe[EXE_LEN];
 	char args[ARGS_LEN];
@@ -173,9 +173,9 @@ enum direction {
 struct flow {
 	u64 last; /* ns since boot */
 	u64 count;
-	u32 peer[4];	/* network order; an IPv4 address is in [0] */
-	u16 peer_port;	/* host order */
-	u16 local_port; /* host order; of DIRECTION_IN */
+	u32 peer[4];	/* network byte order; an IPv4 address is in [0] */
+	u16 peer_port;	/* host byte order */
+	u16 local_port; /* host byte order; for DIRECTION_IN only */
 	u8 family;	/* 4 or 6; 0: a free slot */
 	u8 protocol;
 	u8 direction;
@@ -184,7 +184,7 @@ struct flow {
 
 struct traffic {
 	struct bpf_spin_lock lock;
-	u32 next; /* where the next new flow goes, modulo FLOWS */
+	u32 next; /* index of the next new flow, modulo FLOWS */
 	u64 packets_in;
 	u64 bytes_in;
 	u64 packets_out;
@@ -192,7 +192,7 @@ struct traffic {
 	struct flow flows[FLOWS];
 };
 
-/* A function's place in the kernel. */
+/* The address range of a kernel function. */
 struct range {
 	u64 start;
 	u64 end;
@@ -210,7 +210,7 @@ enum symbol {
 	SYMBOL_ACCESSIBLE,
 };
 
-/* What the loader learned of the node: see learn.h. */
+/* What the loader learned about the node; see learn.h. */
 struct settings {
 	struct range symbols[SYMBOLS];
 	u64 mem_fops; /* proc_mem_operations */

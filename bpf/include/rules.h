@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* An access, and whether a rule of the actor's plan's own fits it. */
+/* An access, and whether a rule of the actor's plan matches it. */
 #ifndef SHIMWARD_RULES_H
 #define SHIMWARD_RULES_H
 
 #include "task.h"
 
-/* An access, as a sensor found it and as it is judged. Tasks and guards are plain
- * addresses; they and cgroups are 0 where unknown.
+/* An access as found by a sensor, and its judgement. Tasks and guards are plain addresses. Those
+ * and cgroup ids are 0 if unknown.
  */
 struct deed {
 	u64 actor;
@@ -15,7 +15,7 @@ struct deed {
 	u64 target_cgroup;
 	u64 actor_guard;
 	u64 target_guard;
-	u64 asker; /* instead of the actor: who asked for what the kernel now does */
+	u64 asker; /* instead of actor: the task that requested what the kernel now does */
 	u32 call;
 	u32 request;
 	u8 vector;
@@ -25,7 +25,7 @@ struct deed {
 	u8 sensor;
 	u8 flags;
 	u8 lease;
-	u8 rule; /* of the actor's plan's own, counted from 1; 0: none fits */
+	u8 rule; /* number of the rule in the actor's plan, from 1; 0: none matches */
 };
 
 static __always_inline struct container *container_of_id(u64 id)
@@ -33,9 +33,9 @@ static __always_inline struct container *container_of_id(u64 id)
 	return id ? bpf_map_lookup_elem(&containers, &id) : NULL;
 }
 
-/* Notes what a task runs, as the file is now. A process can say that it runs another
- * (PR_SET_MM_MAP), in a user namespace of its own without any capability: that is none that
- * it execed, and is noted as none.
+/* Fills in the executable that a task runs, in the file's current state. In a user namespace of its
+ * own, even an unprivileged process can claim to run another file (PR_SET_MM_MAP). If it did not
+ * exec the file that it claims to run, inode and device are set to 0.
  */
 static __always_inline void take_image(u64 address, u64 guarded, struct image *image)
 {
@@ -51,7 +51,7 @@ static __always_inline void take_image(u64 address, u64 guarded, struct image *i
 	change_time(inode, &image->ctime_sec, &image->ctime_nsec);
 }
 
-/* The same of an actor: as the file was when it asked, if it did so earlier. */
+/* Like take_image for a deed's actor: if it made the request earlier, in the file's state then. */
 static __always_inline void take_actors_image(struct deed *deed, struct image *image)
 {
 	struct asker *asker = (struct asker *)deed->asker;
@@ -62,7 +62,7 @@ static __always_inline void take_actors_image(struct deed *deed, struct image *i
 		take_image(deed->actor, deed->actor_guard, image);
 }
 
-/* Returns what is known of an executable; NULL: nothing. */
+/* Returns the map's entry for an executable, or NULL if there is none or the file has changed. */
 static __always_inline struct grant *grant_of(struct image *image, u64 cgroup, u64 purpose)
 {
 	struct grant *grant;
@@ -85,14 +85,18 @@ static __always_inline u32 actors_uid(struct deed *deed)
 	return BPF_CORE_READ(actor, cred, euid.val);
 }
 
-/* The parties' executables by the rules that name them, and the actor's user. */
+/* The rules that name the actor's and the target's executable, as bitmasks, and the actor's
+ * user.
+ */
 struct parties {
 	u32 actors;
 	u32 targets;
 	u32 uid;
 };
 
-/* Tells whether a rule fits. It is verified once, not for each rule that there may be. */
+/* Returns a rule's action if the rule matches, else 0. Not inlined, so that it is verified once
+ * rather than once for each possible rule.
+ */
 __noinline int rule_fits(struct deed *deed, struct parties *parties, u32 index)
 {
 	struct container *mine;
@@ -120,8 +124,8 @@ __noinline int rule_fits(struct deed *deed, struct parties *parties, u32 index)
 	return 0;
 }
 
-/* Returns the rules that name the executable of an actor. It and the next one have a frame
- * of their own: older verifiers add up those of all callers.
+/* Returns a bitmask of the rules that name the actor's executable. This function and the next have
+ * stack frames of their own because older verifiers add up the frames of all callers.
  */
 static __noinline u32 naming_actor(struct deed *deed)
 {
@@ -143,7 +147,7 @@ static __noinline u32 naming_target(struct deed *deed)
 	return grant ? grant->targets : 0;
 }
 
-/* Returns the action of the first rule that fits, and notes which it is; 0: none. */
+/* Returns the action of the first rule that matches and records its number; 0 if none matches. */
 __noinline int first_rule(struct deed *deed)
 {
 	struct parties parties = {};

@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Signals that I/O sends, when a file has something to read or its lease ends. The kernel
- * sends them whenever that is so, to whom F_SETOWN or its like named, and keeps the users
- * of who asked for it, but not the process. Which signal it is F_SETSIG alone says.
+ * Signals sent for I/O, when a file becomes readable or its lease is broken. The kernel sends them
+ * to the process set by F_SETOWN or the like. It keeps the credentials of the process that set this
+ * up, but not the process itself. Only F_SETSIG selects which signal is sent.
  */
 #ifndef SHIMWARD_SIGIO_H
 #define SHIMWARD_SIGIO_H
 
 #include "crash.h"
 
-/* Set when a file is first made to send a signal that dumps core: few nodes see one, and
+/* Set when a file is first configured to send a signal that dumps core. Few nodes ever see one, but
  * all of them close files all the time.
  */
 u32 asked;
 
-/* Somebody has a file send a signal. Where that cannot be remembered, it must not be done. */
+/* The current task selects the signal that a file sends. If this cannot be recorded, it is
+ * refused.
+ */
 SEC("lsm/file_fcntl")
 int BPF_PROG(lsm_file_fcntl, struct file *file, unsigned int cmd, unsigned long arg, int ret)
 {
@@ -23,7 +25,7 @@ int BPF_PROG(lsm_file_fcntl, struct file *file, unsigned int cmd, unsigned long 
 	struct asker *asker;
 	u64 key;
 
-	/* Of the argument, do_fcntl takes the lower half. */
+	/* do_fcntl uses the low 32 bits of the argument. */
 	if (ret || cmd != F_SETSIG || !is_core_signal(arg))
 		return ret;
 	task = bpf_get_current_task_btf();
@@ -36,7 +38,7 @@ int BPF_PROG(lsm_file_fcntl, struct file *file, unsigned int cmd, unsigned long 
 	asker->flags = deed.flags;
 	asker->contained = in_container(deed.actor);
 	take_image(deed.actor, deed.actor_guard, &asker->image);
-	/* Without a guard, this fills with zeros. */
+	/* Without a guard this read fails and zeroes the field. */
 	bpf_probe_read_kernel(&asker->guard, sizeof(asker->guard), (void *)deed.actor_guard);
 	describe(&asker->process, deed.actor, deed.actor_cgroup, deed.actor_guard);
 	asked = 1;
@@ -44,7 +46,7 @@ int BPF_PROG(lsm_file_fcntl, struct file *file, unsigned int cmd, unsigned long 
 	return bpf_map_update_elem(&askers, &key, asker, BPF_ANY) ? -ENOMEM : 0;
 }
 
-/* The next file of that address is another one. */
+/* The address may be reused for another file. */
 SEC("lsm/file_free_security")
 int BPF_PROG(lsm_file_free_security, struct file *file)
 {
@@ -64,8 +66,8 @@ static __always_inline u64 file_of_owner(struct fown_struct *owner)
 	return address_of(owner) - bpf_core_field_offset(struct file___before_6_12, f_owner);
 }
 
-/* A file sends its signal: often in an interrupt, and hardly ever in the course of who asked
- * for it. What asked before these programs were there is unknown.
+/* A file sends its signal: often in an interrupt, and rarely in the context of the task that set it
+ * up. For a file set up before the programs were loaded, that task is unknown.
  */
 SEC("lsm/file_send_sigiotask")
 int BPF_PROG(lsm_file_send_sigiotask, struct task_struct *target, struct fown_struct *owner,

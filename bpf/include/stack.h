@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
-/* What the kernel's stack tells: what is done, whatever call it is done in. */
+/* What the kernel's stack shows: the operation in progress, whatever system call it happens in. */
 #ifndef SHIMWARD_STACK_H
 #define SHIMWARD_STACK_H
 
@@ -19,7 +19,7 @@ static __always_inline bool within(u64 at, enum symbol symbol)
 	return at >= node.symbols[symbol].start && at < node.symbols[symbol].end;
 }
 
-/* False where there is no stack to be had. */
+/* Returns false if no stack is available. */
 static __always_inline bool take_stack(void *ctx, struct trace *trace)
 {
 	long size = bpf_get_stack(ctx, trace->at, sizeof(trace->at), 0);

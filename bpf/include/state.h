@@ -9,7 +9,7 @@
 #define GRANTS_MAX     65536
 #define ASKERS_MAX     1024
 
-/* Filled in by the loader, constant from then on. */
+/* Set by the loader before the load; constant afterwards. */
 const volatile struct settings node;
 
 struct {
@@ -19,7 +19,7 @@ struct {
 	__type(value, struct guard);
 } guards SEC(".maps");
 
-/* By cgroup id, as the next one is. */
+/* Keyed by cgroup id, as is states. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -36,8 +36,8 @@ struct {
 	__type(value, struct state);
 } states SEC(".maps");
 
-/* By a hash of the container's key: a ring is made before its cgroup is. A change
- * of this map takes effect at once and returns after an RCU grace period.
+/* Keyed by a hash of the container's key, because a ring is made before its cgroup. An update of
+ * this map takes effect at once but returns only after an RCU grace period.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH_OF_MAPS);
@@ -59,29 +59,30 @@ struct {
 	__type(value, struct grant);
 } grants SEC(".maps");
 
-/* What a file was when it was executed. */
+/* An executable's identity and change time when it was looked at. */
 struct image {
-	struct executable key; /* cgroup and purpose are who looks it up's */
+	struct executable key; /* cgroup and purpose are set for each lookup */
 	s64 ctime_sec;
 	u32 ctime_nsec;
 	u32 pad;
 };
 
-/* Who asked for what the kernel does later by itself, as it was when it asked: by then it
- * may have ended.
+/* A task that requested what the kernel does later by itself, as it was at the request: it may have
+ * ended by then.
  */
 struct asker {
-	u64 cgroup; /* that it was guarded with, or 0 */
+	u64 cgroup; /* cgroup id of its guarded container, or 0 */
 	u32 call;
 	u8 flags;     /* enum record_flag */
 	u8 contained; /* in_container */
 	u16 pad;
 	struct image image;
-	struct guard guard; /* zeros, if it had none */
+	struct guard guard; /* zeros if it had none */
 	struct process process;
 };
 
-/* By the address of the file that is to send a signal which dumps core; for as long as it is open.
+/* Keyed by the address of a file that is set to send a signal which dumps core; kept until the file
+ * is closed.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -91,7 +92,7 @@ struct {
 	__type(value, struct asker);
 } askers SEC(".maps");
 
-/* Where a task puts together what it is: nobody else has a hand in it meanwhile. */
+/* Scratch space in which a task builds its own asker; no other task uses it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -99,7 +100,7 @@ struct {
 	__type(value, struct asker);
 } asking SEC(".maps");
 
-/* A container's cgroup id by its key, for user space alone. */
+/* Maps a container's key to its cgroup id; for user space only. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

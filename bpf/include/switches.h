@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Settings of the node that take nobody's memory by themselves, and open the way to
- * it: who gets the memory of what crashes, whether LSM programs are called, and probes.
+ * Settings of the node that access no memory themselves but open a way to it: what receives the
+ * memory of crashed processes, whether LSM programs are called, and probes.
  */
 #ifndef SHIMWARD_SWITCHES_H
 #define SHIMWARD_SWITCHES_H
@@ -15,9 +15,9 @@ static __always_inline bool is_procfs(struct inode *inode)
 	return (inode->i_mode & S_IFMT) == S_IFREG && inode->i_sb->s_magic == PROC_SUPER_MAGIC;
 }
 
-/* The names of procfs's and tracefs's own entries, wherever they are mounted: nobody can
- * change them. ftrace_enabled has the kernel take out every call that it patched into
- * its functions, those of LSM programs too (ftrace_shutdown_sysctl).
+/* Entries of procfs and tracefs are recognized by name, wherever they are mounted: nobody can
+ * rename them. Clearing ftrace_enabled makes the kernel remove every call that it patched into its
+ * functions, including those of LSM programs (ftrace_shutdown_sysctl).
  */
 static __always_inline u8 sysctl_of(struct dentry *dentry)
 {
@@ -34,9 +34,9 @@ static __always_inline u8 sysctl_of(struct dentry *dentry)
 	return 0;
 }
 
-/* Tells whether the file sets what fetches from the memory of whoever runs into it: a
- * uprobe, a kprobe with a user's address, or an event's filter (a trigger has one, too),
- * which compares what a system call's argument points to since Linux 5.18 (.ustring).
+/* Returns whether the file sets up what reads the memory of whichever process triggers it: a
+ * uprobe, a kprobe on a user address, or an event's filter (a trigger can have one, too), which
+ * since Linux 5.18 can compare the string that a system call's argument points to (.ustring).
  */
 static __always_inline bool sets_probes(struct dentry *dentry)
 {
@@ -50,7 +50,7 @@ static __always_inline bool sets_probes(struct dentry *dentry)
 	       !__builtin_memcmp(name, "dynamic_events", sizeof("dynamic_events"));
 }
 
-/* Returns the vector of a switch that a file can be written to set; 0: it is none. */
+/* Returns the vector of the switch that a write to this file would set; 0 if there is none. */
 static __always_inline u8 switch_of(struct file *file)
 {
 	if (!(file->f_mode & FMODE_WRITE))

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * What there is to know of a task. Tasks are passed as plain addresses and read
- * with probe reads: some come from places whose pointers the verifier does not
- * trust (an inode of procfs), and the reading is the same for all. Functions that
- * are not static are verified once, not at each call.
+ * Facts about a task. Tasks are passed as plain addresses and read with probe reads: some come from
+ * pointers that the verifier does not trust (a procfs inode), and all are read the same way.
+ * Functions that are not static are verified once, not at each call.
  */
 #ifndef SHIMWARD_TASK_H
 #define SHIMWARD_TASK_H
@@ -13,10 +12,10 @@
 
 #define CGROUP_DEPTH 24
 #define FAMILY_DEPTH 16
-#define STORAGES     64 /* of one task: each tracer on the node may have some */
+#define STORAGES     64 /* of one task: other BPF tracers on the node may have some, too */
 
-/* Returns a pointer's plain address: a function that is verified by itself takes
- * nothing that the verifier knows as a pointer.
+/* Returns a pointer's plain address: a function that is verified separately takes no pointer that
+ * the verifier tracks.
  */
 static __always_inline u64 address_of(void *pointer)
 {
@@ -26,7 +25,7 @@ static __always_inline u64 address_of(void *pointer)
 	return address;
 }
 
-/* Returns the pid number that p has in the pid namespace of the given level; 0: none. */
+/* Returns p's number in the pid namespace of the given level, or 0 if it has none. */
 static __always_inline u32 pid_at(struct pid *p, u32 level)
 {
 	u64 numbers = (u64)p + bpf_core_field_offset(struct pid, numbers);
@@ -52,7 +51,7 @@ static __always_inline u32 pid_ns_of(struct task_struct *task)
 	return BPF_CORE_READ(number, ns, ns.inum);
 }
 
-/* Returns what a task has under a descriptor; NULL: nothing. */
+/* Returns the file behind a task's descriptor, or NULL if there is none. */
 static __always_inline struct file *file_at(struct task_struct *task, u32 fd)
 {
 	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
@@ -75,10 +74,10 @@ static __always_inline u32 tgid_of(struct task_struct *task)
 	return pid_at(BPF_CORE_READ(task, group_leader, thread_pid), node.level);
 }
 
-/* Tells whether an unguarded task looks as if it were in a container: in another
- * pid or cgroup namespace than the runtime, or under another root in another
- * mount namespace. (A service with a private /tmp has its own mount namespace,
- * and the host's root.) A task that is exiting has given up the last three.
+/* Returns whether an unguarded task looks as if it were in a container: in another pid or cgroup
+ * namespace than the runtime, or in another mount namespace and under a root on another device. (A
+ * service with a private /tmp has its own mount namespace but the host's root.) An exiting task has
+ * already released its cgroup namespace, mount namespace and root.
  */
 __noinline bool in_container(u64 address)
 {
@@ -97,9 +96,9 @@ __noinline bool in_container(u64 address)
 	return BPF_CORE_READ(task, fs, root.dentry, d_sb, s_dev) != node.root_device;
 }
 
-/* Returns the id of the enrolled cgroup that the task is in, or in a descendant of;
- * 0: none. It looks from the root down: a container is near it, and can make
- * cgroups below its own as deep as it likes.
+/* Returns the id of the enrolled cgroup that the task is in, directly or in a descendant; 0 if
+ * there is none. The search goes down from the root: a container is near it, but can nest cgroups
+ * below its own as deep as it likes.
  */
 __noinline u64 enrolled_cgroup(u64 address)
 {
@@ -122,13 +121,13 @@ __noinline u64 enrolled_cgroup(u64 address)
 	return found;
 }
 
-/* Set when a guard could not be passed on: see guard_fork. From then on a task
- * without a guard may be one that ought to have one.
+/* Set when a guard could not be inherited: see guard_fork. From then on, a task without a guard may
+ * be one that should have one.
  */
 u32 guards_lost;
 
-/* Returns the container that a task without a guard is in all the same: the
- * workload is still known by where it is.
+/* Returns the cgroup id of the container that a task without a guard nevertheless belongs to, as
+ * its cgroup shows; 0 if there is none.
  */
 __noinline u64 stray_cgroup(u64 task)
 {
@@ -143,14 +142,14 @@ __noinline u64 stray_cgroup(u64 task)
 	state = bpf_map_lookup_elem(&states, &id);
 	if (!container || !state || !state->started)
 		return 0;
-	/* As arms has it: it may have made a mount namespace of its own. */
+	/* As in arms: the task may have made a mount namespace of its own. */
 	if (mnt_ns != state->mnt_ns && mnt_ns == container->runtime_mnt_ns)
 		return 0;
 	return id;
 }
 
-/* Finds a task's guard by reading what bpf_task_storage_get reads, for a task that
- * the verifier does not trust. Returns its address; 0: none.
+/* Returns the address of a task's guard, or 0 if it has none. Reads what bpf_task_storage_get
+ * reads, for a task that the verifier does not trust.
  */
 __noinline u64 find_guard(u64 address)
 {
@@ -171,7 +170,9 @@ __noinline u64 find_guard(u64 address)
 	return 0;
 }
 
-/* Returns the cgroup that a task is guarded with, and where its guard is; 0: none. */
+/* Returns the id of the cgroup that a task is guarded with, or 0, and sets *guard to the address of
+ * its guard, or 0.
+ */
 static __always_inline u64 cgroup_of(u64 task, u64 *guard)
 {
 	*guard = find_guard(task);
@@ -182,8 +183,8 @@ static __always_inline u64 cgroup_of(u64 task, u64 *guard)
 
 extern int LINUX_KERNEL_VERSION __kconfig;
 
-/* The same, of a task that bpf_task_storage_get was asked about. Before 6.2 (commit
- * e8b02296a6b8) it fails when it preempts another one on the same CPU.
+/* Like cgroup_of, for a task that bpf_task_storage_get was called for. Before 6.2 (commit
+ * e8b02296a6b8) that call fails when it preempts another one on the same CPU.
  */
 static __always_inline u64 cgroup_under(struct guard *found, u64 task, u64 *guard)
 {
@@ -196,7 +197,7 @@ static __always_inline u64 cgroup_under(struct guard *found, u64 task, u64 *guar
 	return 0;
 }
 
-/* Tells whether the target is a descendant of the actor. */
+/* Returns whether the target is a descendant of the actor. */
 __noinline bool descends(u64 actor, u64 target)
 {
 	struct task_struct *top = BPF_CORE_READ((struct task_struct *)actor, group_leader);
@@ -214,7 +215,7 @@ __noinline bool descends(u64 actor, u64 target)
 	return false;
 }
 
-/* Reads the inode's change time, wherever this kernel keeps it. */
+/* Reads the inode's change time, in whichever field this kernel keeps it. */
 static __always_inline void change_time(struct inode *inode, s64 *sec, u32 *nsec)
 {
 	if (bpf_core_field_exists(inode->i_ctime_sec)) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * The access sensor: whoever reaches for another's memory takes that memory's
- * lock first, whichever door it came through and however long ago it was opened.
- * It runs at every mmap lock of the node, so the cheapest tests come first.
+ * The access sensor. Any access to another process's memory first takes the lock of that memory,
+ * whichever interface it comes through and however long ago that was opened. The program runs at
+ * every mmap lock on the node, so the cheapest tests come first.
  */
 #ifndef SHIMWARD_TOUCH_H
 #define SHIMWARD_TOUCH_H
@@ -17,12 +17,11 @@
 #define PTRACE_POKETEXT 4
 #define PTRACE_POKEDATA 5
 
-/* Tells whether the stack is that of the read or the write of a procfs mem file,
- * and which; 0: of neither.
+/* Returns the operation on a procfs mem file that the stack shows: read, write, or 0 for neither.
  *
- * Only what is below access_remote_vm counts: a page fault on the caller's own
- * buffer takes the caller's own lock, with mem_write on the stack too. Where the
- * compiler made the two functions one (mem_rw), the call tells the direction.
+ * Only callers of access_remote_vm count: a page fault on the caller's own buffer takes the
+ * caller's own lock, with mem_write on the stack too. If the compiler merged mem_read and mem_write
+ * (mem_rw), the system call gives the direction.
  */
 __noinline int find_mem(struct trace *trace)
 {
@@ -54,13 +53,13 @@ __noinline int find_mem(struct trace *trace)
 			either = true;
 		}
 	}
-	/* Where nothing told the direction, the stronger. */
+	/* If the direction is unknown, assume the stronger. */
 	return either ? OPERATION_WRITE : 0;
 }
 
-/* Tells whether the current task is in the read or the write of a procfs mem file.
- * Unlike the descriptor in the call's argument, which another thread may replace
- * meanwhile, the stack cannot be changed by anybody.
+/* Returns the operation on a procfs mem file that the current task is in, or 0. Unlike the
+ * descriptor in the call's argument, which another thread may replace meanwhile, the stack cannot
+ * be tampered with.
  */
 static __always_inline int caught_in_mem(void *ctx, u32 kind)
 {
@@ -69,15 +68,15 @@ static __always_inline int caught_in_mem(void *ctx, u32 kind)
 	return take_stack(ctx, &trace) ? find_mem(&trace) : 0;
 }
 
-/* Names the vector and the operation; false: this is no access to report. The
- * stack comes first: it tells what is done, the call only what was asked for.
+/* Fills in the vector and the operation. Returns false if this is not an access to report. The
+ * stack comes first: it shows what is being done, the call only what was requested.
  */
 static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_struct *task,
 				      struct pt_regs *regs, u32 kind)
 {
 	deed->vector = VECTOR_PROC_MEM;
 	deed->operation = caught_in_mem(ctx, kind);
-	/* io_uring's, in the course of a call that is not to blame? */
+	/* Is it io_uring's, during an unrelated call? Then leave the call out. */
 	if (deed->operation && (!(kind & CALL_RING) || kind & CALL_VM))
 		return true;
 	deed->call = call_number(task, regs);
@@ -113,9 +112,9 @@ static __always_inline bool name_deed(void *ctx, struct deed *deed, struct task_
 	return false;
 }
 
-/* Tells whether a signal is lost on the current task: its process ends already, and the task
- * has taken the SIGKILL that it had for that, or never had one. What io_uring has left then
- * it cancels, and goes on with what hangs on that (IOSQE_IO_HARDLINK).
+/* Returns whether a signal would have no effect on the current task: its process is already
+ * exiting, and the task has taken the SIGKILL for that or never had one. io_uring then cancels the
+ * task's outstanding requests, but still runs those linked to them (IOSQE_IO_HARDLINK).
  */
 static __always_inline bool is_past_signals(void)
 {
@@ -125,16 +124,16 @@ static __always_inline bool is_past_signals(void)
 	       !(BPF_CORE_READ(task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1));
 }
 
-#define KILL_TRIES (1 << 14) /* some 100 us: hundreds of times as long as it takes */
+#define KILL_TRIES (1 << 14) /* about 100 us: hundreds of times as long as it takes */
 
 static long is_killed(u32 index, struct task_struct **task)
 {
 	return !!(BPF_CORE_READ(*task, pending.signal.sig[0]) & 1UL << (SIGKILL - 1));
 }
 
-/* Kills the current task's process; false: it goes on. Since 6.14 a signal is sent by an
- * interrupt of this CPU's, where the kernel counts preemption (commit 87c544108b61), and
- * what comes after the tracepoint must find it.
+/* Kills the current task's process. Returns false if the process goes on. Since 6.14, if the kernel
+ * counts preemption, the signal is sent from an interrupt on this CPU (commit 87c544108b61), so
+ * wait for it: the code after the tracepoint must find it pending.
  */
 static __always_inline bool kill_current(void)
 {
@@ -145,8 +144,8 @@ static __always_inline bool kill_current(void)
 	return bpf_loop(KILL_TRIES, is_killed, &task, 0) < KILL_TRIES;
 }
 
-/* Carries the decision out, before anything is told. The signal is pending before
- * get_user_pages_remote looks for one: nothing is copied.
+/* Judges the deed, carries out the decision, and only then reports it. The signal is pending before
+ * get_user_pages_remote checks for one, so nothing is copied.
  */
 static __always_inline void settle(struct deed *deed, struct guard *keeper)
 {
@@ -161,9 +160,9 @@ static __always_inline void settle(struct deed *deed, struct guard *keeper)
 	report(deed, repeats(deed, keeper));
 }
 
-/* Somebody takes the lock of a memory that is not its own. In fork and exec that is
- * the memory they are making: its owner is the caller, or a copy of it that has
- * the caller's group leader still.
+/* The current task takes the lock of a memory other than its own. During fork and exec, that is the
+ * memory being set up: its owner is the caller, or a copy of the caller that still has its group
+ * leader.
  */
 static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struct task_struct *task,
 					  struct pt_regs *regs, u32 kind)
@@ -188,8 +187,8 @@ static __always_inline void touch_foreign(void *ctx, struct mm_struct *mm, struc
 	settle(&deed, mine ?: theirs);
 }
 
-/* Somebody takes its own memory's lock. Writing one's own memory through
- * /proc/self/mem is the way around page protection.
+/* The current task takes the lock of its own memory. Writing one's own memory through
+ * /proc/self/mem bypasses page protection.
  */
 static __always_inline void touch_self(void *ctx, struct task_struct *task, struct pt_regs *regs,
 				       u32 kind)

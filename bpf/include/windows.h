@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
- * Files that are opened by path or received: somebody's mem, and what tells of memory
- * without being that, the node's own windows and what procfs has besides.
+ * Files that are opened by path or received: another process's mem, files that reveal something
+ * about its memory, and the node's own files that show memory or set switches.
  */
 #ifndef SHIMWARD_WINDOWS_H
 #define SHIMWARD_WINDOWS_H
@@ -10,11 +10,10 @@
 
 #define RECON_LEN 16
 
-/* Tells whether a file shows the memory of the whole node: /dev/mem, /dev/kmem and
- * /dev/port by their numbers (drivers/char/mem.c), /dev/snapshot by that of hibernation's
- * (SNAPSHOT_MINOR), /dev/cpu/<n>/msr by its major number where it can be written, for a
- * register says where system calls go, and /proc/kcore by its name, which is that of its
- * dentry wherever it is mounted.
+/* Returns whether a file shows the memory of the whole node. /dev/mem, /dev/kmem and /dev/port are
+ * recognized by their numbers (drivers/char/mem.c), hibernation's /dev/snapshot by its own
+ * (SNAPSHOT_MINOR), and a writable /dev/cpu/<n>/msr by its major number: one register says where
+ * system calls go. /proc/kcore is recognized by its dentry's name, the same wherever it is mounted.
  */
 static __always_inline bool shows_kernel(struct file *file)
 {
@@ -39,15 +38,15 @@ static __always_inline bool shows_kernel(struct file *file)
 	return !__builtin_memcmp(name, "kcore", sizeof(name));
 }
 
-/* What the node swaps to, one each (mm/swapfile.c); 0: the kernel does not tell where
- * (without CONFIG_KALLSYMS_ALL).
+/* The node's swap areas, one pointer each (mm/swapfile.c). The address is 0 if the kernel does not
+ * reveal it (without CONFIG_KALLSYMS_ALL).
  */
 extern void swap_info __ksym __weak;
 
 #define MAX_SWAPFILES 32
 
-/* Tells whether a device holds what the node swaps out: it is swapped to, a file on it
- * is, or it is the whole disk that such a partition is of.
+/* Returns whether a device holds swapped-out memory: it is a swap area, a swap file is on it, or it
+ * is the whole disk of such a partition.
  */
 static __always_inline bool holds_swap(dev_t device)
 {
@@ -82,8 +81,8 @@ static __always_inline bool is_swapped_to(struct inode *inode)
 	}
 }
 
-/* Returns the vector of a file that is the memory of everybody; 0: it is none. One that is
- * opened for neither reading nor writing (the access mode 3) takes ioctls all the same.
+/* Returns the vector of a file that shows all processes' memory; 0 if it does not. A file opened
+ * for neither reading nor writing (access mode 3) still takes ioctls.
  */
 static __always_inline u8 window_of(struct file *file)
 {
@@ -94,7 +93,7 @@ static __always_inline u8 window_of(struct file *file)
 	return shows_kernel(file) ? VECTOR_KERNEL_MEM : 0;
 }
 
-/* Returns the vector of a file that is the node's, to look into it or to set it; 0: it is none. */
+/* Returns the vector of a file that shows or configures the node; 0 if it does neither. */
 static __always_inline u8 node_vector(struct file *file)
 {
 	u8 vector = window_of(file);
@@ -114,18 +113,19 @@ static __always_inline int take_node(u8 vector, struct file *file)
 	return deed.actor_cgroup ? gate(&deed, -EACCES) : 0;
 }
 
-/* What tells where a process's memory is, what it was started with, and what it is
- * doing. The kernel asks for PTRACE_MODE_READ, or for ATTACH (stack, syscall, personality), or
- * for nothing (timers, which has what a signal is to hand over; clear_refs, which has pagemap
- * tell what is written from then on). map_files is the folder, whose names are addresses.
+/* Files that reveal where a process's memory is, what it was started with, and what it is doing.
+ * For these, the kernel checks PTRACE_MODE_READ, or ATTACH (stack, syscall, personality), or
+ * nothing (timers, which shows the value that a signal delivers; clear_refs, which makes pagemap
+ * show what is written from then on). map_files is the directory, whose entries are named by
+ * addresses.
  */
 static const char recon_names[][RECON_LEN] = {
 	"maps",	 "smaps",   "smaps_rollup", "numa_maps",   "pagemap", "auxv",	    "environ",
 	"wchan", "syscall", "stack",	    "personality", "timers",  "clear_refs", "map_files",
 };
 
-/* What is in fdinfo has what epoll hands back to a process, and the buffers of an io_uring:
- * addresses, mostly. Which file it is about can change after the open.
+/* fdinfo shows the data that epoll returns to a process and the buffers of an io_uring, mostly
+ * addresses. Which file an entry describes can change after the open.
  */
 static __always_inline bool tells_of_memory(struct dentry *dentry)
 {
@@ -157,8 +157,8 @@ static __always_inline int open_recon(struct file *file)
 	return watches_recon(&deed) ? gate(&deed, -EACCES) : 0;
 }
 
-/* What of its memory a process leaves behind when it crashes is set by its core limit and its
- * coredump_filter. Of who opens the latter the kernel asks no more than that the file is its own.
+/* A process's core limit and coredump_filter set how much of its memory a crash dumps. To open
+ * coredump_filter, the kernel only requires that the opener owns the file.
  */
 static __always_inline bool sets_core(struct file *file)
 {
@@ -202,7 +202,7 @@ int BPF_PROG(lsm_file_open, struct file *file, int ret)
 	}
 	lsm_called = 1;
 	target = proc_task(file->f_inode);
-	/* Without a task the open fails by itself. */
+	/* Without a task, the open fails anyway. */
 	return ret || !target ? ret : take_mem(file, target);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Doors that Go does not open: system calls by the 32-bit entry, io_uring, and a
- * descriptor that is exchanged while it is read. Prints the secret where it got it,
- * "reached" where there is none to get.
+ * Accesses that cannot be made from Go: system calls through the 32-bit entry, io_uring, and a
+ * descriptor that is replaced while it is read. Prints the secret if it got it, or "reached" if
+ * there is no secret to get.
  *
  *	doors DOOR PID ADDRESS LENGTH
  */
@@ -45,7 +45,7 @@ static int open_mem(const char *pid)
 }
 
 #ifdef __x86_64__
-/* What a kernel without the i386 table answers int 0x80 with is a fault. */
+/* A kernel without the i386 table answers int 0x80 with a fault. */
 static void no_int80(int signal)
 {
 	static const char said[] = "int 0x80: SIGSEGV";
@@ -100,7 +100,7 @@ static int door_int80(int reads, const char *pid, uint64_t address, size_t len)
 }
 #endif
 
-/* A system call by a number of 64 bits, as it is. */
+/* Makes a system call with an unmodified 64-bit number. */
 static long enter_wide(unsigned long nr, const long *a)
 {
 #ifdef __x86_64__
@@ -124,7 +124,7 @@ static long enter_wide(unsigned long nr, const long *a)
 #endif
 }
 
-/* process_vm_readv by a number whose upper half is noise: the kernel takes the lower. */
+/* process_vm_readv with noise in the upper half of the number: the kernel uses the lower half. */
 static int door_high(const char *pid, uint64_t address, size_t len)
 {
 	char buffer[64] = {};
@@ -180,7 +180,7 @@ static int door_uring(unsigned char flags, const char *pid, const char *file, ui
 	return 0;
 }
 
-/* What the calls below take, within reach of 32-bit addresses where those have an entry. */
+/* Arguments of the calls below, at addresses that 32-bit entries can reach, where there are any. */
 struct inspected {
 	struct perf_event_attr attr;
 	struct rlimit limit;
@@ -224,7 +224,7 @@ static void *enter(void *arg)
 	return NULL;
 }
 
-/* Returns the limit of that name, of those that end in a core dump; -1: it is none. */
+/* Returns the resource with that name if exceeding it ends in a core dump; -1 otherwise. */
 static int ends_in_core(const char *name)
 {
 	if (!strcmp(name, "cpu"))
@@ -236,7 +236,7 @@ static int ends_in_core(const char *name)
 	return strcmp(name, "rttime") ? -1 : RLIMIT_RTTIME;
 }
 
-/* ENTRY-CALL: asks of another process what moves no memory, by one entry or another. */
+/* ENTRY-CALL: makes a call on another process that moves no memory, through the given entry. */
 static int door_inspect(const char *door, const char *target, uint64_t address)
 {
 	struct inspected *low = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
@@ -314,7 +314,7 @@ static int door_inspect(const char *door, const char *target, uint64_t address)
 
 static int shown, harmless;
 
-/* Puts a harmless file of procfs in the place of the descriptor, again and again. */
+/* Repeatedly replaces the descriptor with a harmless procfs file and back. */
 static void *exchange(void *arg)
 {
 	for (;;) {
@@ -345,8 +345,8 @@ static int door_race(const char *pid, uint64_t address, size_t len)
 	return failed("race");
 }
 
-/* Keeps an address where procfs tells of it: with an epoll, and with a timer. Prints the
- * descriptor of the former, and the address.
+/* Keeps an address where procfs shows it: in an epoll and in a timer. Prints the epoll's descriptor
+ * and the address.
  */
 static int door_keep(void)
 {

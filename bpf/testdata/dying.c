@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A process that ends cancels what io_uring waits for at another ring, and goes on with
- * what hangs on it (IOSQE_IO_HARDLINK): no signal reaches it any more. Here a child ends
- * that way, with a read of a mem file into memory that its parent shares.
+ * When a process exits, io_uring cancels its requests that wait on another ring and then runs those
+ * linked to them (IOSQE_IO_HARDLINK), when no signal reaches the process any more. Here a child
+ * exits that way, with a linked read of a mem file into memory shared with its parent.
  *
  *	dying HOW FD ADDRESS LENGTH	HOW: exit, kill
  */
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 	len = strtoul(argv[4], NULL, 10);
 	shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	mem = atoi(argv[2]);
-	if (fcntl(mem, F_SETFL, O_NONBLOCK)) /* or a thread is to read */
+	if (fcntl(mem, F_SETFL, O_NONBLOCK)) /* otherwise a worker thread does the read */
 		return failed("fcntl");
 	pid = fork();
 	if (pid < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Makes children that stay, until COUNT are there or no more can be made: forks COUNT */
+/* Forks children that stay alive, until there are COUNT or fork fails: forks COUNT */
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/types.h>

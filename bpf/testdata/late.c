@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * io_uring finishes requests on the way out of whatever system call their task is
- * in. Here a read of a mem file waits behind a timeout, and its task goes on
- * making a call that has nothing to do with memory until the read is done in it.
+ * io_uring completes requests on the way out of whatever system call their task is in. Here a read
+ * of a mem file waits for a timeout, while its task repeats an unrelated call until the read
+ * completes in one of them.
  *
- *	late CALL PID ADDRESS LENGTH	another's memory is read
- *	late CALL self 0 0		a page that may not be written is written
+ *	late CALL PID ADDRESS LENGTH	reads another process's memory
+ *	late CALL self 0 0		writes a read-only page
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -31,7 +31,7 @@ static int failed(const char *what)
 static void call(const char *name)
 {
 	if (!strcmp(name, "clone"))
-		syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0); /* without CLONE_SIGHAND: refused */
+		syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0); /* fails: CLONE_SIGHAND is missing */
 	else if (!strcmp(name, "exec"))
 		syscall(SYS_execve, "/nowhere", NULL, NULL);
 	else if (!strcmp(name, "ptrace"))

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads another's memory in the name of an executable that it does not run: it says that
- * it does (PR_SET_MM_MAP), once it has put copies in the place of all that is mapped of
- * its own. The kernel asks for CAP_CHECKPOINT_RESTORE, in its own user namespace.
+ * Reads another process's memory while claiming to run an executable that it does not run
+ * (PR_SET_MM_MAP). It first replaces all mappings of its own executable with copies. The kernel
+ * requires CAP_CHECKPOINT_RESTORE, in the process's own user namespace.
  *
  *	pose EXECUTABLE PID ADDRESS LENGTH
- *	pose EXECUTABLE		read nothing, and wait
+ *	pose EXECUTABLE		reads nothing, and waits
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -25,7 +25,7 @@ static int failed(const char *what)
 	return 1;
 }
 
-/* Sets what the kernel has for the executable, and leaves the rest as it is. */
+/* Sets the executable that the kernel records for this process; keeps the rest of the map. */
 static int pose(int exe)
 {
 	struct prctl_mm_map map = {.exe_fd = exe};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Has a file send SIGABRT to a process, by one kind of file or another, and says "sent".
+ * Makes a file of the given kind send SIGABRT to a process, and prints "sent".
  *
  *	sigio KIND PID
  */
@@ -51,7 +51,7 @@ static void check(int result, const char *what)
 }
 
 #ifdef __x86_64__
-/* What a kernel without the i386 table answers int 0x80 with is a fault. */
+/* A kernel without the i386 table answers int 0x80 with a fault. */
 static void no_int80(int signal)
 {
 	(void)signal;
@@ -76,7 +76,7 @@ static void set_signal(int fd)
 {
 	int result;
 
-	if (is("high")) { /* from Linux 6.6 on, the lower half is all that counts */
+	if (is("high")) { /* since Linux 6.6, only the lower half counts */
 		result = syscall(SYS_fcntl, fd, F_SETSIG, SIGABRT | 5ul << 32);
 		if (result < 0 && errno == EINVAL)
 			unsupported();
@@ -94,7 +94,7 @@ static void set_signal(int fd)
 	check(result, "F_SETSIG");
 }
 
-/* A process that is gone when the signal is sent has chosen it. */
+/* The process that selects the signal has exited by the time it is sent. */
 static void set_signal_by_child(int fd)
 {
 	pid_t child = fork();
@@ -162,7 +162,7 @@ static void send_socket(pid_t pid)
 	check(write(ends[1], "x", 1), "write");
 }
 
-/* From a thread of the kernel's. */
+/* Sent from a kernel thread. */
 static void send_terminal(pid_t pid)
 {
 	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
@@ -221,7 +221,7 @@ static void send_lease(pid_t pid)
 	unlink(path);
 }
 
-/* From an interrupt: the clock's. */
+/* Sent from the clock interrupt. */
 static void send_perf(pid_t pid)
 {
 	struct perf_event_attr attr = {
@@ -243,7 +243,9 @@ static void send_perf(pid_t pid)
 	check(ioctl(fd, PERF_EVENT_IOC_DISABLE, 0), "PERF_EVENT_IOC_DISABLE");
 }
 
-/* Tells how many files can be made to send one, and whether more can when those are closed. */
+/* Prints how many files can be set to send a signal. Checks that more can be after these are
+ * closed.
+ */
 static int fill(void)
 {
 	struct rlimit limit = {FILES + 64, FILES + 64};
