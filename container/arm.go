@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	// armPoll is how soon a container's guard is looked for again after its start, and
-	// armPollMost how often where it takes longer: a hundred may start at once.
+	// armPoll is how soon after a container's start shimward checks again whether its guard is in
+	// place. The interval then doubles up to armPollMost, because a hundred containers may start at
+	// once.
 	armPoll     = 10 * time.Millisecond
 	armPollMost = 16 * armPoll
-	// armGrace is how long a process may be seen to run the container's program
-	// before its guard is: the kernel sets the one a moment before the other, and
-	// under a CPU limit as small as they come that moment can be long.
+	// armGrace is how long a process may be seen to run the container's program before its guard is
+	// seen. The kernel sets the executable a moment before the guard, and under the smallest CPU
+	// limits that moment can be long.
 	armGrace = 2 * time.Second
-	// armDeadline is when to say that init takes long, and from when on to look every
-	// statePoll: startContainer hooks, which run before the container's program, may take as
-	// long as they like.
+	// armDeadline is when a slow init is reported, and from when on it is checked every statePoll:
+	// startContainer hooks, which run before the container's program, may take as long as they
+	// like.
 	armDeadline = 2 * time.Minute
 )
 
-// Watch looks after a container that has been started, until it is closed.
-// before is the executable that init had until then: the runtime's. kill kills
-// all processes of the container.
+// Watch watches a started container, until it is closed. before is the executable that init had
+// before the start: the runtime's. kill kills all processes of the container.
 func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) {
 	c.running.Go(func() { c.watchArmed(c.context, before, func() error { return kill(c.context) }) })
 	c.running.Go(func() {
@@ -38,25 +38,25 @@ func (c *Container) Watch(before os.FileInfo, kill func(context.Context) error) 
 		case <-time.After(stays):
 			giveBackSoon()
 			c.watchState(c.context)
-		case <-c.context.Done(): // none that is gone before is made slower for it
+		case <-c.context.Done(): // a container that ends earlier is not slowed down by this
 		}
 	})
 }
 
-// stays is when a container counts as one that stays.
+// stays is the age from which on a container is expected to stay.
 const stays = time.Second
 
-// settled is how long no other container is waited for: all of a pod's, and of a
-// crowd of pods that start at once, have started by then.
+// settled is how long to wait until no other container is about to start: by then, all containers
+// of a pod, and of many pods that start at once, have started.
 const settled = 10 * time.Second
 
-// givingBack says that giveBackSoon has been called and its time has not come.
+// givingBack says that giveBackSoon has been called and its timer has not fired yet.
 //
 //nolint:gochecknoglobals // there is one heap
 var givingBack atomic.Bool
 
-// giveBackSoon returns the memory that creating containers took and nothing uses any
-// more, once for all that are created until then.
+// giveBackSoon returns memory to the kernel that creating containers took and nothing uses any more.
+// It does so once, after settled, for all containers that are created until then.
 func giveBackSoon() {
 	if !givingBack.Swap(true) {
 		time.AfterFunc(settled, func() {
@@ -66,19 +66,19 @@ func giveBackSoon() {
 	}
 }
 
-// InitProgram tells the executable that init has now from others.
+// InitProgram returns what distinguishes the executable that init has now from others.
 func (c *Container) InitProgram() (os.FileInfo, error) {
 	return c.proc.exeID(c.origins.initProcess().pid)
 }
 
-// How often a container that was created is looked at that nobody starts yet.
+// How often AwaitStart checks a container that was created and has not been started yet.
 const (
 	startPoll     = 100 * time.Millisecond
-	startPollSoon = 5 * time.Second // until then, as often as armPoll
+	startPollSoon = 5 * time.Second // AwaitStart checks every armPoll for this long
 )
 
-// AwaitStart waits until init runs its own program; false where it ended before
-// that was seen. before is the executable that it has until then.
+// AwaitStart waits until init runs its own program. It returns false if init ended before that was
+// seen, or ctx is done. before is the executable that init has until then.
 func (c *Container) AwaitStart(ctx context.Context, before os.FileInfo) bool {
 	init := c.origins.initProcess()
 	for begin := time.Now(); ; {
@@ -101,7 +101,7 @@ func (c *Container) AwaitStart(ctx context.Context, before os.FileInfo) bool {
 	}
 }
 
-// Armed tells whether the container's own program has run under guard.
+// Armed reports whether the container's own program has run under guard.
 func (c *Container) Armed() bool {
 	if !c.attached() {
 		return false
@@ -110,15 +110,15 @@ func (c *Container) Armed() bool {
 	return err == nil && armed
 }
 
-// watchArmed sees to it that the container's program runs under guard. before
-// is the executable of its init when it was not yet started: the runtime's. A
-// container whose program runs without a guard is killed, with all its processes.
+// watchArmed makes sure that the container's program runs under guard: a container whose program
+// runs without a guard is killed, with all its processes. before is the executable that init had
+// before it was started: the runtime's.
 func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill func() error) {
 	init := c.origins.initProcess()
-	var running time.Time // since when init has been seen to run its own program
+	var running time.Time // when init was first seen to run its own program
 	poll, late := armPoll, false
 	for begin := time.Now(); ; poll = min(2*poll, armPollMost) {
-		// In this order: what is armed was armed before init's program ran.
+		// The program is read first: a container that is armed was armed before init's program ran.
 		now, ended, err := c.proc.program(init)
 		armed, armedErr := c.kernel.Armed()
 		switch {
@@ -149,7 +149,8 @@ func (c *Container) watchArmed(ctx context.Context, before os.FileInfo, kill fun
 	}
 }
 
-// lateInit says that init has not been seen to start its program; err is why, where it could not be looked at.
+// lateInit returns the notice that init has not been seen to start its program. err is the reason
+// if init could not be examined.
 func lateInit(err error) string {
 	message := fmt.Sprintf("init was not seen to start its program within %v", armDeadline)
 	if err != nil {
@@ -158,9 +159,9 @@ func lateInit(err error) string {
 	return message + fmt.Sprintf(": from now on, shimward checks every %v whether it is guarded; see what its startContainer hooks do", statePoll)
 }
 
-// killAll kills until nobody is left. Once is not always enough: the kernel sends
-// the signal to the threads that lead a process, and one that takes the lead of its
-// own just then, by an exec, gets none (__cgroup_kill, de_thread).
+// killAll kills until no process is left. One kill is not always enough: the kernel signals the
+// thread group leaders, and misses a thread that is just becoming its group's leader by an exec
+// (__cgroup_kill, de_thread).
 func (c *Container) killAll(ctx context.Context, kill func() error) error {
 	err := kill()
 	if hooks.AwaitEmpty(context.WithoutCancel(ctx), func() bool {
@@ -179,7 +180,7 @@ func (c *Container) killAll(ctx context.Context, kill func() error) error {
 	if _, unknown := hooks.ReadEnrolment(c.plan.Paths, c.plan.Identity.Key); unknown != nil {
 		return err
 	}
-	return nil // whatever the runtime said of who was already gone
+	return nil // ignore errors of the runtime about processes that were already gone
 }
 
 func (c *Container) killUnguarded(ctx context.Context, kill func() error, why error) {

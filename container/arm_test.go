@@ -14,7 +14,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// executable makes a file and returns what tells it from others.
+// executable creates a file and returns its path, and the FileInfo that distinguishes it from
+// others.
 func executable(t *testing.T) (string, os.FileInfo) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "x")
@@ -31,13 +32,13 @@ func executable(t *testing.T) (string, os.FileInfo) {
 func TestWatchArmed(t *testing.T) {
 	runtime, before := executable(t)
 	program, _ := executable(t)
-	loop := filepath.Join(t.TempDir(), "loop") // as on a file system that fails
+	loop := filepath.Join(t.TempDir(), "loop") // like a file on a failing file system
 	if err := os.Symlink(loop, loop); err != nil {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		exe     string // of init; "" where it has ended
-		code    int    // where its code begins
+		exe     string // init's; "" if init has ended
+		code    int    // address where its code begins
 		armed   bool
 		killErr error
 		killed  bool
@@ -83,8 +84,8 @@ func TestWatchArmed(t *testing.T) {
 	}
 }
 
-// Nothing but its end ends the watch over init: not what cannot be read for a while,
-// nor hooks that take longer than others'.
+// Nothing but init's end may end the watch: neither a temporary failure to read it, nor hooks that
+// take longer than usual.
 func TestWatchArmedGoesOn(t *testing.T) {
 	runtime, before := executable(t)
 	program, _ := executable(t)
@@ -93,9 +94,9 @@ func TestWatchArmedGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, test := range map[string]struct {
-		first  string // init's executable for that long, and then program
+		first  string // init's executable for the time that follows, before it becomes program
 		lasts  time.Duration
-		start  uint64 // of who has init's pid then
+		start  uint64 // of the process that has init's pid then
 		killed bool
 		events int
 	}{
@@ -141,7 +142,7 @@ func TestAwaitStart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 			exe := c.proc.path(100, "exe")
-			if err := os.Symlink(exe, exe); err != nil { // it cannot be looked at
+			if err := os.Symlink(exe, exe); err != nil { // cannot be read
 				t.Fatal(err)
 			}
 			synctest.Test(t, func(t *testing.T) {
@@ -161,7 +162,7 @@ func TestAwaitStart(t *testing.T) {
 	}
 }
 
-// replace has write make what takes the place of a file.
+// replace makes write create a file, which then replaces the one at path.
 func replace(t *testing.T, path string, write func(path string) error) {
 	t.Helper()
 	if err := write(path + ".new"); err != nil {
@@ -172,10 +173,10 @@ func replace(t *testing.T, path string, write func(path string) error) {
 	}
 }
 
-// A kill that leaves a process is done again, until there is none or the time is over.
+// A kill that leaves a process must be repeated, until there is none or the time is up.
 func TestKillAll(t *testing.T) {
 	for name, test := range map[string]struct {
-		needs int // so many kills
+		needs int // number of kills
 		says  error
 		ok    bool
 	}{

@@ -21,11 +21,12 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// maxSpec bounds a config.json, in bytes. Kubernetes keeps environments and
-// annotations far below; a larger one is not a container that anybody meant.
+// maxSpec bounds a config.json, in bytes. The environments and annotations that Kubernetes accepts
+// are far smaller; nobody creates a larger one on purpose.
 const maxSpec = 16 << 20
 
-// specFile is a bundle's config.json as it was read, with what a rewrite has to keep.
+// specFile is a bundle's config.json as it was read, with the attributes that a rewrite has to
+// preserve.
 type specFile struct {
 	path     string
 	text     []byte
@@ -36,7 +37,8 @@ type specFile struct {
 // readSpec reads a bundle's config.json.
 func readSpec(bundle string) (*specFile, error) {
 	path := filepath.Join(bundle, "config.json")
-	// No link: what is rewritten is what the runtime reads. No waiting: it may be a pipe.
+	// Do not follow a link: what is rewritten must be what the runtime reads. Do not block: it may
+	// be a pipe.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) //nolint:gosec // the bundle is containerd's
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -68,7 +70,7 @@ func readSpec(bundle string) (*specFile, error) {
 	return spec, nil
 }
 
-// parse parses what shimward decides by.
+// parse parses the fields that shimward's decisions depend on.
 func (s *specFile) parse() (*policy.Spec, error) {
 	var spec policy.Spec
 	if err := json.Unmarshal(s.text, &spec); err != nil {
@@ -77,7 +79,7 @@ func (s *specFile) parse() (*policy.Spec, error) {
 	return &spec, nil
 }
 
-// parseRoughly parses what says under which mode a container is, and no more.
+// parseRoughly parses only what determines the container's mode.
 func (s *specFile) parseRoughly() (*policy.Spec, error) {
 	var rough struct {
 		Annotations map[string]string `json:"annotations"`
@@ -88,7 +90,7 @@ func (s *specFile) parseRoughly() (*policy.Spec, error) {
 	return &policy.Spec{Annotations: rough.Annotations}, nil
 }
 
-// rootfs is the absolute path of a container's root file system.
+// rootfs returns the absolute path of a container's root file system.
 func rootfs(spec *policy.Spec, bundle string) string {
 	if filepath.IsAbs(spec.Root.Path) {
 		return filepath.Clean(spec.Root.Path)
@@ -96,8 +98,8 @@ func rootfs(spec *policy.Spec, bundle string) string {
 	return filepath.Join(bundle, spec.Root.Path)
 }
 
-// guardedSpec returns the text of a spec with shimward's hooks and the given
-// profile in it. Every field that shimward does not change keeps its text.
+// guardedSpec returns the text of a spec with shimward's hooks and the given profile in it. Every
+// field that shimward does not change keeps its text.
 func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([]byte, error) {
 	return hooks.Edit(text, entry, hooks.Change{
 		Path: []string{"linux", "seccomp"},
@@ -105,7 +107,8 @@ func guardedSpec(text []byte, entry hooks.Entry, profile *specs.LinuxSeccomp) ([
 	})
 }
 
-// overlay is profile, with those fields of what was there that profile's type does not know.
+// overlay returns profile, together with those fields of the original profile that profile's type
+// does not have.
 func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage, error) {
 	ours, err := json.Marshal(profile)
 	if err != nil || had == nil {
@@ -117,7 +120,7 @@ func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage,
 	}
 	known := profileFields()
 	maps.DeleteFunc(fields, func(name string, _ json.RawMessage) bool {
-		// The runtime, too, knows them in any case.
+		// The runtime ignores the case of field names, too.
 		return slices.ContainsFunc(known, func(field string) bool { return strings.EqualFold(field, name) })
 	})
 	if len(fields) == 0 {
@@ -129,7 +132,7 @@ func overlay(had json.RawMessage, profile *specs.LinuxSeccomp) (json.RawMessage,
 	return json.Marshal(fields)
 }
 
-// profileFields are the names of the fields that this version of the runtime-spec has in a profile.
+// profileFields returns the names of a profile's fields in this version of runtime-spec.
 func profileFields() []string {
 	var names []string
 	for field := range reflect.TypeFor[specs.LinuxSeccomp]().Fields() {
@@ -139,7 +142,7 @@ func profileFields() []string {
 	return names
 }
 
-// write puts text in the place of the spec, in one step, with the mode and the owner that it had.
+// write replaces the spec with text atomically, and preserves its mode and owner.
 func (s *specFile) write(text []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(s.path), ".config.json.shimward-*")
 	if err != nil {
@@ -157,7 +160,7 @@ func (s *specFile) write(text []byte) (err error) {
 	if err := f.Chown(s.uid, s.gid); err != nil {
 		return fmt.Errorf("write the container's spec: %w", err)
 	}
-	if err := f.Chmod(s.mode); err != nil { // after chown, which clears bits
+	if err := f.Chmod(s.mode); err != nil { // after chown, which clears mode bits
 		return fmt.Errorf("write the container's spec: %w", err)
 	}
 	if err := f.Close(); err != nil {

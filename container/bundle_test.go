@@ -16,7 +16,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// bundleWith makes a bundle with that config.json.
+// bundleWith creates a bundle with that config.json.
 func bundleWith(t *testing.T, config string) string {
 	t.Helper()
 	bundle := t.TempDir()
@@ -90,7 +90,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// What this version cannot read is the runtime's business alone under mode=off.
+// Under mode=off, a spec that this version cannot read is the runtime's business alone.
 func TestPlanOfALaterSpec(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.toml")
 	if err := os.WriteFile(config, []byte("version = 1\n"), 0o600); err != nil {
@@ -181,7 +181,7 @@ func TestWriteKeepsModeAndOwner(t *testing.T) {
 	if !ok || info.Mode().Perm() != 0o640 || stat.Uid != 1234 || stat.Gid != 4321 {
 		t.Errorf("mode %v, owner %+v", info.Mode(), stat)
 	}
-	// Whoever had opened the old one reads the whole old one.
+	// Whoever opened the old file before still reads all of it.
 	before := make([]byte, 16)
 	n, err := old.Read(before)
 	if err != nil || string(before[:n]) != `{"old":1}` {
@@ -199,7 +199,7 @@ func TestWriteLeavesNothingHalf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What it would replace cannot be replaced: it is a folder that is not empty.
+	// The target cannot be replaced: it is a folder that is not empty.
 	spec.path = filepath.Join(bundle, "folder")
 	if err := os.MkdirAll(filepath.Join(spec.path, "x"), 0o700); err != nil {
 		t.Fatal(err)

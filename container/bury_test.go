@@ -9,13 +9,13 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// The end of a container that is gone is told where its other events are, and its state
-// goes, whatever became of its plan and of its store.
+// The end of a container that is gone must be recorded where its other events are, and its state
+// must be removed, whatever happened to its plan and its store.
 func TestBury(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, plan *policy.Plan)
 		told   bool
-		empty  bool // there is no store of its own afterwards
+		empty  bool // whether it has no store of its own afterwards
 	}{
 		"as it was": {change: func(*testing.T, *policy.Plan) {}, told: true},
 		"no plan": {change: func(t *testing.T, plan *policy.Plan) {

@@ -10,13 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// removeCgroups removes what is left of a container's cgroups, by the spec's
-// linux.cgroupsPath, in every hierarchy of mountinfo, the text of
-// /proc/self/mountinfo. A runtime that is killed in the middle of its `create`,
-// as it is when its shim is killed, leaves them, and its `delete` does not know
-// of them. A cgroup with processes or cgroups in it stays: the kernel refuses.
-// Paths of systemd's are left to systemd, which removes empty scopes itself.
-// It returns how many are left.
+// removeCgroups removes what is left of a container's cgroups, found by the spec's
+// linux.cgroupsPath, in every hierarchy of mountinfo, the text of /proc/self/mountinfo. It returns
+// how many it could not remove because there are processes or cgroups in them. A runtime that is
+// killed in the middle of its `create`, as happens when its shim is killed, leaves cgroups behind,
+// and its `delete` does not know of them. Systemd's paths are left to systemd, which removes empty
+// scopes itself.
 func removeCgroups(mountinfo io.Reader, cgroupsPath string) int {
 	if !filepath.IsAbs(cgroupsPath) || filepath.Clean(cgroupsPath) == "/" || strings.Contains(cgroupsPath, ":") {
 		return 0
@@ -28,7 +27,7 @@ func removeCgroups(mountinfo io.Reader, cgroupsPath string) int {
 		if !ok {
 			continue
 		}
-		// rmdir(2): it can be nothing but an empty cgroup.
+		// rmdir(2) can remove nothing but an empty cgroup here.
 		err := unix.Rmdir(filepath.Join(root, filepath.Clean(cgroupsPath)))
 		if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.ENOTEMPTY) {
 			left++
@@ -37,7 +36,8 @@ func removeCgroups(mountinfo io.Reader, cgroupsPath string) int {
 	return left
 }
 
-// cgroupMount is where a line of mountinfo (proc_pid_mountinfo(5)) says that the root of a cgroup hierarchy is.
+// cgroupMount returns the mount point of the root of a cgroup hierarchy from a line of mountinfo
+// (proc_pid_mountinfo(5)), or false if the line is for anything else.
 func cgroupMount(line string) (string, bool) {
 	before, after, ok := strings.Cut(line, " - ")
 	fields := strings.Fields(before)

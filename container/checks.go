@@ -15,15 +15,16 @@ import (
 // HookBinary is the name of the binary that the hooks start.
 const HookBinary = "shimward-hook"
 
-// FindHook returns the absolute path of the binary that the hooks start: beside
-// the shim or, where a client names a copy of the shim alone (runtime_path), where
-// the shim finds runc, too: in containerd's PATH.
+// FindHook returns the absolute path of the binary that the hooks start. It is beside the shim or,
+// if a client names a copy of the shim only (runtime_path), in containerd's PATH, where the shim
+// finds runc, too.
 func FindHook(shim string) (string, error) {
 	path := filepath.Join(filepath.Dir(shim), HookBinary)
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		beside := path
-		// A relative entry of PATH, which would be the bundle's here, is an error of LookPath's.
+		// LookPath returns an error for a relative entry of PATH, which would be relative to the
+		// bundle here.
 		if path, err = exec.LookPath(HookBinary); err != nil || !filepath.IsAbs(path) {
 			return "", fmt.Errorf("%s is missing: install it beside containerd-shim-shimward-v1 and shimward, or in containerd's PATH; the container's hooks start it", beside)
 		}
@@ -38,8 +39,8 @@ func FindHook(shim string) (string, error) {
 	return path, nil
 }
 
-// CheckNode refuses a node on which no container can be guarded. Whether a container's
-// own cgroup can be seen from here is for its createRuntime hook to find out.
+// CheckNode returns an error if no container can be guarded on this node. Whether a container's own
+// cgroup is visible from here is for its createRuntime hook to find out.
 func CheckNode(paths policy.Paths) error {
 	if err := bpf.CheckCgroup2(); err != nil {
 		return fmt.Errorf("look for cgroup v2: %w", err)
@@ -52,7 +53,7 @@ func CheckNode(paths policy.Paths) error {
 	return nil
 }
 
-// mountPoint is where a BPF file system is best mounted for pins at path.
+// mountPoint returns where a BPF file system is best mounted for pins at path.
 func mountPoint(path string) string {
 	const usual = "/sys/fs/bpf"
 	if path == usual || filepath.Dir(path) == usual {

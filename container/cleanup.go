@@ -1,6 +1,6 @@
 package container
 
-// Cleanup unwinds half-done work: what was added last is undone first. Use:
+// Cleanup undoes half-done work, the last step first. Use:
 //
 //	undo := Cleanup{}
 //	defer undo.Run()
@@ -10,7 +10,7 @@ type Cleanup struct {
 	steps []func()
 }
 
-// Add adds what undoes the step that was just done.
+// Add adds a function that undoes the step that was just done.
 func (c *Cleanup) Add(step func()) { c.steps = append(c.steps, step) }
 
 // Run undoes everything that was added and not released.
@@ -21,5 +21,5 @@ func (c *Cleanup) Run() {
 	c.steps = nil
 }
 
-// Release keeps what was done.
+// Release keeps what was done: Run then undoes nothing.
 func (c *Cleanup) Release() { c.steps = nil }

@@ -23,12 +23,12 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// Container is a guarded container: what shimward has of it besides the
-// embedded service. Its goroutines end with close.
+// Container is a guarded container: what shimward keeps for it in addition to what the embedded
+// service does. Close ends its goroutines.
 type Container struct {
 	plan    *policy.Plan
-	listens bool        // it has a seccomp listener
-	socket  os.FileInfo // of that listener, as it was made
+	listens bool        // whether it has a seccomp listener
+	socket  os.FileInfo // the listener's socket, as it was created
 	risks   []policy.Finding
 	proc    procfs
 	members *members
@@ -37,11 +37,11 @@ type Container struct {
 
 	store        *event.Store
 	folder       *event.Folder
-	observations chan pending  // of Decide's, on their way to folder
-	missed       atomic.Uint64 // observations that found no room there
-	unstored     atomic.Uint64 // events that the store did not take, since one that it did
+	observations chan pending  // made by Decide, on their way to folder
+	missed       atomic.Uint64 // number of observations for which the channel had no room
+	unstored     atomic.Uint64 // number of events that the store rejected since the last one that it accepted
 
-	ready           chan struct{} // closed once the following are set: nothing is decided before
+	ready           chan struct{} // closed once the fields below are set: nothing is decided before that
 	kernel          kernel
 	allow, allowPod map[grant]bool
 	ruled           map[grant]policy.Fits
@@ -51,17 +51,18 @@ type Container struct {
 	cancel  context.CancelFunc // ends them
 	running sync.WaitGroup     // the goroutines
 	drained sync.Once
-	dropped sync.Once // recorded
+	dropped sync.Once // for recording them once
 
 	mu        sync.Mutex
-	processes map[string]*Process // guarded by mu; what the runtime starts, by exec ID; init's is ""
+	processes map[string]*Process // guarded by mu; the processes that the runtime starts, by exec ID, which is "" for init
 }
 
-// open makes what a container has before it is created: its folder with the
-// Plan in it, and its part of the event store. undo has what takes it back.
+// open creates what must exist before the runtime creates the container: its folder with the Plan in
+// it, and its part of the event store. It adds the steps that remove these again to undo.
 func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, undo *Cleanup) (*Container, error) {
 	key := plan.Identity.Key
-	// First: only one has it, and it does not touch what another has.
+	// The store comes first: only one Container can have it open, and what another Container has
+	// must not be touched.
 	store, err := event.OpenStore(plan.Paths.Events(key), limits.ContainerBytes())
 	if err != nil {
 		return nil, err
@@ -86,13 +87,14 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 		c.drain()
 		removeState(ctx, plan.Paths, key)
 		removeEmpty(plan.Paths.Events(key))
-		c.Close() // last: who waits for the store makes another container of this key
+		c.Close() // last: whoever waits for the store creates another container with this key
 	})
 	c.running.Go(func() { c.foldCalls(c.context) })
 	return c, nil
 }
 
-// listen opens the socket that the runtime sends the container's seccomp listener to, and serves it.
+// listen creates the socket to which the runtime sends the container's seccomp listener, and serves
+// it.
 func (c *Container) listen(residue *seccomp.Residue, attached func(pid int)) error {
 	listener, err := seccomp.Listen(c.plan.Paths.Notify(c.plan.Identity.Key), c.listenOptions(residue, attached))
 	if err != nil {
@@ -112,7 +114,7 @@ func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid in
 		Residue: residue,
 		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
 		Ended: func(process int, err error) {
-			// Callers get ENOSYS from here on: closed, not open.
+			// Callers get ENOSYS from here on: the guard fails closed.
 			c.notice(event.SeverityCritical, fmt.Sprintf("the seccomp listener of process %d ended (%v): "+
 				"from now on, system calls by it and its descendants that access memory fail; recreate the container if it needs them", process, err))
 		},
@@ -128,7 +130,7 @@ func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid in
 	}
 }
 
-// Attach opens what the createRuntime hook left in the kernel, and begins to read from it.
+// Attach opens what the createRuntime hook left in the kernel, and starts reading from it.
 func (c *Container) Attach(initPID int) error {
 	opened, reader, err := openKernel(bpf.NodeOptions{Paths: c.plan.Paths}, c.plan.Identity.Key)
 	if err != nil {
@@ -149,7 +151,7 @@ func (c *Container) Attach(initPID int) error {
 	return nil
 }
 
-// attached tells whether Attach has succeeded: before that, there is no kernel to ask.
+// attached reports whether Attach has succeeded. Before that, nothing in the kernel can be queried.
 func (c *Container) attached() bool {
 	select {
 	case <-c.ready:
@@ -159,7 +161,7 @@ func (c *Container) attached() bool {
 	}
 }
 
-// NoteDropped records, once, how many of the kernel's records found no room.
+// NoteDropped records, once, how many of the kernel's records found no room in the ring buffer.
 func (c *Container) NoteDropped() {
 	if !c.attached() {
 		return
@@ -173,7 +175,7 @@ func (c *Container) NoteDropped() {
 	})
 }
 
-// drain ends the container's goroutines and stores what they still had.
+// drain ends the container's goroutines and stores what they had not stored yet.
 func (c *Container) drain() {
 	c.drained.Do(func() {
 		c.cancel()
@@ -185,7 +187,7 @@ func (c *Container) drain() {
 	})
 }
 
-// Close lets everything of the container go but what is pinned and in files.
+// Close releases everything of the container except for what is pinned or in files.
 func (c *Container) Close() {
 	c.drain()
 	if err := c.store.Close(); err != nil {
@@ -198,8 +200,8 @@ func (c *Container) Close() {
 	}
 }
 
-// writePlan makes the container's folder, with its Plan in it. What a container
-// of the same bundle left there, whose shim was killed, goes.
+// writePlan creates the container's folder, with its Plan in it. It removes what an earlier
+// container of the same bundle left there when its shim was killed.
 func writePlan(plan *policy.Plan) error {
 	key := plan.Identity.Key
 	folder := plan.Paths.Container(key)
@@ -224,13 +226,13 @@ func writePlan(plan *policy.Plan) error {
 	return nil
 }
 
-// present says that there is something at path, or that it cannot be ruled out.
+// present reports whether there is something at path, or that cannot be ruled out.
 func present(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
-// removeState releases everything of a container but its events.
+// removeState releases everything of a container except for its events.
 func removeState(ctx context.Context, paths policy.Paths, key string) {
 	if err := bpf.Release(paths, key); err != nil {
 		log.G(ctx).WithError(err).WithField("key", key).Warn("shimward: release the container's guard")
@@ -240,8 +242,8 @@ func removeState(ctx context.Context, paths policy.Paths, key string) {
 	}
 }
 
-// removeEmpty removes a folder of empty files: the event store of a container
-// that never was. One in which an earlier container of the bundle left events stays.
+// removeEmpty removes a folder that contains only empty files: the event store of a container that
+// was never created. A folder in which an earlier container of the bundle left events stays.
 func removeEmpty(folder string) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {
@@ -252,21 +254,21 @@ func removeEmpty(folder string) {
 			return
 		}
 	}
-	for _, entry := range entries { // by name, so the lock's goes last
-		_ = os.Remove(filepath.Join(folder, entry.Name())) // empty files do no harm
+	for _, entry := range entries { // sorted by name, so the lock file is removed last
+		_ = os.Remove(filepath.Join(folder, entry.Name())) // if this fails, an empty file does no harm
 	}
 	_ = os.Remove(folder)
 }
 
-// identity is whose events these are.
+// identity returns the container that the events name.
 func (c *Container) identity() event.Container { return guarded.InEvents(&c.plan.Identity) }
 
 func (c *Container) logger(ctx context.Context) *log.Entry {
 	return log.G(ctx).WithField("container", c.plan.Identity.ID)
 }
 
-// emit stores an event. One that cannot be stored is said in the shim's log,
-// which containerd keeps, and in the store when it takes events again.
+// emit stores an event. An event that cannot be stored is reported in the shim's log, which
+// containerd keeps, and in the store once it accepts events again.
 func (c *Container) emit(e event.Event) {
 	if !c.append(e) {
 		c.unstored.Add(1)
@@ -280,11 +282,11 @@ func (c *Container) emit(e event.Event) {
 		Time: time.Now(), Kind: event.KindNotice, Severity: event.SeverityCritical, Container: c.identity(),
 		Message: fmt.Sprintf("%d events could not be stored before this one, because the disk was full or broken: containerd's log has them", lost),
 	}) {
-		c.unstored.Add(lost) // said another time
+		c.unstored.Add(lost) // will be reported another time
 	}
 }
 
-// append stores an event, or says it in the log.
+// append stores an event, or logs it if that fails, and reports whether it was stored.
 func (c *Container) append(e event.Event) bool {
 	err := c.store.Append(e)
 	if err != nil {
@@ -302,12 +304,12 @@ func (c *Container) record(e event.Event) {
 	c.emit(e)
 }
 
-// notice stores what shimward has to say about itself.
+// notice stores what shimward has to report about itself.
 func (c *Container) notice(severity event.Severity, message string) {
 	c.record(event.Event{Kind: event.KindNotice, Severity: severity, Message: message})
 }
 
-// network is what the container talked to lately.
+// network returns the container's recent network peers.
 func (c *Container) network() []event.Flow {
 	if !c.attached() {
 		return nil

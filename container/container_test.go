@@ -17,7 +17,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A container that is deleted, or whose shim ends, before it was attached to has nothing in the kernel to ask.
+// A container that is deleted, or whose shim ends, before Attach has nothing in the kernel to
+// query.
 func TestUnattached(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	c.kernel, c.ready = nil, make(chan struct{})
@@ -29,7 +30,7 @@ func TestUnattached(t *testing.T) {
 	c.Close()
 }
 
-// How many events found no room is kept until the store takes the notice of it.
+// The number of lost events must be kept until the store accepts the notice about them.
 func TestUnstoredAreCounted(t *testing.T) {
 	testenv.Root(t)
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
@@ -51,14 +52,14 @@ func TestUnstoredAreCounted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill := strings.Repeat(" ", page-len(line)-len("{}\n")-1) + "{}\n" // there is room for an event and no more
+	fill := strings.Repeat(" ", page-len(line)-len("{}\n")-1) + "{}\n" // leaves room for one event
 	if err := os.WriteFile(filepath.Join(folder, "events.jsonl"), []byte(fill), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	withStore(t, c)
 	c.unstored.Store(3)
-	c.emit(e) // is stored, and the notice is not
-	c.emit(e) // is not
+	c.emit(e) // stored, but the notice is not
+	c.emit(e) // not stored
 	if lost := c.unstored.Load(); lost != 4 {
 		t.Errorf("%d events are said to be lost", lost)
 	}

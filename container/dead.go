@@ -22,14 +22,14 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// young is the age below which a container's folder may still be in the making.
+// young is the age below which a container's folder may still be under construction.
 const young = time.Minute
 
 // Exit is how a container's init ended.
 type Exit struct{ PID, Code int }
 
-// ReleaseDead releases what a container had whose shim is gone. It says what it
-// cannot do: the container is deleted all the same.
+// ReleaseDead releases what a container had whose shim is gone. Failures are only logged: the
+// container is deleted anyway.
 func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	logger := log.G(ctx).WithField("container", id)
 	spec, err := readSpec(bundle)
@@ -45,7 +45,7 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	paths := policy.Paths{Run: run}
 	plan, err := readPlan(paths, key)
 	if errors.Is(err, fs.ErrNotExist) {
-		return // it was released
+		return // it has been released already
 	}
 	if err != nil {
 		logger.WithError(err).Warn("shimward: the container's plan cannot be read, its guard stays")
@@ -59,11 +59,11 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 	removeState(ctx, plan.Paths, key)
 }
 
-// dying is how long the processes of a killed runtime may take to end. containerd
-// waits five seconds for all of a dead shim's cleaning up.
+// dying is how long the processes of a killed runtime may take to end. containerd waits five
+// seconds for the entire clean-up after a dead shim.
 const dying = 2 * time.Second
 
-// cleanCgroups removes what is left of a container's cgroups, as soon as they are empty.
+// cleanCgroups removes what is left of a container's cgroups as soon as they are empty.
 func cleanCgroups(ctx context.Context, spec *specFile) {
 	parsed, err := spec.parse()
 	if err != nil || parsed.Linux == nil {
@@ -94,7 +94,7 @@ func readPlan(paths policy.Paths, key string) (*policy.Plan, error) {
 	return policy.ParsePlan(raw)
 }
 
-// recordDead records the end of a container whose shim did not.
+// recordDead records the end of a container whose shim did not record it.
 func recordDead(ctx context.Context, plan *policy.Plan, status *Exit) {
 	store, err := openStore(plan.Paths, plan.Identity.Key)
 	if err == nil {
@@ -109,7 +109,8 @@ func openStore(paths policy.Paths, key string) (*event.Store, error) {
 	return event.OpenStore(paths.Events(key), policy.DefaultConfig().Store.ContainerBytes())
 }
 
-// endOf is the end of a container whose shim did not record it. status is nil where nobody knows how it ended.
+// endOf returns the event for the end of a container whose host did not record it. status is nil if
+// nobody knows how it ended.
 func endOf(plan *policy.Plan, status *Exit) event.Event {
 	e := event.Event{
 		Time: time.Now(), Kind: event.KindDeleted, Severity: event.SeverityWarning,
@@ -125,7 +126,7 @@ func endOf(plan *policy.Plan, status *Exit) event.Event {
 	return e
 }
 
-// hostOf names what hosts a container.
+// hostOf returns the name of what hosts a container.
 func hostOf(plan *policy.Plan) string {
 	if plan.Monitored {
 		return "monitor"
@@ -169,24 +170,24 @@ func reconcile(ctx context.Context, paths policy.Paths) error {
 	return errors.Join(errs...)
 }
 
-// bury records the end of a container that is gone, and removes its state. Whoever
-// makes another of that key has its store open: that one's state stays. A store that
-// cannot be opened is nobody's.
+// bury records the end of a container that is gone, and removes its state. While another container
+// with that key is being created, its creator has the store open, and the state stays, as it is
+// that container's. A store that cannot be opened for another reason belongs to nobody.
 func bury(ctx context.Context, paths policy.Paths, key string, keep func(string) bool) (err error) {
 	plan, unread := readPlan(paths, key)
 	at := paths
 	if unread == nil {
-		at = plan.Paths // the config's may be others since
+		at = plan.Paths // the config's paths may have changed since
 	}
 	store, err := openStore(at, key)
 	if errors.Is(err, event.ErrBusy) {
 		return nil
 	}
 	if err == nil {
-		defer func() { err = errors.Join(err, store.Close()) }() // now another may
+		defer func() { err = errors.Join(err, store.Close()) }() // from here on, another container may use it
 	}
 	if keep(key) {
-		return err // it was made meanwhile
+		return err // it was created meanwhile
 	}
 	switch {
 	case unread != nil:
@@ -198,8 +199,8 @@ func bury(ctx context.Context, paths policy.Paths, key string, keep func(string)
 	return err
 }
 
-// current tells whether a container's state is still somebody's: its bundle is
-// there, or processes of it are, or it is being made.
+// current reports whether a container's state is still in use: its bundle exists, or it has
+// processes, or it is being created.
 func current(ctx context.Context, paths policy.Paths, key string) bool {
 	if hooks.Populated(paths, key) {
 		return true
@@ -214,18 +215,18 @@ func current(ctx context.Context, paths policy.Paths, key string) bool {
 		return inTheMaking
 	}
 	if plan.Monitored && !monitored(ctx, paths, key) {
-		return inTheMaking // its bundle may be the user's, and stay
+		return inTheMaking // its bundle may be the user's own, and stay
 	}
 	_, err = os.Stat(plan.Identity.Bundle)
 	return err == nil
 }
 
-// vacated is how long the monitor of a container that was deleted may take to end.
+// vacated is how long the monitor of a deleted container may take to end.
 const vacated = 5 * time.Second
 
-// Vacant waits until no monitor hosts a container of that ID and bundle. The error is
-// that there is one, or that its processes are there still: what is made for another
-// would take their guard for a leftover.
+// Vacant waits until no monitor hosts a container of this ID and bundle. It returns an error if
+// there still is one, or if the container still has processes: creating another container would
+// treat their guard as a leftover.
 func (p *Planned) Vacant(ctx context.Context) error {
 	key := p.Plan.Identity.Key
 	ctx, cancel := context.WithTimeout(ctx, vacated)
@@ -240,7 +241,7 @@ func (p *Planned) Vacant(ctx context.Context) error {
 	return nil
 }
 
-// monitored tells whether the monitor of a container is there.
+// monitored reports whether a container's monitor is there.
 func monitored(ctx context.Context, paths policy.Paths, key string) bool {
 	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", paths.Monitor(key))
 	if err != nil {

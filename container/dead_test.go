@@ -21,7 +21,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// deadContainer leaves what a container has whose shim was killed.
+// deadContainer creates what a container whose shim was killed leaves behind.
 func deadContainer(t *testing.T, paths policy.Paths, bundle string) *policy.Plan {
 	t.Helper()
 	config := policy.DefaultConfig()
@@ -72,7 +72,7 @@ func TestReleaseDead(t *testing.T) {
 		t.Fatal("the guard of living processes was released")
 	}
 	populate(t, plan, "0")
-	for range 2 { // the second finds nothing left to do
+	for range 2 { // the second time, there is nothing left to do
 		ReleaseDead(t.Context(), "dead", bundle, Exit{PID: 7, Code: 137})
 		if exists(folder) {
 			t.Fatal("left the container's folder")
@@ -166,7 +166,7 @@ func TestReconcile(t *testing.T) {
 	}
 }
 
-// What somebody makes while another cleans up is not taken for what was there before.
+// What one process creates while another cleans up must not be mistaken for what was there before.
 func TestReconcileBeside(t *testing.T) {
 	for name, made := range map[string]bool{"begun": false, "made": true} {
 		t.Run(name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestReconcileBeside(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				done := make(chan error, 1)
 				go func() { done <- reconcile(t.Context(), paths) }()
-				synctest.Wait() // it has found the container dead, and its store open
+				synctest.Wait() // it has found the container dead, and its store busy
 				if err := os.Mkdir(bundle, 0o700); err != nil {
 					t.Fatal(err)
 				}
@@ -199,7 +199,8 @@ func TestReconcileBeside(t *testing.T) {
 	}
 }
 
-// Whoever waits to make another container of a key finds nothing of the one before, and loses nothing to it.
+// Whoever waits to create another container with a key must find nothing of the previous one, and
+// lose nothing to it.
 func TestEndBeside(t *testing.T) {
 	for name, end := range map[string]func(context.Context, *Container, *Cleanup){
 		"finished": func(ctx context.Context, c *Container, _ *Cleanup) { c.Finish(ctx) },
@@ -213,7 +214,7 @@ func TestEndBeside(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for i := range 1000 { // to remove takes a while
+			for i := range 1000 { // so that the removal takes a while
 				if err := os.WriteFile(filepath.Join(folder, strconv.Itoa(i)), nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
@@ -221,7 +222,7 @@ func TestEndBeside(t *testing.T) {
 			left := make(chan bool, 1)
 			go func() {
 				next, err := event.OpenStore(events, 1<<20)
-				for errors.Is(err, event.ErrBusy) { // a slow disk's
+				for errors.Is(err, event.ErrBusy) { // as on a slow disk
 					next, err = event.OpenStore(events, 1<<20)
 				}
 				left <- err == nil && exists(folder)
@@ -245,7 +246,7 @@ func TestEndBeside(t *testing.T) {
 	}
 }
 
-// Who took the files of a container away that runs took no process of it its guard.
+// Removing the files of a running container must not cost its processes their guard.
 func TestReconcileWithoutFiles(t *testing.T) {
 	paths := testPaths(t)
 	paths.BPF = filepath.Join(testenv.BPF(t), "shimward")
@@ -275,7 +276,7 @@ func TestReconcileWithoutFiles(t *testing.T) {
 	}
 }
 
-// crowd makes a cgroup with a process in it.
+// crowd creates a cgroup with a process in it.
 func crowd(t *testing.T) (cgroup string, pid int) {
 	t.Helper()
 	cgroup, err := os.MkdirTemp(testenv.Cgroup2(t), "shimward-test-") //nolint:usetesting // a cgroup is no temporary folder
@@ -304,7 +305,7 @@ func crowd(t *testing.T) (cgroup string, pid int) {
 	return cgroup, cmd.Process.Pid
 }
 
-// Whoever lists the plans while containers come finds each whole, or not yet.
+// Whoever lists the plans while containers are created must find each of them complete, or not yet.
 func TestPlansWhileWritten(t *testing.T) {
 	paths := testPaths(t)
 	plan := deadContainer(t, paths, t.TempDir())
@@ -343,7 +344,7 @@ func TestMembers(t *testing.T) {
 	if _, ok := m.byID(0); ok {
 		t.Error("found number 0")
 	}
-	// One that comes later is found, one that goes is not.
+	// A container that is created later must be found, and one that is removed must not.
 	late := deadContainer(t, c.plan.Paths, "/bundles/late")
 	if _, ok := m.find(func(m member) bool { return m.plan.Identity.ID == "dead" }); !ok {
 		t.Error("did not find one that came later")

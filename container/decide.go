@@ -12,10 +12,10 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// Decide answers a call of this container's that reaches for memory. The caller
-// waits for it, so what only the event needs is looked up after. What cannot be
-// told is judged as the strictest: seccomp names a process that is out of sight
-// with pid 0, which is related to the actor as the host is.
+// Decide answers a system call of this container that tries to access memory. The caller waits for
+// the answer, so what only the event needs is looked up afterwards. What cannot be determined is
+// judged as the strictest case: seccomp gives a process that is not visible pid 0, whose relation
+// to the actor is that of the host.
 func (c *Container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answer {
 	select {
 	case <-c.ready:
@@ -23,8 +23,8 @@ func (c *Container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 		return seccomp.Answer{}
 	}
 	actor, target := c.sideOf(call.Actor.PID), c.sideOf(call.Target.PID)
-	// Where the parent of a container's process is asked to trace it (TRACEME),
-	// it is the actor, and may be the runtime.
+	// When a process of the container asks its parent to trace it (PTRACE_TRACEME), the parent is
+	// the actor, and may be the runtime.
 	inbound := !actor.own && target.own
 	relation := c.relate(actor, target)
 	if call.Kernel {
@@ -51,7 +51,7 @@ func (c *Container) Decide(ctx context.Context, call seccomp.Call) seccomp.Answe
 	return answer
 }
 
-// observationOf is what is known of a call without asking proc.
+// observationOf returns what is known of a call without reading proc.
 func observationOf(call seccomp.Call, decision policy.Decision, relation access.Relation, inbound bool) event.Observation {
 	return event.Observation{
 		Severity:   event.Severity(decision.Severity),
@@ -75,7 +75,7 @@ func observationOf(call seccomp.Call, decision policy.Decision, relation access.
 	}
 }
 
-// deed is a call as the plan judges it, and what the plan's own rules ask about.
+// deed returns a call as the plan judges it, and what the plan's own rules ask about it.
 func (c *Container) deed(call seccomp.Call, actor, target side, relation access.Relation, inbound bool) (policy.Deed, policy.Parties) {
 	deed := policy.Deed{Vector: call.Vector, Operation: call.Operation, Relation: relation, Inbound: inbound}
 	parties := c.parties(call, actor, target)
@@ -83,8 +83,8 @@ func (c *Container) deed(call seccomp.Call, actor, target side, relation access.
 	return deed, parties
 }
 
-// judge is the plan's decision on a call, with those of the target's plan and
-// of the exceptions.
+// judge returns the plan's decision on a call, combined with that of the target's plan and with the
+// exceptions.
 func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Deed, parties policy.Parties) policy.Decision {
 	tier := c.kernel.Tier()
 	decision := c.plan.Decide(deed, tier)
@@ -98,7 +98,7 @@ func (c *Container) judge(call seccomp.Call, actor, target side, deed policy.Dee
 	if call.Preparation {
 		decision = decision.Preparation()
 	}
-	// The target's container has a say in who reaches in.
+	// The target's container has a say in who accesses it.
 	if !deed.Inbound && target.owner != nil && !target.own {
 		deed.Inbound = true
 		reaching := target.owner.plan.Decide(deed, tier)
@@ -117,9 +117,9 @@ func (c *Container) exceptOf(actor int, deed policy.Deed, decision policy.Decisi
 	return decision
 }
 
-// strictest is the decision on a call whose target can still be another one when
-// the kernel looks, and where no sensor in the kernel looks again. Exceptions
-// are limited to their scope here, too.
+// strictest returns the decision on a call whose target may still change before the kernel looks it
+// up, when no sensor in the kernel checks it again. Exceptions are limited to their scope here,
+// too.
 func (c *Container) strictest(actor int, deed policy.Deed, parties policy.Parties, decision policy.Decision) policy.Decision {
 	parties.TargetUnknown = true
 	for deed.Relation = access.RelationChild; deed.Relation <= access.RelationHost; deed.Relation++ {
@@ -131,21 +131,21 @@ func (c *Container) strictest(actor int, deed policy.Deed, parties policy.Partie
 	return decision
 }
 
-// observeCall tells of a call that was decided. What is known of the processes
-// is read now, while the caller waits and so lives.
+// observeCall reports a call that was decided. It reads what is known of the processes now, while
+// the caller waits and is therefore alive.
 func (c *Container) observeCall(call seccomp.Call, actor, target side, o event.Observation) {
 	o.Access.Actor, o.Access.Target = c.describe(actor, call.Actor.TID), c.describe(target, call.Target.TID)
 	if !call.Valid() {
-		return // the caller was killed meanwhile: nothing became of its call, and what proc said may be of others
+		return // the caller was killed meanwhile: its call had no effect, and what was read from proc may be about other processes
 	}
 	if o.Access.Target.PIDInside == 0 {
 		o.Access.Target.PIDInside = call.TargetInside
 	}
 	p := pending{observation: o}
-	// The filter is inherited, so whose it is says how the caller came in. With
-	// TRACEME that is the target.
+	// The filter is inherited, so the process that it was installed for says how the caller came into
+	// the container. With TRACEME, the caller is the target.
 	if call.Request == "PTRACE_TRACEME" {
-		p.target = started{pid: call.Process} // which may have ended, and its pid be another's
+		p.target = started{pid: call.Process} // it may have ended, and its pid may have been reused
 		c.traced.add(pair{tracer: call.Actor.PID, tracee: call.Target.PID, start: call.Target.Start})
 	} else {
 		p.actor = started{pid: call.Process}
@@ -159,12 +159,13 @@ func (c *Container) observeCall(call seccomp.Call, actor, target side, o event.O
 	select {
 	case c.observations <- p:
 	default:
-		// The kernel's counters have it. A caller is not made to wait for the disk, nor for whoever reads the log.
+		// The kernel's counters include the call. The caller must not have to wait for the disk, or
+		// for whoever reads the log.
 		c.missed.Add(1)
 	}
 }
 
-// describe is what proc tells of one side of an access, now.
+// describe returns what proc says about one side of an access now.
 func (c *Container) describe(s side, tid int) event.Process {
 	p := event.Process{PID: s.pid, TID: tid}
 	if s.pid <= 0 {
@@ -187,7 +188,7 @@ func (c *Container) describe(s side, tid int) event.Process {
 	return p
 }
 
-// ancestry is who started a process, and who started that.
+// ancestry returns a process's parent, the parent's parent, and so on.
 func (c *Container) ancestry(pid int) []event.Ancestor {
 	const shown = 8
 	var found []event.Ancestor

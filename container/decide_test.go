@@ -18,12 +18,12 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// fakeKernel is a node of some tier.
+// fakeKernel is the kernel state of a node with the given tier.
 type fakeKernel struct {
 	tier             access.Tier
 	armed            bool
 	unpinned         error
-	unheld, uncalled []error // by the time it is asked; nil after that
+	unheld, uncalled []error // results of successive calls; nil after the last
 	guards           map[int]uint64
 	leased, foreign  int // a pid
 	poses            int // a pid
@@ -54,9 +54,9 @@ func (k *fakeKernel) Count(_ access.Vector, verdict access.Verdict) {
 	k.counts[verdict]++
 }
 
-// The processes of the tests below: init 100 of this container with a child 101,
-// an exec 110 of it; 200 of the pod's other container; 300 of a container that
-// is no pod's; 400 of the host; 500 that is gone.
+// testContainer returns a container with the processes that the tests below use: this container's
+// init 100 with its child 101, and an exec 110; 200 in the pod's other container; 300 in a
+// container of no pod; 400 on the host; 500 is gone.
 func testContainer(t *testing.T, mode policy.Mode, profile string) *Container {
 	t.Helper()
 	config := policy.DefaultConfig()
@@ -106,7 +106,7 @@ func testContainer(t *testing.T, mode policy.Mode, profile string) *Container {
 	return c
 }
 
-// inode is the number of a folder, as a cgroup's number is that of its.
+// inode returns a folder's inode number, which for a cgroup's folder is the cgroup's ID.
 func inode(t *testing.T, folder string) uint64 {
 	t.Helper()
 	info, err := os.Stat(folder)
@@ -116,7 +116,7 @@ func inode(t *testing.T, folder string) uint64 {
 	return info.Sys().(*syscall.Stat_t).Ino
 }
 
-// storeMember stores what the hook and the shim keep of a container.
+// storeMember stores what the hook and the shim store of a container.
 func storeMember(t *testing.T, plan *policy.Plan, cgroup string) {
 	t.Helper()
 	if err := os.MkdirAll(cgroup, 0o700); err != nil {
@@ -209,7 +209,7 @@ func TestDecidePreparation(t *testing.T) {
 	}
 }
 
-// The zero Answer refuses: a container that is not attached yet has none to give.
+// The zero Answer refuses. A container that is not attached yet returns no other.
 func TestDecideBeforeReady(t *testing.T) {
 	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
 	c.ready = make(chan struct{})
@@ -220,7 +220,7 @@ func TestDecideBeforeReady(t *testing.T) {
 	}
 }
 
-// An exception holds for the executable that was there when the container was created.
+// An exception must apply only to the executable that was there when the container was created.
 func TestExcepted(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileStrict)
 	root := t.TempDir()
@@ -248,7 +248,8 @@ func TestExcepted(t *testing.T) {
 	if c.except(100, access.RelationChild, refused).Verdict == access.VerdictRefused {
 		t.Error("not excepted")
 	}
-	// An exception ends where the container does, also for what may be another's in the end.
+	// An exception must end where the container does, also for a call whose target may change to
+	// another one.
 	call := seccomp.Call{
 		Vector: access.VectorPidfdGetfd, Operation: access.OperationAttach,
 		Actor: seccomp.Task{PID: 100}, Target: seccomp.Task{PID: 101},
@@ -279,8 +280,8 @@ func TestExcepted(t *testing.T) {
 	}
 }
 
-// tick waits until a change of the file would show in its change time: before
-// 6.13 that is the time of the clock's last tick, some milliseconds apart.
+// tick waits until a change of the file would be visible in its change time: before Linux 6.13,
+// that is the time of the last clock tick, and ticks are some milliseconds apart.
 func tick(t *testing.T, path string) {
 	t.Helper()
 	changed := func(path string) unix.Timespec {
@@ -300,7 +301,7 @@ func tick(t *testing.T, path string) {
 	}
 }
 
-// A caller that a signal interrupts asks again: what counts is what it was told.
+// A caller that is interrupted by a signal asks again. Only the answer that it received counts.
 func TestCountsEachAnswer(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	kernel := c.kernel.(*fakeKernel)
@@ -318,7 +319,8 @@ func TestCountsEachAnswer(t *testing.T) {
 	}
 }
 
-// A rule of the plan's own asks for files as they are, and for a user.
+// A plan's own rule depends on the files as they were when the container was created, and on a
+// user.
 func TestOwnRules(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileStrict)
 	root := t.TempDir()

@@ -1,14 +1,13 @@
-// Package container is what shimward has of a guarded container besides what
-// the runtime has, whoever hosts it: the shim, or the monitor of a container
-// whose engine starts OCI runtimes.
+// Package container implements what shimward has of a guarded container in addition to what the
+// runtime has, whichever process hosts it: the shim, or the monitor of a container whose engine
+// starts OCI runtimes.
 //
-// It owns a container's life as shimward sees it: what is made before the
-// runtime creates it, the edit of its spec, the seccomp listener, the kernel's
-// records and the listener's answers as events, and what is let go of at its
-// end, however that comes. It does not own what is refused (policy), how an
-// event is stored (event), what the kernel does (bpf), or what a notification
-// means (seccomp), and it speaks to no engine.
+// It owns the container's life cycle as shimward sees it: what is created before the runtime
+// creates the container, the edit of its spec, the seccomp listener, turning the kernel's records
+// and the listener's answers into events, and releasing everything at the container's end, however
+// that comes about. It does not own what is refused (policy), how an event is stored (event), what
+// the kernel does (bpf), or what a notification means (seccomp), and it talks to no engine.
 //
-// Its host's memory counts on every container of a node, so it loads no
-// programs and no kernel types: the createRuntime hook does, whose process ends.
+// The host process's memory is used once for every container of a node, so this package loads no
+// programs and no kernel types: the createRuntime hook does, and its process ends.
 package container

@@ -18,9 +18,9 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// grant is an executable that the plan allows, as it was when the container was
-// created: replacing or editing it voids the grant. The programs have the same
-// for what they see; this is for what only the listener sees.
+// grant identifies an executable that the plan allows, as it was when the container was created:
+// replacing or editing it voids the grant. The programs have the same for what they see; this is
+// for what only the listener sees.
 type grant struct {
 	device, inode uint64
 	changed       syscall.Timespec
@@ -34,8 +34,8 @@ func grantOf(info os.FileInfo) (grant, bool) {
 	return grant{device: uint64(stat.Dev), inode: stat.Ino, changed: stat.Ctim}, true //nolint:unconvert,nolintlint // Dev's type depends on the architecture
 }
 
-// findGrants looks executables up in a container's root, following links within
-// it, and calls found with each. One that is not there is not granted: the hook has said so already.
+// findGrants looks up executables in a container's root, following links within it, and calls found
+// for each. An executable that does not exist is not granted: the hook has reported that already.
 func findGrants(rootfs string, paths []string, found func(path, resolved string, file grant)) {
 	if len(paths) == 0 {
 		return
@@ -60,7 +60,8 @@ func findGrants(rootfs string, paths []string, found func(path, resolved string,
 	}
 }
 
-// within is the path of a file in a root, both open, with no link in it; "" where that cannot be told.
+// within returns the absolute path, without any link in it, of an open file in an open root, or ""
+// if it cannot be determined.
 func within(root, fd int) string {
 	name := func(fd int) string {
 		path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
@@ -76,15 +77,15 @@ func within(root, fd int) string {
 	return "/" + path
 }
 
-// findAllowed is the set of the executables of a list.
+// findAllowed returns the executables of a list as a set.
 func findAllowed(rootfs string, paths []string) map[grant]bool {
 	allowed := map[grant]bool{}
 	findGrants(rootfs, paths, func(_, _ string, file grant) { allowed[file] = true })
 	return allowed
 }
 
-// findAliases are the names in the plan of the executables that it names by a
-// link: what procfs calls them is the file's own.
+// findAliases maps the paths of executables, as procfs shows them, to the plan's names for them, if
+// the plan names them by a link.
 func findAliases(rootfs string, plan *policy.Plan) map[string]string {
 	aliases := map[string]string{}
 	named := slices.Concat(plan.Allow, plan.AllowPod, slices.Collect(maps.Keys(plan.RuleFiles())))
@@ -96,11 +97,11 @@ func findAliases(rootfs string, plan *policy.Plan) map[string]string {
 	return aliases
 }
 
-// findRuled is what the executables that the plan's own rules name are to them.
+// findRuled maps the executables that the plan's own rules name to the rules that name them.
 func findRuled(rootfs string, plan *policy.Plan) map[grant]policy.Fits {
 	ruled, files := map[grant]policy.Fits{}, plan.RuleFiles()
 	findGrants(rootfs, slices.Collect(maps.Keys(files)), func(path, _ string, file grant) {
-		fits := ruled[file] // two names of one file
+		fits := ruled[file] // two names may refer to one file
 		fits.Actor |= files[path].Actor
 		fits.Target |= files[path].Target
 		ruled[file] = fits
@@ -108,13 +109,13 @@ func findRuled(rootfs string, plan *policy.Plan) map[grant]policy.Fits {
 	return ruled
 }
 
-// parties is what the plan's own rules ask about the two sides of a call.
+// parties returns what the plan's own rules ask about the two sides of a call.
 func (c *Container) parties(call seccomp.Call, actor, target side) policy.Parties {
 	if len(c.plan.Rule) == 0 {
 		return policy.Parties{}
 	}
 	var p policy.Parties
-	// The thread's user: each has its own in the kernel.
+	// The thread's user: in the kernel, each thread has its own.
 	status, err := c.proc.status(call.Actor.TID)
 	p.UID, p.ActorUnknown = status.uid, err != nil
 	if len(c.ruled) == 0 {
@@ -127,7 +128,7 @@ func (c *Container) parties(call seccomp.Call, actor, target side) policy.Partie
 	return p
 }
 
-// ruledAs is what a process's executable is to the plan's own rules.
+// ruledAs returns which of the plan's own rules name a process's executable.
 func (c *Container) ruledAs(pid int) (policy.Fits, error) {
 	if poses, err := c.kernel.Poses(pid); err != nil || poses {
 		return policy.Fits{}, err
@@ -143,8 +144,8 @@ func (c *Container) ruledAs(pid int) (policy.Fits, error) {
 	return c.ruled[file], nil
 }
 
-// excepted tells whether a process runs an executable that the plan allows at
-// a target of that relation.
+// excepted reports whether a process runs an executable that the plan allows to access targets of
+// that relation.
 func (c *Container) excepted(pid int, relation access.Relation) bool {
 	grants := c.allow
 	if relation == access.RelationSamePod {
@@ -161,15 +162,15 @@ func (c *Container) excepted(pid int, relation access.Relation) bool {
 	return ok && grants[g]
 }
 
-// except is the decision on an access that a rule refuses, with the plan's
-// exceptions and those that somebody made since for a time.
+// except returns the decision on an access that a rule refuses, given the plan's exceptions and
+// those that were made for a limited time since (leases).
 func (c *Container) except(actor int, relation access.Relation, refused policy.Decision) policy.Decision {
 	leases := guarded.HasLeases(c.plan.Paths, c.plan.Identity.Key)
 	if !leases && len(c.allow) == 0 && len(c.allowPod) == 0 {
 		return refused
 	}
 	if poses, err := c.kernel.Poses(actor); err != nil || poses {
-		return refused // what cannot be told is not allowed
+		return refused // what cannot be determined is not allowed
 	}
 	if c.excepted(actor, relation) {
 		if decision, ok := c.plan.Except(relation); ok {
@@ -190,11 +191,11 @@ func (c *Container) except(actor int, relation access.Relation, refused policy.D
 	return decision
 }
 
-// whyLeased is the reason that was given for a lease of that executable.
+// whyLeased returns the reason that was given for an executable's lease.
 func (c *Container) whyLeased(exe string) string {
 	now, err := guarded.Now()
 	if err != nil {
-		return "" // the lease is the kernel's, the reason is for people
+		return "" // the lease is the kernel's; the reason is for people
 	}
 	leases, err := guarded.Leases(c.plan.Paths, c.plan.Identity.Key, now)
 	if err != nil {
@@ -208,7 +209,7 @@ func (c *Container) whyLeased(exe string) string {
 	return ""
 }
 
-// named is the name that the plan has for an executable.
+// named returns the plan's name for an executable.
 func (c *Container) named(exe string) string {
 	if alias, ok := c.aliases[exe]; ok {
 		return alias
@@ -216,9 +217,10 @@ func (c *Container) named(exe string) string {
 	return exe
 }
 
-// voided says that the executable of an actor that is refused something has the path of
-// one that the plan lets do it, and is not the file that was there when the container was
-// made: it was changed or replaced, or another is mounted over it. The target's may be so, too.
+// voided returns why a refused access has no exception, if an executable has the path of one that
+// the plan allows to do this, but is not the file that was there when the container was created: it
+// was changed or replaced, or something is mounted over it. This may be the actor's executable or
+// the target's. Otherwise, voided returns "".
 func (c *Container) voided(exe, target string, uid int, deed policy.Deed) string {
 	const void = "void: %s is not the file that was there when the container was created, which %s"
 	allowed := c.plan.Allow

@@ -10,36 +10,36 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// kernel is what a container has in the kernel.
+// kernel is a container's state in the kernel.
 type kernel interface {
 	Tier() access.Tier
-	// Armed tells whether the container's program runs under guard.
+	// Armed reports whether the container's program runs under guard.
 	Armed() (bool, error)
 	Flows() ([]event.Flow, error)
-	// Dropped is how many records found no room.
+	// Dropped returns how many records found no room in the ring buffer.
 	Dropped() (uint64, error)
-	// Count counts an attempt that seccomp's listener decided.
+	// Count counts an attempt that the seccomp listener decided.
 	Count(access.Vector, access.Verdict)
-	// GuardOf is what a process is guarded with.
+	// GuardOf returns a process's guard.
 	GuardOf(pid int) (bpf.Guard, error)
-	// Poses tells whether a process says that it runs another executable than it execed.
+	// Poses reports whether a process claims to run another executable than the one that it execed.
 	Poses(pid int) (bool, error)
-	// HasLease tells whether a process runs an executable that is allowed for a time.
+	// HasLease reports whether a process runs an executable that is allowed for a limited time.
 	HasLease(pid int, pod bool) (bool, error)
-	// Hold keeps the guard in the kernel until Close, whatever becomes of its pins.
+	// Hold keeps the guard in the kernel until Close, even if its pins are removed.
 	Hold() error
-	// Pinned is an error that says which of the pins are gone.
+	// Pinned returns an error that names the missing pins, if any are missing.
 	Pinned() error
-	// Called is an error where the kernel does not call what refuses any more.
+	// Called returns an error if the kernel no longer calls the programs that refuse accesses.
 	Called() error
 	Close() error
 }
 
-// enrolled is a container under its key.
+// enrolled is an enrolled container, with its key.
 type enrolled struct {
 	key string
 
-	using sync.RWMutex // held for reading by who uses node, for writing by who closes it
+	using sync.RWMutex // held for reading while node is used, and for writing while it is closed
 	node  *bpf.Node
 }
 
@@ -55,9 +55,9 @@ func openKernel(options bpf.NodeOptions, key string) (*enrolled, *bpf.Reader, er
 	return &enrolled{key: key, node: node}, reader, nil
 }
 
-// prepareRing makes the container's ring buffer while the runtime makes the rest:
-// the kernel takes some milliseconds for it. Where it cannot be made, or nothing
-// is loaded yet, the createRuntime hook makes it, and its error is the one that counts.
+// prepareRing creates the container's ring buffer while the runtime creates everything else,
+// because it takes the kernel some milliseconds. If it cannot be created, or nothing is loaded yet,
+// the createRuntime hook creates it, and the hook's error is the one that counts.
 func (c *Container) prepareRing(undo *Cleanup) {
 	done := make(chan struct{})
 	undo.Add(func() { <-done })

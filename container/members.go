@@ -12,29 +12,29 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// member is a guarded container of this node, of whichever shim.
+// member is a guarded container of this node, whichever shim hosts it.
 type member struct {
 	plan     *policy.Plan
-	cgroupID uint64 // the kernel's number of that directory
+	cgroupID uint64 // inode number of its cgroup's directory
 }
 
-// members finds the guarded container that something belongs to, from the
-// state that all shims of the node keep in one folder.
+// members finds the guarded container of a given cgroup, from the state that all shims of the node
+// keep in one folder.
 type members struct {
 	paths policy.Paths
-	self  member // the one that asks: known also where its files were taken away
+	self  member // the container that asks: known even if its files were removed
 
 	mu     sync.Mutex
 	known  map[string]member // guarded by mu; by key
 	listed time.Time         // guarded by mu; the folder's modification time when it was listed
-	whole  bool              // guarded by mu; everything that was listed is known, and the time tells of what comes
+	whole  bool              // guarded by mu; everything that was listed is known, and the modification time will show any change
 }
 
-// settle is how long after a change of the folder a second change may bear the
-// same time: file times tick with the kernel's clock.
+// settle is how long after a change of the folder another change may leave the modification time
+// the same: file times advance with the kernel's clock tick.
 const settle = 50 * time.Millisecond
 
-// byID finds a container by its cgroup's number.
+// byID finds a container by its cgroup's ID.
 func (m *members) byID(cgroupID uint64) (member, bool) {
 	if cgroupID == 0 {
 		return member{}, false
@@ -57,8 +57,8 @@ func (m *members) find(match func(member) bool) (member, bool) {
 	return member{}, false
 }
 
-// refresh lists the folder anew where it may have changed. What cannot be read
-// is no member: an access to it is then judged as one to a stranger's, more strictly.
+// refresh lists the folder again if it may have changed. What cannot be read is not a member: an
+// access to it is then judged as one to a stranger, which is stricter.
 func (m *members) refresh() {
 	folder := filepath.Dir(m.paths.Container("key"))
 	info, err := os.Stat(folder)
@@ -80,7 +80,7 @@ func (m *members) refresh() {
 	for _, entry := range entries {
 		one, ok := readMember(m.paths, entry.Name())
 		if !ok {
-			m.whole = false // not yet enrolled: look again
+			m.whole = false // not enrolled yet: look again
 			continue
 		}
 		m.known[entry.Name()] = one

@@ -6,19 +6,19 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// pending is an observation that still has to be told how its processes came
-// into the container, for which it may have to wait for the runtime.
+// pending is an observation for which it remains to be determined how its processes came into the
+// container. That may require waiting for the runtime.
 type pending struct {
 	observation event.Observation
-	// The processes that the runtime had started and that actor and target come
-	// from; the pid is 0 of one that is not this container's, or where that is unknown.
+	// The processes started by the runtime from which actor and target descend. The pid is 0 for a
+	// side that is not in this container, or whose origin is unknown.
 	actor, target started
 }
 
-// maxPending is how many observations of seccomp's may wait for that.
+// maxPending is how many of the seccomp listener's observations may wait for that.
 const maxPending = 256
 
-// add hands an observation to the folder, with the origin in it.
+// add passes an observation to the folder, with the origins filled in.
 func (c *Container) add(ctx context.Context, p pending) {
 	if p.actor.pid != 0 {
 		p.observation.Access.Actor.Origin = c.origins.of(ctx, p.actor)
@@ -29,7 +29,7 @@ func (c *Container) add(ctx context.Context, p pending) {
 	c.folder.Add(p.observation)
 }
 
-// foldCalls hands on what Decide saw, until ctx is done and none are left.
+// foldCalls passes on what Decide observed, until ctx is done and none are left.
 func (c *Container) foldCalls(ctx context.Context) {
 	for {
 		select {

@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// A call is answered while the event store hangs, and counted.
+// A call must be answered and counted even while the event store hangs.
 func TestDecideWhileTheDiskHangs(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	hangs, thaw := make(chan struct{}), make(chan struct{})

@@ -10,49 +10,49 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// How a process can have come into its container.
+// The ways in which a process can have come into its container.
 const (
 	originEntrypoint = "entrypoint"
 	originExec       = "exec"
 	originUnknown    = "unknown"
 )
 
-// maxExecs bounds how many execs of a container are remembered. A probe is an
-// exec every few seconds, for months; what they leave running is rarely asked about.
+// maxExecs bounds how many execs of a container are remembered. A probe is an exec every few
+// seconds, for months, and the processes that probes leave running are rarely asked about.
 const maxExecs = 512
 
-// originPatience is how long an observation waits for the exec it may have come
-// from: its process runs before the runtime has said which one it is.
+// originPatience is how long an observation waits for the exec that it may have come from: the
+// exec's process runs before the runtime has reported which one it is.
 const originPatience = 10 * time.Second
 
-// started is a process that the runtime started, or that somebody asked about.
-// Pids come back: start tells it from a later one of its pid.
+// started identifies a process that the runtime started, or that is looked up. Pids are reused:
+// start distinguishes the process from later ones with the same pid.
 type started struct {
 	pid   int
-	start uint64 // in clock ticks after boot; 0 of one that was gone before it was looked at
+	start uint64 // in clock ticks after boot; 0 if the process was gone before it was examined
 }
 
-// origins knows which processes the runtime itself started in a container.
+// origins records which processes the runtime itself started in a container.
 type origins struct {
 	mu       sync.Mutex
-	init     started          // guarded by mu; its pid is 0 before it was created
+	init     started          // guarded by mu; its pid is 0 until it is created
 	execs    map[int]noted    // guarded by mu; by pid
 	order    []int            // guarded by mu; the keys of execs, oldest first
-	unsaid   map[started]bool // guarded by mu; those that were waited for in vain
-	starting int              // guarded by mu; execs that have no pid yet
-	changed  chan struct{}    // guarded by mu; closed at the next change, nil where nobody waits
+	unsaid   map[started]bool // guarded by mu; the processes that were waited for in vain
+	starting int              // guarded by mu; number of execs that have no pid yet
+	changed  chan struct{}    // guarded by mu; closed at the next change; nil if nobody waits
 }
 
-// noted is a process that the runtime started in a container that runs.
+// noted is a process that the runtime started in a running container.
 type noted struct {
-	// It started at from, in clock ticks after boot, or, where it was gone before it
-	// was looked at, between from and to.
+	// It started at from, in clock ticks after boot, or, if it was gone before it was examined, at
+	// some time between from and to.
 	from, to uint64
 	id       string
 }
 
-// Starting notes that the runtime is about to start an exec. What it returns
-// must be called with its pid, or 0 if there is none.
+// Starting notes that the runtime is about to start an exec. The function that it returns must be
+// called with the exec's pid, or with 0 if there is none.
 func (c *Container) Starting(execID string) func(pid int) {
 	begun := c.origins.begin(execID)
 	return func(pid int) { begun(c.proc.started(pid)) }
@@ -66,15 +66,15 @@ func (o *origins) created(init started) {
 	o.wake()
 }
 
-// initProcess is the container's init; its pid is 0 before it was created.
+// initProcess returns the container's init; its pid is 0 until it is created.
 func (o *origins) initProcess() started {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.init
 }
 
-// begin notes that an exec is about to be started. What it returns must be
-// called with its process; the pid is 0 if there is none.
+// begin notes that an exec is about to be started. The function that it returns must be called with
+// the exec's process, whose pid is 0 if there is none.
 func (o *origins) begin(execID string) func(started) {
 	o.mu.Lock()
 	o.starting++
@@ -95,7 +95,7 @@ func (o *origins) begin(execID string) func(started) {
 	}
 }
 
-// sinceBoot is now as a process's start time is given.
+// sinceBoot returns the current time in the unit of a process's start time.
 func sinceBoot() uint64 {
 	var boot unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
@@ -108,7 +108,7 @@ func (o *origins) add(pid int, exec noted) {
 	if o.execs == nil {
 		o.execs = map[int]noted{}
 	}
-	if _, known := o.execs[pid]; !known { // a pid comes back
+	if _, known := o.execs[pid]; !known { // otherwise the pid was reused
 		o.order = append(o.order, pid)
 	}
 	o.execs[pid] = exec
@@ -125,8 +125,9 @@ func (o *origins) wake() {
 	}
 }
 
-// find is what is known of a process that the runtime started. One that is gone is
-// taken for the last that had its pid, one that lives, or was seen to, is not. o.mu is held.
+// find returns what is known of a process that the runtime started. A process that was already gone
+// (p.start is 0) is taken to be the last one that had its pid; a process that is alive, or was seen
+// alive, is matched by its start time as well. o.mu must be held.
 func (o *origins) find(p started) (execID string, known bool) {
 	found, known := o.execs[p.pid]
 	if !known || p.start != 0 && (p.start < found.from || p.start > found.to) {
@@ -135,12 +136,13 @@ func (o *origins) find(p started) (execID string, known bool) {
 	return found.id, true
 }
 
-// isInit tells whether a process is the container's init, as find does. o.mu is held.
+// isInit reports whether a process is the container's init, in the same way as find. o.mu must be
+// held.
 func (o *origins) isInit(p started) bool {
 	return p.pid == o.init.pid && (p.start == 0 || o.init.start == 0 || p.start == o.init.start)
 }
 
-// of says how a process that the runtime started came in. While an exec is being
+// of returns how a process that the runtime started came into the container. While an exec is being
 // started, it waits for that.
 func (o *origins) of(ctx context.Context, p started) *event.Origin {
 	pid := p.pid
@@ -178,8 +180,8 @@ func (o *origins) of(ctx context.Context, p started) *event.Origin {
 	}
 }
 
-// giveUp notes that nobody said where a process comes from, so that a flood of
-// observations of it is not each made to wait.
+// giveUp notes that nobody reported where a process comes from, so that not every one of a flood of
+// observations has to wait for it.
 func (o *origins) giveUp(p started) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -192,9 +194,9 @@ func (o *origins) giveUp(p started) {
 	o.unsaid[p] = true
 }
 
-// above is the first of a process and its ancestors that the runtime started in
-// the container; its pid is 0 if none is. A process whose parent ended has init
-// for a parent, so this is a guess where nothing better is known.
+// above returns the first of a process and its ancestors that the runtime started in the container;
+// its pid is 0 if there is none. A process whose parent has ended becomes a child of init, so this
+// is a guess, for when nothing better is known.
 func (o *origins) above(lineage []started) started {
 	for _, p := range lineage {
 		if o.has(p) {
@@ -204,8 +206,8 @@ func (o *origins) above(lineage []started) started {
 	return started{}
 }
 
-// has tells whether a process that lives was started in the container by the
-// runtime: what it may do hangs on that, so its start time has to say so.
+// has reports whether a living process was started in the container by the runtime. What the
+// process may do depends on this, so its start time must match.
 func (o *origins) has(p started) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// first is the first process of a pid.
+// first returns the first process with a pid.
 func first(pid int) started { return started{pid: pid, start: 7} }
 
 func TestOrigins(t *testing.T) {
@@ -30,13 +30,13 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// A pid comes back, here or anywhere on the node: who has it then is another.
+// A pid may be reused, in the container or anywhere on the node, by a different process.
 func TestOriginsTellPidsApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o origins
 		o.created(first(10))
 		o.begin("e1")(first(20))
-		o.begin("e2")(started{pid: 30}) // it ended before it was looked at
+		o.begin("e2")(started{pid: 30}) // it ended before it was examined
 		for _, later := range []started{{10, 8}, {20, 8}, {30, 8}} {
 			if o.has(later) {
 				t.Errorf("%+v is taken for an earlier one", later)
@@ -55,7 +55,7 @@ func TestOriginsTellPidsApart(t *testing.T) {
 			}
 		}
 		begun := o.begin("e4")
-		seen := started{40, sinceBoot()} // while it is started
+		seen := started{40, sinceBoot()} // while the exec is being started
 		begun(started{pid: 40})
 		if got := o.of(t.Context(), seen); got.ExecID != "e4" {
 			t.Errorf("one that was seen, and was gone when its pid was told: %+v", got)
@@ -78,7 +78,7 @@ func TestOriginsTellPidsApart(t *testing.T) {
 	})
 }
 
-// A process can be seen before the runtime has said which exec it is.
+// A process can be seen before the runtime has reported which exec it is.
 func TestOriginsWaitForAnExec(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var o origins

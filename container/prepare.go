@@ -15,42 +15,43 @@ import (
 	"github.com/shimward/shimward/seccomp"
 )
 
-// Request is what an engine asks a runtime to create.
+// Request is an engine's request to create a container.
 type Request struct {
 	ID         string
 	Namespace  string // the engine's
 	Bundle     string
 	Restored   bool   // from a checkpoint
 	ConfigFile string // the value of nodeconfig.Env
-	Monitored  bool   // a monitor hosts it, and no shim
+	Monitored  bool   // a monitor hosts it, not a shim
 
-	Hook      func() (string, error)   // finds the absolute path of the binary that the hooks start
-	CheckNode func(policy.Paths) error // refuses a node on which no container can be guarded
-	// Attached, if set, is told of each process that the runtime starts in the
-	// container, before any of its calls is served; several goroutines call it.
+	Hook      func() (string, error)   // returns the absolute path of the binary that the hooks start
+	CheckNode func(policy.Paths) error // returns an error if no container can be guarded on the node
+	// Attached, if set, is called with each process that the runtime starts in the container,
+	// before any of its calls is served. Several goroutines may call it.
 	Attached func(pid int)
 }
 
-// InvalidError is an error of what was asked, rather than of the node.
+// InvalidError is an error in what was requested, rather than on the node.
 type InvalidError struct{ err error }
 
 func (e *InvalidError) Error() string { return e.err.Error() }
 
 func (e *InvalidError) Unwrap() error { return e.err }
 
-// Planned is what has been decided about a container that is to be created.
-// Nothing has been made of it yet.
+// Planned is what has been decided about a container that is to be created. Nothing has been
+// created yet.
 type Planned struct {
 	Plan *policy.Plan
 
 	request Request
 	file    *specFile
-	spec    *policy.Spec // of file
-	edited  []byte       // what Guard made of it
+	spec    *policy.Spec // parsed from file
+	edited  []byte       // the text that Guard made of it
 	limits  policy.StoreLimits
 }
 
-// Plan decides about a container. Its error is an InvalidError where it is not the node's.
+// Plan decides how a container is guarded. The error is an InvalidError unless the node is to
+// blame.
 func Plan(r Request) (*Planned, error) {
 	bundle, err := RealBundle(r.Bundle)
 	if err != nil {
@@ -62,7 +63,7 @@ func Plan(r Request) (*Planned, error) {
 	}
 	spec, unread := file.parse()
 	if unread != nil {
-		// It may be of a later version, which the runtime knows: under mode=off that is enough.
+		// It may be of a later version, which the runtime knows. Under mode=off, that is enough.
 		if spec, err = file.parseRoughly(); err != nil {
 			return nil, &InvalidError{unread}
 		}
@@ -88,11 +89,11 @@ func Plan(r Request) (*Planned, error) {
 	return &Planned{Plan: plan, request: r, file: file, spec: spec, limits: config.Store}, nil
 }
 
-// Off says that the container is to run as under runc.
+// Off reports whether the container is to run as under runc.
 func (p *Planned) Off() bool { return p.Plan.Mode == policy.ModeOff }
 
-// Guard makes what comes before the runtime: the container's state, and what
-// its spec has in it. undo has what takes it back.
+// Guard creates the container's state and edits its spec, before the runtime is started. It adds
+// the steps that revert this to undo.
 func (p *Planned) Guard(ctx context.Context, undo *Cleanup) (*Container, error) {
 	risks, err := findRisks(p.spec, p.Plan)
 	if err != nil {
@@ -117,7 +118,7 @@ func (p *Planned) Guard(ctx context.Context, undo *Cleanup) (*Container, error) 
 	return c, nil
 }
 
-// edit makes the container's state and edits its spec.
+// edit creates the container's state and edits its spec.
 func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Container, error) {
 	merged, residue, err := seccomp.Merge(p.spec.Profile(), seccomp.MergeOptions{
 		Socket:        p.Plan.Paths.Notify(p.Plan.Identity.Key),
@@ -141,26 +142,26 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 			return nil, err
 		}
 	}
-	// A runtime that is killed in the middle of its create leaves them.
+	// A runtime that is killed in the middle of its create leaves cgroups behind.
 	undo.Add(func() { cleanCgroups(context.WithoutCancel(ctx), p.file) })
 	if err := p.file.write(text); err != nil {
 		return nil, err
 	}
 	p.edited = text
 	undo.Add(func() {
-		// A bundle that is tried again is tried as it came.
-		if err := p.PutBack(); err != nil { // not what somebody has written since
+		// A bundle that is used again must be as it was.
+		if err := p.PutBack(); err != nil { // leaves alone what somebody has written since
 			log.G(ctx).WithError(err).Warn("shimward: put the container's spec back")
 		}
 	})
 	return c, nil
 }
 
-// CleanCgroups removes what is left of the container's cgroups, as soon as they are empty.
+// CleanCgroups removes what is left of the container's cgroups as soon as they are empty.
 func (p *Planned) CleanCgroups(ctx context.Context) { cleanCgroups(ctx, p.file) }
 
-// PutBack gives a bundle that outlives its container the spec back that it came
-// with, unless somebody has written another since.
+// PutBack restores the original spec of a bundle that outlives its container, unless somebody has
+// written another one since.
 func (p *Planned) PutBack() error {
 	now, err := readSpec(p.Plan.Identity.Bundle)
 	if err != nil {
@@ -172,8 +173,8 @@ func (p *Planned) PutBack() error {
 	return p.file.write(p.file.text)
 }
 
-// RealBundle resolves the links in a bundle's path: runc tells the hooks the
-// resolved one, and a container's key is made from it.
+// RealBundle resolves the links in a bundle's path: runc passes the resolved path to the hooks, and
+// a container's key is made from it.
 func RealBundle(path string) (string, error) {
 	resolved, err := filepath.EvalSymlinks(path)
 	if err != nil {

@@ -10,26 +10,26 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// Process is one that the runtime starts in a container: its init, or an exec. Of a
-// nil one, which was forgotten, nothing is recorded.
+// Process is a process that the runtime starts in a container: its init, or an exec. A nil Process,
+// which stands for one that was forgotten, records nothing.
 type Process struct {
 	of     *Container
-	execID string // empty of init
+	execID string // empty for init
 
 	known  event.Process // guarded by of.mu; its PID is 0 before its start is recorded
-	ended  *exit         // guarded by of.mu; an end that was told before the start
-	exited bool          // guarded by of.mu; its end is recorded
+	ended  *exit         // guarded by of.mu; an end that was reported before the start
+	exited bool          // guarded by of.mu; whether its end is recorded
 }
 
-// exit is the end of a process. code is nil where nobody told.
+// exit is the end of a process. code is nil if it is unknown.
 type exit struct {
 	pid  int
 	code *int
 	at   time.Time
 }
 
-// Announce notes what a process will run, before anything else is told of it. It
-// may be gone before proc can be asked.
+// Announce notes what a process will run, before anything else is reported about it: the process
+// may be gone before proc can be read.
 func (c *Container) Announce(execID string, args []string) *Process {
 	p := &Process{of: c, execID: execID}
 	if len(args) > 0 {
@@ -42,7 +42,7 @@ func (c *Container) Announce(execID string, args []string) *Process {
 	return p
 }
 
-// Process returns the last of an ID that was announced; nil if it was forgotten.
+// Process returns the last process that was announced with an exec ID, or nil if it was forgotten.
 func (c *Container) Process(execID string) *Process {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,10 +56,10 @@ func (p *Process) RecordStart(ctx context.Context, pid int) {
 	}
 	c := p.of
 	found := c.describe(side{pid: pid, own: true}, 0)
-	found.Ancestry = nil // the runtime's own processes
+	found.Ancestry = nil // these are the runtime's own processes
 	found.Origin = c.origins.of(ctx, c.proc.started(pid))
 	if strings.HasPrefix(found.Comm, runtimeInit) {
-		found.Exe = "" // still the runtime's own code, under the container's uid already
+		found.Exe = "" // it still runs the runtime's code, under the container's uid already
 	}
 	kind := event.KindStarted
 	if p.execID != "" {
@@ -68,13 +68,15 @@ func (p *Process) RecordStart(ctx context.Context, pid int) {
 
 	c.mu.Lock()
 	if p.known.Cmdline != "" {
-		// What it was told to run: by now it may be about to, be gone, or be on to something else.
+		// What it was told to run: by now it may be about to run it, be gone, or have execed
+		// something else.
 		found.Cmdline, found.Comm = p.known.Cmdline, p.known.Comm
 	}
 	c.mu.Unlock()
 	c.record(event.Event{Kind: kind, Process: &found})
 
-	// Its pid is known from here on, so that an end that is told meanwhile comes after this.
+	// Its pid is known from here on, so that an end that is reported meanwhile is recorded after
+	// this.
 	c.mu.Lock()
 	p.known = found
 	p.known.PID = pid
@@ -86,9 +88,8 @@ func (p *Process) RecordStart(ctx context.Context, pid int) {
 	}
 }
 
-// RecordExit records the end of the process, once, and after its start. An end of
-// another pid is that of an earlier process of its ID, which is told late. code is nil
-// where nobody told.
+// RecordExit records the end of the process, once, and after its start. The end of another pid is
+// that of an earlier process with the same exec ID, reported late. code is nil if it is unknown.
 func (p *Process) RecordExit(pid int, code *int, at time.Time) {
 	if p == nil || pid <= 0 { // it never ran
 		return
@@ -119,8 +120,8 @@ func (p *Process) recordEnd(ended exit) {
 	p.of.record(event.Event{Time: ended.at, Kind: event.KindExited, ExitCode: ended.code, Process: &process})
 }
 
-// Forget ends what is known of the process, and makes room for another of its ID. One
-// that ended without having been seen to start is recorded now.
+// Forget drops what is known of the process, and makes room for another one with its exec ID. If
+// the process ended without having been seen to start, its end is recorded now.
 func (p *Process) Forget() {
 	if p == nil {
 		return
@@ -137,21 +138,21 @@ func (p *Process) Forget() {
 	}
 }
 
-// runtimeInit begins the name of runc's process before it becomes the container's.
+// runtimeInit is the start of the name of runc's process until that becomes the container's.
 const runtimeInit = "runc:["
 
-// maxComm is the kernel's bound for a process's name, TASK_COMM_LEN, without its NUL.
+// maxComm is the kernel's limit for the length of a process's name: TASK_COMM_LEN, without the NUL.
 const maxComm = 15
 
 func clip(text string, most int) string { return text[:min(len(text), most)] }
 
-// ProcessArgs is the command line in a runtime-spec process, or nil.
+// ProcessArgs returns the command line of a runtime-spec process, or nil.
 func ProcessArgs(spec []byte) []string {
 	var parsed struct {
 		Args []string `json:"args"`
 	}
 	if len(spec) > maxSpec || json.Unmarshal(spec, &parsed) != nil {
-		return nil // the embedded service says what is wrong with it
+		return nil // the embedded service reports what is wrong with it
 	}
 	return parsed.Args
 }

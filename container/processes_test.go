@@ -20,12 +20,12 @@ func TestExitIsRecordedOnce(t *testing.T) {
 	}
 	c.Process("never ran").RecordExit(0, new(1), time.Now())
 	first.Forget()
-	c.Process("e").RecordExit(7, new(1), time.Now()) // published late: it was deleted already
+	c.Process("e").RecordExit(7, new(1), time.Now()) // published late: the process has already been deleted
 	if len(c.processes) != 0 {
 		t.Errorf("%d processes are left", len(c.processes))
 	}
 	second := c.Announce("e", nil)
-	c.Process("e").RecordExit(7, new(1), time.Now()) // later still
+	c.Process("e").RecordExit(7, new(1), time.Now()) // even later
 	second.RecordStart(t.Context(), 8)
 	c.Process("e").RecordExit(8, new(0), time.Now())
 	wantTold(t, c, "exec 7", "exited 7: 1", "exec 8", "exited 8: 0")
@@ -35,7 +35,7 @@ func TestExitIsRecordedOnce(t *testing.T) {
 	}
 }
 
-// An exec may be gone before whoever started it has said which process it was.
+// An exec may be gone before whoever started it has reported its pid.
 func TestExitBeforeStart(t *testing.T) {
 	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
 	withStore(t, c)
@@ -59,7 +59,7 @@ func TestExitBesideStart(t *testing.T) {
 		p := c.Announce("e", []string{"/bin/true"})
 		var told sync.WaitGroup
 		told.Go(func() {
-			for range 100 { // as several tell it, the first that is taken counts
+			for range 100 { // several report it; the first one that is accepted counts
 				p.RecordExit(pid, new(0), time.Now())
 			}
 		})
@@ -71,7 +71,8 @@ func TestExitBesideStart(t *testing.T) {
 	wantTold(t, c, want...)
 }
 
-// What is told of a process is not taken for what is told of the next of its ID.
+// What is reported of a process must not be taken for what is reported of the next one with its
+// exec ID.
 func TestExecIDTakenAgain(t *testing.T) {
 	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
 	withStore(t, c)
@@ -89,7 +90,8 @@ func TestExecIDTakenAgain(t *testing.T) {
 	}
 }
 
-// wantTold wants these records, in this order: a kind, a pid and an exit code.
+// wantTold checks that these records, and no others, were stored in this order: a kind, a pid and
+// an exit code.
 func wantTold(t *testing.T, c *Container, want ...string) {
 	t.Helper()
 	var got []string

@@ -16,17 +16,16 @@ import (
 	"github.com/shimward/shimward/internal/procfile"
 )
 
-// procfs is a mounted proc(5): "/proc", but for tests. What it reads of a
-// container's processes was chosen by them: it is bounded, and made printable
-// by whoever shows it.
+// procfs is the path of a mounted proc(5): "/proc", except in tests. What it reads of a container's
+// processes is chosen by them: it is bounded, and has to be made printable by whoever displays it.
 type procfs string
 
 // procStat is the part of /proc/<pid>/stat that shimward uses.
 type procStat struct {
 	comm   string
 	parent int
-	start  uint64 // clock ticks after boot: with the pid, names a process for ever
-	code   uint64 // where its executable's code begins; 0 while an execve is under way
+	start  uint64 // clock ticks after boot: with the pid, uniquely identifies a process
+	code   uint64 // where its executable's code begins; 0 while an execve is in progress
 	// newborn says that it has not execed since it was forked.
 	newborn bool
 }
@@ -43,7 +42,7 @@ func (p procfs) path(pid int, name string) string {
 	return string(p) + "/" + strconv.Itoa(pid) + "/" + name
 }
 
-// stat reads who a process is and who started it.
+// stat reads /proc/<pid>/stat.
 func (p procfs) stat(pid int) (procStat, error) {
 	var buffer [4096]byte
 	raw, err := procfile.Head(p.path(pid, "stat"), buffer[:])
@@ -87,7 +86,7 @@ func (p procfs) stat(pid int) (procStat, error) {
 	return s, nil
 }
 
-// exe is the path of a process's executable, in its own root. It is empty where it cannot be told.
+// exe returns the path of a process's executable, in its own root, or "" if it cannot be read.
 func (p procfs) exe(pid int) string {
 	link, err := os.Readlink(p.path(pid, "exe"))
 	if err != nil {
@@ -96,7 +95,8 @@ func (p procfs) exe(pid int) string {
 	return link
 }
 
-// exeID is the device and inode of a process's executable: it changes with each execve.
+// exeID returns the FileInfo, with device and inode, of a process's executable. It changes with
+// each execve.
 func (p procfs) exeID(pid int) (os.FileInfo, error) {
 	type answer struct {
 		info os.FileInfo
@@ -112,23 +112,23 @@ func (p procfs) exeID(pid int) (os.FileInfo, error) {
 	return got.info, got.err
 }
 
-// program is the executable whose code a process runs: nil while an execve is under
-// way, or where it cannot be read. That it cannot, for want of memory or because
-// its file system fails, does not say that the process has ended.
+// program returns the executable whose code a process runs, or nil while an execve is in progress,
+// or if it cannot be read. A failure to read it, for lack of memory or because its file system
+// fails, does not mean that the process has ended.
 func (p procfs) program(process started) (exe os.FileInfo, ended bool, err error) {
 	exe, err = p.exeID(process.pid)
 	stat, statErr := p.stat(process.pid)
 	err = errors.Join(err, statErr)
 	ended = errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) ||
-		statErr == nil && process.start != 0 && stat.start != process.start // its pid is another's
+		statErr == nil && process.start != 0 && stat.start != process.start // its pid was reused
 	if err != nil || stat.code == 0 {
 		exe = nil
 	}
 	return exe, ended, err
 }
 
-// cmdline is a process's command line as one writes it in a shell, without quotes. It
-// is empty where it cannot be told, or not soon.
+// cmdline returns a process's command line, with spaces between the arguments and without quotes,
+// or "" if it cannot be read, or not promptly.
 func (p procfs) cmdline(pid int) string {
 	return procfile.Promptly(func() string { return p.readCmdline(pid) })
 }
@@ -143,12 +143,12 @@ func (p procfs) readCmdline(pid int) string {
 	return strings.ToValidUTF8(text, string(utf8.RuneError))
 }
 
-// status is the part of /proc/<pid>/status that shimward uses.
+// procStatus is the part of /proc/<pid>/status that shimward uses.
 type procStatus struct {
 	tgid   int
 	uid    int // effective
 	inside int // the thread group's ID in its own pid namespace
-	tracer int // the thread that traces it; 0: none
+	tracer int // ID of the thread that traces it; 0 if none does
 }
 
 func (p procfs) status(pid int) (procStatus, error) {
@@ -179,10 +179,11 @@ func (p procfs) status(pid int) (procStatus, error) {
 	return s, lines.Err()
 }
 
-// maxAncestry bounds a walk up the process tree: a tree deeper than that is a fork bomb's.
+// maxAncestry bounds a walk up the process tree: only a fork bomb's tree is deeper.
 const maxAncestry = 64
 
-// started tells the process that has a pid now from others that have it at other times.
+// started returns the process that has a pid now, distinguished by its start time from others with
+// that pid.
 func (p procfs) started(pid int) started {
 	stat, err := p.stat(pid)
 	if err != nil {
@@ -191,7 +192,7 @@ func (p procfs) started(pid int) started {
 	return started{pid: pid, start: stat.start}
 }
 
-// lineage is a process and its ancestors, as far as they can be read.
+// lineage returns a process and its ancestors, as far as they can be read.
 func (p procfs) lineage(pid int) []started {
 	var found []started
 	for range maxAncestry + 1 {
@@ -207,7 +208,7 @@ func (p procfs) lineage(pid int) []started {
 	return found
 }
 
-// ancestors walks up from a process: its parent first, as far as they can be read.
+// ancestors returns a process's ancestors, its parent first, as far as they can be read.
 func (p procfs) ancestors(pid int) []int {
 	var found []int
 	for range maxAncestry {
@@ -221,7 +222,7 @@ func (p procfs) ancestors(pid int) []int {
 	return found
 }
 
-// ParentOf is the pid of a process's parent.
+// ParentOf returns the pid of a process's parent.
 func ParentOf(pid int) (int, error) {
 	stat, err := procfs("/proc").stat(pid)
 	return stat.parent, err

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// fakeProc makes a proc with the given files by pid.
+// fakeProc creates a procfs with the given files of each pid.
 func fakeProc(t *testing.T, processes map[int]map[string]string) procfs {
 	t.Helper()
 	root := t.TempDir()
@@ -27,7 +27,7 @@ func fakeProc(t *testing.T, processes map[int]map[string]string) procfs {
 	return procfs(root)
 }
 
-// statLine is a line of /proc/<pid>/stat.
+// statLine returns a line of /proc/<pid>/stat.
 func statLine(comm string, parent int, start uint64) string {
 	return "7 (" + comm + ") S " + strconv.Itoa(parent) + strings.Repeat(" 0", 17) + " " + strconv.FormatUint(start, 10) + " 0 0 0 4096\n"
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// RecordCreated records that the container was created, and what of its spec leads around shimward.
+// RecordCreated records that the container was created, and what in its spec bypasses shimward.
 func (c *Container) RecordCreated() {
 	c.record(event.Event{
 		Kind:    event.KindCreated,
@@ -16,8 +16,8 @@ func (c *Container) RecordCreated() {
 	c.recordRisks()
 }
 
-// recordRisks records what of the container's spec leads around what shimward
-// holds. A pod's pause container runs nobody's code.
+// recordRisks records what in the container's spec bypasses what shimward protects. A pod's pause
+// container is left out, as it runs nobody's code.
 func (c *Container) recordRisks() {
 	if len(c.risks) == 0 || c.plan.Identity.IsSandbox() {
 		return
@@ -26,15 +26,15 @@ func (c *Container) recordRisks() {
 	for _, risk := range c.risks {
 		refused := c.plan.RefusesRisk(risk.Risk)
 		if refused {
-			e.Severity = event.SeverityWarning // its mode is audit, or it would not be here
+			e.Severity = event.SeverityWarning // the mode is audit: otherwise, the container would not have been created
 		}
 		e.Risks = append(e.Risks, event.Risk{Name: string(risk.Risk), Where: risk.Where, WouldRefuse: refused})
 	}
 	c.record(e)
 }
 
-// Finish ends a container that was deleted: its records come out in order, its
-// state goes, its events stay.
+// Finish ends a container that was deleted: it stores the remaining records in order, and removes
+// the container's state. The events stay.
 func (c *Container) Finish(ctx context.Context) {
 	c.drain()
 	c.Process("").Forget()

@@ -10,18 +10,18 @@ import (
 	"github.com/shimward/shimward/internal/procfile"
 )
 
-// side is a process as one side of an access: whose it is.
+// side is a process as one side of an access, with the container that it belongs to.
 type side struct {
 	pid   int
 	owner *member   // its guarded container; nil if it is in none
-	own   bool      // that container is this one
-	guard bpf.Guard // zero: it has none
+	own   bool      // whether it belongs to this container
+	guard bpf.Guard // zero if it has none
 }
 
-// sideOf finds whose a process is. Its guard tells, and not the cgroup that it is
-// in: a privileged container moves others' processes into its own, and its own out
-// of it. One without a guard is this container's if its ancestors tell so, and
-// otherwise nobody's.
+// sideOf determines which container a process belongs to. It uses the process's guard and not the
+// cgroup that it is in, because a privileged container can move others' processes into its own
+// cgroup, and its own out of it. A process without a guard belongs to this container if its lineage
+// leads to a process that the runtime started here, and otherwise to none.
 func (c *Container) sideOf(pid int) side {
 	s := side{pid: pid}
 	if pid <= 0 {
@@ -39,13 +39,12 @@ func (c *Container) sideOf(pid int) side {
 	return s
 }
 
-// relate says what target is to actor, of which at least one is this
-// container's. It is the kernel programs' answer to the same question
-// (bpf/include), from what proc shows.
+// relate returns what target is to actor, at least one of which is this container's. It answers the
+// same question as the kernel programs (bpf/include), from what proc shows.
 func (c *Container) relate(actor, target side) access.Relation {
 	switch {
 	case target.pid <= 0:
-		return access.RelationHost // nobody that can be told: the strictest
+		return access.RelationHost // it cannot be identified: the strictest relation
 	case actor.pid == target.pid:
 		return access.RelationSelf
 	case actor.own && target.own && strangers(actor.guard, target.guard):
@@ -58,7 +57,7 @@ func (c *Container) relate(actor, target side) access.Relation {
 	}
 	stranger := target
 	if target.own {
-		stranger = actor // inbound: the rule is about who reaches in
+		stranger = actor // inbound: the rule is about the actor
 	}
 	switch {
 	case stranger.owner == nil && !c.contained(stranger.pid):
@@ -72,8 +71,8 @@ func (c *Container) relate(actor, target side) access.Relation {
 	}
 }
 
-// strangers tells whether two processes of one cgroup are none of one container all
-// the same. Of two that are foreign there, those who came together are.
+// strangers reports whether two processes of one cgroup nevertheless do not belong to one
+// container. Two foreign processes belong together if they came into the cgroup together.
 func strangers(one, other bpf.Guard) bool {
 	if !one.Foreign || !other.Foreign {
 		return one.Foreign != other.Foreign
@@ -81,15 +80,15 @@ func strangers(one, other bpf.Guard) bool {
 	return one != other
 }
 
-// samePod tells whether a container is of this one's pod.
+// samePod reports whether a container is in this one's pod.
 func (c *Container) samePod(one *member) bool {
 	mine, its := &c.plan.Identity, &one.plan.Identity
 	return mine.Sandbox != "" && mine.Sandbox == its.Sandbox && mine.Namespace == its.Namespace
 }
 
-// contained tells whether a process in no guarded container looks as if it were
-// in another: it is in another pid or cgroup namespace than the shim, or under
-// another root in another mount namespace. What cannot be read is taken for the host's.
+// contained reports whether a process that is in no guarded container seems to be in another
+// container: it is in another pid or cgroup namespace than the shim, or has another root in another
+// mount namespace. If a namespace cannot be read, it is taken to be the host's.
 func (c *Container) contained(pid int) bool {
 	self := os.Getpid()
 	differs := func(name string) bool {
@@ -106,7 +105,8 @@ func (c *Container) contained(pid int) bool {
 	return differs("ns/mnt") && device(c.proc.path(pid, "root")) != device(c.proc.path(self, "root"))
 }
 
-// device is the number of the file system that path is on; 0 if that cannot be told, or not soon.
+// device returns the number of the file system that path is on, or 0 if that cannot be read, or not
+// promptly.
 func device(path string) uint64 {
 	return procfile.Promptly(func() uint64 { return statDevice(path) })
 }

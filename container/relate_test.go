@@ -20,7 +20,7 @@ func TestRelate(t *testing.T) {
 		{101, 100, access.RelationSameContainer},
 		{110, 100, access.RelationSameContainer},
 		{100, 110, access.RelationSameContainer},
-		{110, 111, access.RelationChild},         // it has no guard
+		{110, 111, access.RelationChild},         // 111 has no guard
 		{100, 111, access.RelationSameContainer}, // the same
 		{100, 200, access.RelationSamePod},
 		{200, 100, access.RelationSamePod}, // inbound
@@ -38,7 +38,7 @@ func TestRelate(t *testing.T) {
 	}
 }
 
-// The pid of an exec that has ended is another's then, and so are its children.
+// After an exec has ended, its pid may be another process's, and so may that one's children.
 func TestRelateKnowsPidsThatCameBack(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	if !c.sideOf(111).own {
@@ -58,7 +58,7 @@ func TestRelateKnowsPidsThatCameBack(t *testing.T) {
 	}
 }
 
-// Who was moved into the container's cgroup does not become its own.
+// A process that was moved into the container's cgroup must not become one of its own.
 func TestRelateForeign(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	c.kernel.(*fakeKernel).foreign = 101
@@ -77,8 +77,8 @@ func TestRelateForeign(t *testing.T) {
 	}
 }
 
-// A process of a container that is gone is nobody's, and one whose guard cannot
-// be read is whose its ancestors are.
+// A process of a container that is gone belongs to no container; a process whose guard cannot be
+// read belongs to its ancestors' container.
 func TestRelateWithoutGuard(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	kernel := &fakeKernel{guards: map[int]uint64{100: c.kernel.(*fakeKernel).guards[100], 200: 1}}

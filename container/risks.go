@@ -7,15 +7,16 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// findRisks finds what of a spec leads around what shimward holds. The error is
-// that the plan does not take it.
+// findRisks returns what in a spec bypasses what shimward protects. It returns an error if the plan
+// refuses that.
 func findRisks(spec *policy.Spec, plan *policy.Plan) ([]policy.Finding, error) {
 	spec.NodePID = nodePIDPaths(spec)
 	risks := plan.Paths.Risks(spec)
 	return risks, plan.CheckRisks(risks)
 }
 
-// nodePIDPaths are the paths of a spec's pid namespaces that are this process's, which is the node's.
+// nodePIDPaths returns the paths of those of a spec's pid namespaces that are this process's, which
+// is the node's.
 func nodePIDPaths(spec *policy.Spec) []string {
 	if spec.Linux == nil {
 		return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A pod with hostPID has the node's pid namespace by a path: that of its sandbox's init.
+// A pod with hostPID refers to the node's pid namespace by a path: that of its sandbox's init.
 func TestNodePIDPaths(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "ns")
 	if err := os.Symlink("/proc/self/ns/pid", link); err != nil {

@@ -11,16 +11,15 @@ import (
 	"github.com/shimward/shimward/event"
 )
 
-// statePoll is how often the shim looks after what a container that stays has on the node.
+// statePoll is how often the shim checks what a container that stays has on the node.
 const statePoll = 10 * time.Second
 
 // errUnheld says that the container's guard has not been held yet.
 var errUnheld = errors.New("not yet")
 
-// watchState keeps the container's guard in the kernel, and says so, once each
-// time, where somebody takes its pins or its files away, or has the kernel call the
-// guard no more. Pins keep a guard beyond the shim's death; while the shim lives, it
-// holds what they stand for.
+// watchState keeps the container's guard in the kernel. It records a notice, one each time, if
+// somebody removes the container's pins or files, or makes the kernel stop calling the guard. Pins
+// keep a guard beyond the shim's death; while the shim lives, it also holds what they refer to.
 func (c *Container) watchState(ctx context.Context) {
 	unheld := errUnheld
 	losses := []struct {
@@ -44,7 +43,7 @@ func (c *Container) watchState(ctx context.Context) {
 		{
 			func() error {
 				if errors.Is(unheld, fs.ErrNotExist) {
-					return nil // told above
+					return nil // reported above
 				}
 				return unheld
 			},
@@ -71,7 +70,7 @@ func (c *Container) watchState(ctx context.Context) {
 		for i, loss := range losses {
 			found[i] = loss.find()
 		}
-		select { // the container may be about to be deleted, and its poststop hook faster than that
+		select { // wait first: the container may be about to be deleted, and its poststop hook may be faster than this loop
 		case <-ticker.C:
 		case <-ctx.Done():
 			return
@@ -94,9 +93,8 @@ func (c *Container) lostPins(unheld, err error) string {
 		"it holds while the container's %s lives; recreate the container, and find out what cleans %s", err, hostOf(c.plan), c.plan.Paths.BPF)
 }
 
-// Intact is an error where the listener's socket is gone, which the runtime looks
-// for at each exec, or where another is in its place: that one would get the
-// listeners of what is exec'ed.
+// Intact returns an error if the listener's socket, which the runtime looks for at each exec, is
+// gone or has been replaced: another socket would get the listeners of exec'ed processes.
 func (c *Container) Intact() error {
 	if !c.listens {
 		return nil

@@ -59,7 +59,7 @@ func TestWatchState(t *testing.T) {
 	}
 }
 
-// What was switched on and off again is told again, and once as long as it stays off.
+// A loss that recurs must be reported again, but only once while it lasts.
 func TestWatchStateAgain(t *testing.T) {
 	off := bpf.ErrFtraceOff
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
@@ -76,7 +76,7 @@ func TestWatchStateAgain(t *testing.T) {
 	}
 }
 
-// What fails to be held for want of something is no loss, and is held later.
+// A failure to hold the guard for lack of something is not a loss: it must be retried.
 func TestWatchStateHoldsLater(t *testing.T) {
 	full := fmt.Errorf("open the map: %w", unix.EMFILE)
 	gone := fmt.Errorf("open the links: %w", fs.ErrNotExist)

@@ -10,18 +10,18 @@ import (
 // maxTraced bounds how many traced processes are remembered.
 const maxTraced = 256
 
-// traced remembers who asked to be traced, by PTRACE_TRACEME: only seccomp's
-// listener sees that in every tier, and what the tracer does then is judged by it.
+// traced remembers which processes asked which others to trace them, with PTRACE_TRACEME. Only the
+// seccomp listener sees that in every tier, and what the tracer does afterwards is judged by it.
 type traced struct {
 	mu      sync.Mutex
 	tracers map[pair]struct{} // guarded by mu
 	order   []pair            // guarded by mu; oldest first
 }
 
-// pair is two processes, the second by its start time as well.
+// pair is a tracer and a tracee, the latter with its start time.
 type pair struct {
 	tracer, tracee int
-	start          uint64 // of the tracee, in clock ticks after boot
+	start          uint64 // the tracee's, in clock ticks after boot
 }
 
 func (t *traced) add(p pair) {
@@ -48,10 +48,9 @@ func (t *traced) has(p pair) bool {
 	return ok
 }
 
-// debugs tells whether a call is what a debugger does with a program that it
-// started: it seizes its own child, which has not execed yet and is a copy of
-// itself (strace), or reaches for a descendant that it traces already. That it
-// traces it has been told, and decided, when that began.
+// debugs reports whether a call is what a debugger does with a program that it started: it seizes
+// its own child, which has not execed yet and is a copy of itself (strace), or accesses a
+// descendant that it traces already. The tracing itself was reported and decided when it began.
 func (c *Container) debugs(call seccomp.Call) bool {
 	target, err := c.proc.stat(call.Target.PID)
 	if err != nil || target.start != call.Target.Start {
@@ -64,6 +63,6 @@ func (c *Container) debugs(call seccomp.Call) bool {
 	if err != nil || status.tracer <= 0 {
 		return false
 	}
-	tracer, err := c.proc.status(status.tracer) // a thread
+	tracer, err := c.proc.status(status.tracer) // the tracer is a thread
 	return err == nil && tracer.tgid == call.Actor.PID
 }

@@ -16,21 +16,21 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// clockTick is the unit of field 22 of /proc/<pid>/stat: USER_HZ is 100 on
-// every architecture that the kernel still has (proc_pid_stat(5)).
+// clockTick is the unit of field 22 of /proc/<pid>/stat: USER_HZ is 100 on every architecture that
+// the kernel still supports (proc_pid_stat(5)).
 const clockTick = 10 * time.Millisecond
 
-// records is a container's ring buffer; *bpf.Reader is one.
+// records is a container's ring buffer, such as a *bpf.Reader.
 type records interface {
 	Read() (*bpf.Record, error)
 	Flush() error
 	Close() error
 }
 
-// maxReadErrors is how many records in a row may be unreadable before reading ends.
+// maxReadErrors is how many records in a row may be unreadable before reading stops.
 const maxReadErrors = 100
 
-// read makes observations of the kernel's records until ctx is done and none are left.
+// read turns the kernel's records into observations until ctx is done and none are left.
 func (c *Container) read(ctx context.Context, from records) {
 	stop := context.AfterFunc(ctx, func() {
 		if err := from.Flush(); err != nil {
@@ -59,8 +59,8 @@ func (c *Container) read(ctx context.Context, from records) {
 	c.notice(event.SeverityCritical, "the kernel's records can no longer be read: accesses are still decided and counted, but have no events")
 }
 
-// observeRecord makes an observation of a record: what the kernel captured
-// holds, what proc knows of a process that still lives is added.
+// observeRecord turns a record into an observation: what the kernel captured, supplemented by what
+// proc says about a process that is still alive.
 func (c *Container) observeRecord(ctx context.Context, r *bpf.Record) {
 	inbound := r.Flags&bpf.FlagInbound != 0
 	if c.told(r) {
@@ -106,13 +106,14 @@ func (c *Container) observeRecord(ctx context.Context, r *bpf.Record) {
 	c.add(ctx, p)
 }
 
-// originOf is the process that one of a record came into the container by, as the kernel noted it then.
+// originOf returns the process through which a record's process came into the container, as the
+// kernel noted it at the time.
 func originOf(p *bpf.Process) started {
 	return started{pid: p.Origin, start: uint64(p.OriginStart / clockTick)} //nolint:gosec // not negative
 }
 
-// explain names the rule that a record's verdict comes from. The programs have
-// the rules as a table, without names.
+// explain returns the decision, which names the rule, that a record's verdict comes from. The
+// programs have the rules as a table, without names.
 func (c *Container) explain(r *bpf.Record, inbound bool) policy.Decision {
 	plan := c.plan
 	if r.Flags&bpf.FlagInboundRule != 0 && !inbound {
@@ -142,8 +143,9 @@ func (c *Container) explain(r *bpf.Record, inbound bool) policy.Decision {
 	return decision
 }
 
-// told says that what a tracer reads has been told with its tracee's PTRACE_TRACEME,
-// which seccomp's listener saw; of what LSM programs saw, they know it themselves.
+// told reports whether a tracer's access has already been reported with its tracee's
+// PTRACE_TRACEME, which the seccomp listener saw. LSM programs recognise this themselves in what
+// they see.
 func (c *Container) told(r *bpf.Record) bool {
 	return r.Vector == access.VectorPtrace && r.Operation <= access.OperationAttach && r.Sensor == access.SensorAccess &&
 		r.Verdict == access.VerdictObserved && r.Flags&bpf.FlagTraceme == 0 && c.traced.has(pairOf(r))
@@ -157,7 +159,8 @@ func deedOf(r *bpf.Record, inbound bool) policy.Deed {
 	return policy.Deed{Vector: r.Vector, Operation: r.Operation, Relation: r.Relation, Inbound: inbound, Rule: r.Rule}
 }
 
-// enrich adds what proc knows to what the kernel captured, and tells whether the process is this container's.
+// enrich adds what proc says to what the kernel captured, and reports whether the process is this
+// container's.
 func (c *Container) enrich(p *bpf.Process) (out event.Process, own bool) {
 	out = event.Process{
 		PID: p.PID, TID: p.TID, PIDInside: p.PIDInside, UID: p.UID, Comm: p.Comm, Exe: p.Exe,
@@ -171,7 +174,7 @@ func (c *Container) enrich(p *bpf.Process) (out event.Process, own bool) {
 	}
 	stat, err := c.proc.stat(p.PID)
 	if err != nil || p.Start != 0 && stat.start != uint64(p.Start/clockTick) { //nolint:gosec // not negative
-		return out, own // it is gone, and its pid may be another's
+		return out, own // it is gone, and its pid may have been reused
 	}
 	if exe := c.proc.exe(p.PID); exe != "" {
 		out.Exe = exe
@@ -185,7 +188,7 @@ func (c *Container) enrich(p *bpf.Process) (out event.Process, own bool) {
 	return out, own
 }
 
-// wallTime is the time of day of a moment that the kernel gives from boot on.
+// wallTime returns the time of day of a moment that the kernel gives as the time since boot.
 func (c *Container) wallTime(sinceBoot time.Duration) time.Time {
 	now := time.Now()
 	var boot unix.Timespec
@@ -195,7 +198,8 @@ func (c *Container) wallTime(sinceBoot time.Duration) time.Time {
 	return now.Add(sinceBoot - time.Duration(boot.Nano()))
 }
 
-// syscallName names a record's system call where the vector says it.
+// syscallName returns the name of a record's system call if the vector determines it, and ""
+// otherwise.
 func syscallName(r *bpf.Record) string {
 	switch {
 	case r.Vector.Door() != access.DoorCall:
@@ -205,11 +209,11 @@ func syscallName(r *bpf.Record) string {
 	case setsLimit(r):
 		return "prlimit64"
 	default:
-		return "" // one that opens files
+		return "" // a system call that opens files
 	}
 }
 
-// setsLimit says that a record is of prlimit64.
+// setsLimit reports whether a record is of a prlimit64 call.
 func setsLimit(r *bpf.Record) bool {
 	if r.Flags&bpf.FlagCompat == 0 {
 		const x32 = 1 << 30
@@ -218,7 +222,7 @@ func setsLimit(r *bpf.Record) bool {
 	return r.Call == map[string]uint32{"amd64": 340, "arm64": 369}[runtime.GOARCH] // i386's and arm's
 }
 
-// requestName names a record's ptrace request.
+// requestName returns the name of a record's ptrace request, or "" if it has none.
 func requestName(r *bpf.Record) string {
 	if r.Vector != access.VectorPtrace {
 		return ""

@@ -18,7 +18,7 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// fakeRecords is a ring buffer with records, and errors, that are there already.
+// fakeRecords is a ring buffer that already contains records and errors.
 type fakeRecords struct {
 	waiting []any // *bpf.Record or error
 	flushed chan struct{}
@@ -42,7 +42,7 @@ func (f *fakeRecords) Read() (*bpf.Record, error) {
 func (f *fakeRecords) Flush() error { close(f.flushed); return nil }
 func (f *fakeRecords) Close() error { f.closed = true; return nil }
 
-// withStore gives a container its part of the event store.
+// withStore gives the container its part of the event store.
 func withStore(t *testing.T, c *Container) {
 	t.Helper()
 	var err error
@@ -178,7 +178,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Who outlived its own container is stopped by that one's mode, whatever the target's rule says.
+// A process that outlived its container is stopped by the mode of that container, whatever the
+// target's rule says.
 func TestExplainOrphan(t *testing.T) {
 	c := testContainer(t, policy.ModeEnforce, policy.ProfileBaseline)
 	record := bpf.Record{Vector: access.VectorProcMem, Operation: access.OperationRead, Relation: access.RelationOtherContainer, Verdict: access.VerdictKilled}
@@ -200,7 +201,7 @@ func TestExplainOrphan(t *testing.T) {
 	}
 }
 
-// What proc says is taken for the process only where its start time says it is the same.
+// What proc says may be used only if the start time shows that it is about the same process.
 func TestEnrich(t *testing.T) {
 	c := testContainer(t, policy.ModeAudit, policy.ProfileBaseline)
 	if err := os.WriteFile(c.proc.path(101, "cmdline"), []byte("now\x00this\x00"), 0o600); err != nil {
@@ -223,7 +224,8 @@ func TestEnrich(t *testing.T) {
 	}
 }
 
-// What files are opened by has no name here; a vector that is such a file and a call both has it of the call.
+// Calls that open files have no name here. A vector that covers both such a file and a call has the
+// call's name.
 func TestSyscallName(t *testing.T) {
 	compat := map[string]uint32{"amd64": 340, "arm64": 369}[runtime.GOARCH]
 	for want, records := range map[string][]bpf.Record{
