@@ -13,12 +13,12 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// releaseBereft records the end of a container whose monitor was killed, and lets
-// what it had go.
+// releaseBereft records the end of a container whose monitor was killed, and releases what the
+// container had.
 func releaseBereft(ctx context.Context, plan *policy.Plan) error {
 	key := plan.Identity.Key
 	if _, err := os.Lstat(plan.Paths.Plan(key)); errors.Is(err, fs.ErrNotExist) {
-		return nil // it ended just now, and in order
+		return nil // it has just ended in an orderly way
 	}
 	if err := AwaitEmpty(ctx, func() bool { return Populated(plan.Paths, key) }); err != nil {
 		return err

@@ -15,15 +15,15 @@ type Entry struct {
 	Run    string // policy.Paths.Run, for the hook's environment
 }
 
-// The runtime kills a hook at its timeout, and with it the container. The
-// first container of a boot has the kernel verify the programs, and fifty may
-// wait for that one, so it is generous.
+// The runtime kills a hook, and with it the container, at its timeout. The first container after a
+// boot waits for the kernel to verify the programs, and fifty others may wait for that one, so the
+// timeout is generous.
 const (
 	createRuntimeTimeout = 60 // seconds
 	poststopTimeout      = 30 // seconds
 )
 
-// hook is an entry of runtime-spec's hooks. Its field order is the one of the spec.
+// hook is a hook's entry in runtime-spec. The fields are in the spec's order.
 type hook struct {
 	Path    string   `json:"path"`
 	Args    []string `json:"args"`
@@ -31,10 +31,10 @@ type hook struct {
 	Timeout int      `json:"timeout"`
 }
 
-// Edit returns config, the text of a config.json, with shimward's hooks in it, and
-// with further changes. createRuntime becomes the last of its list: others' hooks
-// may still fail, and what they do is not the container's doing. Every other field
-// is kept as it is. Edit of an edited config changes nothing.
+// Edit returns config, the text of a config.json, with shimward's hooks and the further changes
+// added. The createRuntime hook becomes the last in its list: other hooks may still fail, and what
+// they do is not the container's doing. Every other field stays as it is. Editing an edited config
+// changes nothing.
 func Edit(config []byte, entry Entry, further ...Change) ([]byte, error) {
 	return Apply(config, append([]Change{
 		{Path: []string{"hooks", "createRuntime"}, Edit: entry.add(NameCreateRuntime, createRuntimeTimeout)},
@@ -42,7 +42,7 @@ func Edit(config []byte, entry Entry, further ...Change) ([]byte, error) {
 	}, further...)...)
 }
 
-// add returns the edit that makes shimward's hook the last of a list, and its only one there.
+// add returns an edit that makes shimward's hook the last in a list, and its only one there.
 func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) {
 	return func(raw json.RawMessage) (any, error) {
 		var list []json.RawMessage
@@ -56,7 +56,7 @@ func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) 
 			var h hook
 			return json.Unmarshal(item, &h) == nil && slices.Equal(h.Args, args)
 		})
-		// An empty environment would be replaced by the runtime's own.
+		// The runtime replaces an empty environment with its own.
 		ours, err := encode(hook{Path: e.Binary, Args: args, Env: []string{EnvRun + "=" + e.Run}, Timeout: timeout})
 		if err != nil {
 			return nil, err
@@ -65,19 +65,18 @@ func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) 
 	}
 }
 
-// Change is what becomes of one field of a JSON object. Edit gets nil where there
-// is none. No path is the start of another's in one call of Apply.
+// Change is the change of one field of a JSON object. Edit gets nil if the field does not exist. In
+// one call of Apply, no path may be a prefix of another.
 type Change struct {
 	Path []string
 	Edit func(json.RawMessage) (any, error)
 }
 
-// Apply returns object, the text of a JSON object, with the changes made. Objects on
-// the way are made where they are missing; every other field keeps its text.
+// Apply returns object, the text of a JSON object, with the changes made. It creates missing
+// objects along the paths; every other field keeps its text.
 //
-// The runtime matches names without regard to case, and takes the last of two
-// that match (encoding/json), so a name on a path that is there in another
-// case is an error: what was edited might not be what is run.
+// The runtime matches names without regard to case and takes the last match (encoding/json). So it
+// is an error if a name on a path exists in another case: what was edited might not be what is run.
 func Apply(object []byte, changes ...Change) ([]byte, error) {
 	if len(changes[0].Path) == 0 {
 		value, err := changes[0].Edit(object)
@@ -114,7 +113,7 @@ func Apply(object []byte, changes ...Change) ([]byte, error) {
 	return join(fields)
 }
 
-// applyTo makes changes to one of an object's fields.
+// applyTo makes changes to one field of an object.
 func applyTo(fields map[string]json.RawMessage, name string, changes []Change) error {
 	for other := range fields {
 		if other != name && strings.EqualFold(other, name) {
@@ -133,8 +132,8 @@ func applyTo(fields map[string]json.RawMessage, name string, changes []Change) e
 	return nil
 }
 
-// join writes an object of fields that are JSON already, which encoding/json would
-// read through once more for each object that they are in.
+// join returns the JSON object with these fields, which are JSON already. encoding/json would read
+// them through once more for each enclosing object.
 func join(fields map[string]json.RawMessage) ([]byte, error) {
 	var text bytes.Buffer
 	text.WriteByte('{')
@@ -154,7 +153,7 @@ func join(fields map[string]json.RawMessage) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// encode is json.Marshal without HTML's escapes, so that kept fields keep their text.
+// encode is json.Marshal without HTML escaping, so that unchanged fields keep their text.
 func encode(value any) (json.RawMessage, error) {
 	if raw, ok := value.(json.RawMessage); ok {
 		return raw, nil
@@ -168,7 +167,7 @@ func encode(value any) (json.RawMessage, error) {
 	return bytes.TrimSuffix(text.Bytes(), []byte("\n")), nil
 }
 
-// RunOf is the Entry.Run of an edited config, or "" where there is none.
+// RunOf returns the Entry.Run of an edited config, or "" if config was not edited.
 func RunOf(config []byte) string {
 	var spec struct {
 		Hooks struct {

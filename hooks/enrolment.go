@@ -17,17 +17,18 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Enrolment is what the createRuntime hook leaves beside a container's Plan:
-// where the container is, for whoever has to tell whose a process is.
+// Enrolment is what the createRuntime hook stores next to a container's Plan: where the container
+// is, for finding out to which container a process belongs.
 type Enrolment struct {
 	PID    int    `json:"pid"`    // of its init
 	Cgroup string `json:"cgroup"` // absolute path of its cgroup v2 directory
 }
 
-// enrolmentFile is its name in policy.Paths.Container.
+// enrolmentFile is the name of the Enrolment's file in policy.Paths.Container.
 const enrolmentFile = "enrolled.json"
 
-// ReadEnrolment reads a container's Enrolment. It is fs.ErrNotExist before the hook ran.
+// ReadEnrolment reads a container's Enrolment. The error wraps fs.ErrNotExist if the hook has not
+// run yet.
 func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 	var e Enrolment
 	path := filepath.Join(paths.Container(key), enrolmentFile)
@@ -44,10 +45,10 @@ func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 	return e, nil
 }
 
-// Populated tells whether processes are left in a container's cgroup, or below. It
-// says so too where that cannot be told: only a container that was never enrolled, or
-// whose cgroup is gone, has none for certain. The kernel is asked besides the file, which
-// a cleaner may have taken away, or somebody else written.
+// Populated reports whether there are processes in a container's cgroup, or below it. It also
+// returns true if that cannot be determined: only a container that was never enrolled, or whose
+// cgroup is gone, certainly has none. It asks the kernel in addition to reading the file, which a
+// cleaner may have removed, or somebody else may have written.
 func Populated(paths policy.Paths, key string) bool {
 	enrolment, err := ReadEnrolment(paths, key)
 	switch {
@@ -60,11 +61,12 @@ func Populated(paths policy.Paths, key string) bool {
 	}
 }
 
-// Populated is Populated of where the container was enrolled.
+// Populated is like the function Populated, for the cgroup where the container was enrolled.
 func (e *Enrolment) Populated() bool {
 	raw, err := files.Read(filepath.Join(e.Cgroup, "cgroup.events"), maxInput)
 	if err != nil {
-		// The kernel removes no cgroup that is not empty; ENODEV is one that is being removed.
+		// The kernel does not remove a cgroup that is not empty; ENODEV means that it is being
+		// removed.
 		return !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV)
 	}
 	return strings.Contains("\n"+string(raw), "\npopulated 1\n")
@@ -74,8 +76,8 @@ func (e *Enrolment) Populated() bool {
 // the runtime has killed, may take to end.
 const emptyWithin = 2 * time.Second
 
-// AwaitEmpty waits until a container that is said to be deleted has no processes
-// any more. The error is that it has: whoever says so is wrong, and its guard stays.
+// AwaitEmpty waits until a container that was reported as deleted has no processes left. It returns
+// an error if some remain: the report was wrong, and the container's guard stays.
 func AwaitEmpty(ctx context.Context, populated func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, emptyWithin)
 	defer cancel()

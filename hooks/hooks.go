@@ -2,9 +2,9 @@
 // bundle's config.json (Edit), and what they do once the runtime calls them
 // (CreateRuntime, Poststop).
 //
-// The runtime starts the hook's process once for every container, and waits
-// for it. So the package links no containerd, reads the few fields that it
-// needs, and does nothing that the shim could do later.
+// The runtime starts a process for each hook of every container, and waits for it. So the package
+// links no containerd, reads only the few fields that it needs, and does nothing that the shim could
+// do later.
 package hooks
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// EnvRun is the one variable of a hook's environment. It holds
-// policy.Paths.Run, where the hook finds the container's Plan.
+// EnvRun is the only variable in a hook's environment. It holds policy.Paths.Run, where the hook
+// finds the container's Plan.
 const EnvRun = "SHIMWARD_RUN"
 
 // maxInput bounds what a hook reads: the runtime's state, a Plan.

@@ -35,7 +35,7 @@ func TestReadState(t *testing.T) {
 	}
 }
 
-// storePlan stores a plan for a container "a" with a bundle of its own.
+// storePlan stores the plan of a container "a" with its own bundle.
 func storePlan(t *testing.T) (*policy.Plan, state) {
 	t.Helper()
 	config := policy.DefaultConfig()
@@ -70,7 +70,7 @@ func TestReadPlan(t *testing.T) {
 	if _, err := readPlan(plan.Paths.Run, state{ID: "b", Bundle: s.Bundle}); err == nil {
 		t.Error("took another container's plan")
 	}
-	// A plan that was moved here from another container.
+	// This plan was moved here from another container.
 	other := policy.Key("b", s.Bundle)
 	if err := os.Rename(plan.Paths.Container(plan.Identity.Key), plan.Paths.Container(other)); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func TestEnrolment(t *testing.T) {
 	}
 }
 
-// What was put in the place of a file is not waited for.
+// Reading must not block on a pipe that was put in a file's place.
 func TestReadPipes(t *testing.T) {
 	plan, s := storePlan(t)
 	key := plan.Identity.Key
@@ -122,7 +122,7 @@ func TestReadPipes(t *testing.T) {
 	}
 }
 
-// Poststop never fails, whatever it is given.
+// Poststop must not fail, whatever its input.
 func TestPoststopNeverFails(t *testing.T) {
 	for _, stdin := range []string{``, `{`, `{"id":"a","bundle":"/b"}`} {
 		var log strings.Builder

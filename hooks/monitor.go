@@ -16,42 +16,41 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Message is what a container's monitor is told, in one line of JSON on its
-// socket (policy.Paths.Monitor).
+// Message is a message to a container's monitor, sent as one line of JSON to its socket
+// (policy.Paths.Monitor).
 type Message struct {
 	What string `json:"what"`
-	// PID of MessageCreated is init's; of MessageExec, that of the runtime's process.
+	// PID is init's for MessageCreated, and that of the runtime's process for MessageExec.
 	PID  int      `json:"pid,omitempty"`
-	Exec string   `json:"exec,omitempty"` // of MessageExec: its ID
-	Args []string `json:"args,omitempty"` // of MessageExec
-	// PIDFile of MessageExec is the absolute path of the file that the runtime writes the
-	// pid to of what it has started, if there is one.
+	Exec string   `json:"exec,omitempty"` // for MessageExec: its ID
+	Args []string `json:"args,omitempty"` // for MessageExec
+	// PIDFile, for MessageExec, is the absolute path of the file to which the runtime writes the
+	// pid of the process that it has started, if there is such a file.
 	PIDFile string `json:"pid_file,omitempty"`
 }
 
-// What a monitor is told.
+// The values of Message.What.
 const (
 	MessageCreated = "created" // the container's init is enrolled, and waits
 	MessageStart   = "start"   // its init is about to run its program
 	MessageExec    = "exec"    // another process is about to be started in it
-	MessageStopped = "stopped" // it is being deleted, its processes are gone
+	MessageStopped = "stopped" // it is being deleted, and its processes are gone
 )
 
-// Reply is a monitor's, in one line of JSON.
+// Reply is the monitor's reply, sent as one line of JSON.
 type Reply struct {
 	Error string `json:"error,omitempty"`
 }
 
-// tellTimeout bounds how long a monitor is waited for: it stores what it has of a
-// container, and has to wait for the disk.
+// tellTimeout bounds the wait for a monitor: the monitor stores what it has of a container, and has
+// to wait for the disk.
 const tellTimeout = 20 * time.Second
 
-// ErrNoMonitor is what Tell returns where nobody is at the other end. A monitor that
-// is slow is there: what it has is not anybody else's to let go.
+// ErrNoMonitor is returned by Tell if nobody is at the other end. A slow monitor is still there,
+// and nobody else may release what it has.
 var ErrNoMonitor = errors.New("the container's monitor is gone")
 
-// Tell tells a container's monitor something, and waits until it has done what
-// there is to do about it.
+// Tell sends a message to a container's monitor, and waits until the monitor has acted on it.
 func Tell(ctx context.Context, paths policy.Paths, key string, message Message) error {
 	ctx, cancel := context.WithTimeout(ctx, tellTimeout)
 	defer cancel()
@@ -78,7 +77,8 @@ func Tell(ctx context.Context, paths policy.Paths, key string, message Message) 
 	return nil
 }
 
-// untold says why a monitor did not answer.
+// untold returns an error that says why a monitor did not answer. It wraps ErrNoMonitor if the
+// monitor is gone.
 func untold(err error) error {
 	for _, gone := range []error{fs.ErrNotExist, unix.ECONNREFUSED, unix.ECONNRESET, unix.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
 		if errors.Is(err, gone) {

@@ -11,10 +11,10 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// A monitor that does not answer in time may be storing still: it is not gone.
+// A monitor that does not answer in time may still be storing events: it is not gone.
 func TestTell(t *testing.T) {
 	for name, test := range map[string]struct {
-		serve func(net.Listener) // nil: there is no socket
+		serve func(net.Listener) // nil if there is no socket
 		wait  time.Duration
 		gone  bool
 	}{
@@ -47,7 +47,7 @@ func TestTell(t *testing.T) {
 	}
 }
 
-// hangUp takes one message, and ends in the middle of the answer.
+// hangUp reads one message, and closes the connection in the middle of the answer.
 func hangUp(answer string) func(net.Listener) {
 	return func(listener net.Listener) {
 		go func() {

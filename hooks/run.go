@@ -10,14 +10,14 @@ import (
 	"github.com/shimward/shimward/bpf"
 )
 
-// What Run runs.
+// The names of the hooks that Run runs.
 const (
 	NameCreateRuntime = "create-runtime"
 	NamePoststop      = "poststop"
 )
 
-// Run runs the hook of that name, with the runtime's state at stdin, run the
-// value of EnvRun, and log for what does not fail the hook.
+// Run runs the named hook. stdin is the runtime's state, run is the value of EnvRun, and errors
+// that do not fail the hook go to log.
 func Run(ctx context.Context, name string, stdin io.Reader, run string, log io.Writer) error {
 	switch name {
 	case NameCreateRuntime:
@@ -30,10 +30,9 @@ func Run(ctx context.Context, name string, stdin io.Reader, run string, log io.W
 	}
 }
 
-// CreateRuntime is the hook that puts a container under guard: its init exists
-// and is in its cgroup, and runs no user code yet. stdin is the runtime's
-// state, run the value of EnvRun. An error aborts the container's creation, and
-// its text is what the user reads.
+// CreateRuntime is the hook that puts a container under guard. At this point, the container's init
+// exists and is in its cgroup, but runs no user code yet. stdin is the runtime's state, and run is
+// the value of EnvRun. An error aborts the container's creation, and the user sees its text.
 func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	s, err := readState(stdin)
 	if err != nil {
@@ -58,7 +57,8 @@ func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	if err := plan.CheckTier(node.Tier()); err != nil {
 		return err
 	}
-	// First, so that whoever finds the enrolment knows when it is stale.
+	// Write the enrolment first, so that whoever finds the container enrolled can tell when that is
+	// stale.
 	if err := writeEnrolment(plan, Enrolment{PID: s.PID, Cgroup: cgroup}); err != nil {
 		return err
 	}
@@ -68,16 +68,16 @@ func CreateRuntime(ctx context.Context, stdin io.Reader, run string) error {
 	if !plan.Monitored {
 		return nil
 	}
-	// Nothing runs before whoever answers its calls has it.
+	// Nothing may run before the monitor, which answers the container's calls, has taken it over.
 	if err := Tell(ctx, plan.Paths, plan.Identity.Key, Message{What: MessageCreated, PID: s.PID}); err != nil {
 		return errors.Join(fmt.Errorf("hand the container to its monitor: %w", err), bpf.Release(plan.Paths, plan.Identity.Key))
 	}
 	return nil
 }
 
-// Poststop is the hook that lets a container's state in the kernel go. It says
-// on log what it could not do and never fails: an error would fail the
-// container's deletion (runc 1.5 exits 1), and the shim releases as well.
+// Poststop is the hook that releases a container's state in the kernel. It writes to log what it
+// could not do, and never fails: an error would fail the container's deletion (runc 1.5 exits 1),
+// and the shim releases the state as well.
 func Poststop(ctx context.Context, stdin io.Reader, run string, log io.Writer) {
 	if err := poststop(ctx, stdin, run); err != nil {
 		fmt.Fprintln(log, "shimward: release the container's guard:", err)
@@ -91,7 +91,7 @@ func poststop(ctx context.Context, stdin io.Reader, run string) error {
 	}
 	plan, err := readPlan(run, s)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // the shim was faster
+		return nil // the shim has released it already
 	}
 	if err != nil {
 		return err
