@@ -33,14 +33,13 @@ func processVMWritevI386(s *striker) error {
 
 // int80VM moves memory between the victim's address and the shared page.
 func (s *striker) int80VM(call string, number uintptr, local []byte, address uint64) error {
-	// Both vectors are in the shared page too: it is below 4 GiB, the stack and the heap are not.
+	// Both vectors are in the shared page, too: it is below 4 GiB, unlike the stack and the heap.
 	vectors := unsafe.Slice((*compatIovec)(unsafe.Pointer(&s.proof[pageLength/2])), 2) //nolint:gosec // within the page, and aligned
 	length := uint32(len(local))                                                       //nolint:gosec // a secret's or less
 	vectors[0] = compatIovec{address32(&local[0]), length}
 	vectors[1] = compatIovec{uint32(address), length} //nolint:gosec // below 4 GiB
-	// The Go runtime takes a thread in assembly for one that computes, and sends it
-	// SIGURG every 10 ms. Each signal makes the kernel ask a seccomp listener anew,
-	// which a slow one never catches up with.
+	// Go's runtime takes a thread in assembly for one that computes, and sends it SIGURG every 10 ms.
+	// Each signal makes the kernel ask a seccomp listener again, so a slow listener never catches up.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	urgent := unix.Sigset_t{}

@@ -5,6 +5,6 @@ package emulate
 // mapLow has no effect here: only i386 system calls need low addresses.
 const mapLow = 0
 
-// These are x86's alone: int 0x80 is an instruction of its.
+// int 0x80 exists on x86 only.
 func processVMReadvI386(*striker) error  { return errUnsupported }
 func processVMWritevI386(*striker) error { return errUnsupported }

@@ -125,8 +125,8 @@ func segment(secret []byte) error {
 	return nil
 }
 
-// ownMem opens this process's mem file, at number where that is not 0. After an exec it
-// is that of a memory which is gone: the number is what survives.
+// ownMem opens this process's mem file, as descriptor number unless that is 0. After an exec, the
+// descriptor is that of an address space that is gone: only its number survives.
 func ownMem(number int) (int, error) {
 	fd, err := unix.Open("/proc/self/mem", unix.O_RDONLY, 0)
 	if err != nil {

@@ -38,7 +38,8 @@ func pidfdGetfdShm(s *striker) error {
 	return s.readTaken(s.Victim.ShmFD)
 }
 
-// memGetfd takes the mem file that the victim has of itself, whose use is asked about by nobody.
+// memGetfd duplicates the victim's descriptor of its own mem file. The kernel checks nothing when
+// that is used.
 func memGetfd(s *striker) error {
 	if s.Victim.OwnMem == 0 {
 		return fmt.Errorf("the victim %d has no mem file open: %w", s.Victim.PID, unix.ENOSYS)

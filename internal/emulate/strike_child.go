@@ -34,9 +34,9 @@ func (s *striker) adopt(news announcement) error {
 	return s.out.Encode(Line{Victim: &news.victim})
 }
 
-// launchVictim starts a victim. It ends with the pipe that the judge holds, not with
-// its parent: the judge still has a question when the attacker has been killed. What is
-// started has the further arguments.
+// launchVictim starts a victim, with the further arguments. The victim ends with the pipe that the
+// judge holds, not with its parent: the judge still has a question for it after the attacker was
+// killed.
 func (s *striker) launchVictim(attr *syscall.SysProcAttr, further ...string) (<-chan announcement, error) {
 	stop, err := ownFile(s.Stop, "stop")
 	if err != nil {
@@ -91,7 +91,8 @@ func (s *striker) passSignal(tracee int) error {
 	case tid == 0:
 		return nil
 	case status.Stopped():
-		// What another process starts in its turn stays free, and that one lives on after the attempt.
+		// This is a thread of another process, a child of the tracee. What it starts in turn must
+		// not be traced, and it must outlive the attempt.
 		if errors.Is(unix.Tgkill(tracee, tid, 0), unix.ESRCH) {
 			if err := ptrace(unix.PTRACE_SETOPTIONS, tid, 0, unix.PTRACE_O_TRACECLONE); err != nil && !errors.Is(err, unix.ESRCH) {
 				return named("ptrace(PTRACE_SETOPTIONS)", err)

@@ -102,9 +102,9 @@ func devMem(s *striker) error { return s.openDevice(unix.Mkdev(1, 1)) }
 
 func devPort(s *striker) error { return s.openDevice(unix.Mkdev(1, 4)) }
 
-// openDevice opens a device of the node's for reading, and reads nothing: most kernels
-// show no more of /dev/mem than what belongs to devices, which may mind (CONFIG_STRICT_DEVMEM).
-// A container has no such node, but makes one.
+// openDevice opens one of the node's devices for reading, but reads nothing: in /dev/mem, most
+// kernels show only what belongs to devices (CONFIG_STRICT_DEVMEM), for which a read may have side
+// effects. A container has no such device node, so openDevice creates one.
 func (s *striker) openDevice(device uint64) error {
 	return s.inOwnMounts(func(dir string) error {
 		path := filepath.Join(dir, "harmless.txt")

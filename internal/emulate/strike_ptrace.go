@@ -89,8 +89,9 @@ func ptraceSeize(s *striker) error {
 // it has planted its secret.
 func ptraceTraceme(s *striker) error { return s.peekChild(unix.PTRACE_O_TRACECLONE) }
 
-// ptraceFork does so with the child of a child, which the kernel has traced by whom its parent is.
-// The parent ends with the attempt: a stop that a thread's tracing begins with may outlive the tracer.
+// ptraceFork does the same with a child's child, which the kernel makes a tracee because its parent
+// is one. The parent ends with the attempt, because the stop with which a thread's tracing begins
+// may outlive the tracer.
 func ptraceFork(s *striker) error {
 	return s.peekChild(unix.PTRACE_O_TRACECLONE|unix.PTRACE_O_TRACEFORK|unix.PTRACE_O_TRACEVFORK|unix.PTRACE_O_EXITKILL, "--parent")
 }
@@ -117,7 +118,8 @@ func (s *striker) peekChild(options uintptr, further ...string) error {
 			if err := s.adopt(news); err != nil {
 				return err
 			}
-			// To the thread: any other could take the process's, and stop all of it.
+			// Signal the thread: a signal to the process could be taken by any other thread, and
+			// would stop all of them.
 			if err := unix.Tgkill(news.victim.PID, news.victim.PID, unix.SIGSTOP); err != nil {
 				return named("tgkill", err)
 			}
@@ -130,9 +132,9 @@ func (s *striker) peekChild(options uintptr, further ...string) error {
 	}
 }
 
-// traceThreads waits for the first stop of a child that asked for it, which is
-// its exec, and has the kernel trace the threads that it starts: an exec by one
-// that is not traced ends the tracing without a word (de_thread in fs/exec.c).
+// traceThreads waits for the first stop of a child that asked to be traced, which is its exec, and
+// makes the kernel trace the threads that it starts: an exec by an untraced thread silently ends
+// the tracing (de_thread in fs/exec.c).
 func traceThreads(options uintptr) (int, error) {
 	tracee, status, err := waitFor(-1)
 	if err != nil {

@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memIOUringEnded has io_uring read the file when this process ends: what then waits for
-// another ring is cancelled, and what hangs on that is done all the same, by a task that
-// no signal reaches any more. The page that it shares with the judge outlives it.
+// memIOUringEnded makes io_uring read the file when this process ends. An operation that waits for
+// another ring is then cancelled, and the read that is linked to it is still performed, by a task
+// that no signal reaches any more. The page that is shared with the judge outlives this process.
 func memIOUringEnded(s *striker) error {
 	path := memPath(s.Victim.PID)
 	s.at("open " + path)
-	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // or a thread is to do it
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0) // O_NONBLOCK: otherwise, a worker thread performs the read
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
@@ -36,7 +36,7 @@ func memIOUringEnded(s *striker) error {
 			address: uint64(uintptr(unsafe.Pointer(&into[0]))), length: secretLength, //nolint:gosec // the kernel takes addresses
 		})
 	s.at("exit_group")
-	runtime.LockOSThread() // whose requests are finished is who ends the process
+	runtime.LockOSThread() // the thread whose requests are to be finished must be the one that ends the process
 	if _, _, errno := unix.Syscall6(unix.SYS_IO_URING_ENTER, uintptr(r.fd), 2, 0, 0, 0, 0); errno != 0 {
 		return errors.Join(named("io_uring_enter", errno), r.close(), never.close(), unix.Close(fd))
 	}

@@ -30,7 +30,7 @@ const (
 type VictimOptions struct {
 	Stop    int  // a descriptor at whose end of file the victim ends; 0: it ends at SIGTERM or SIGINT only
 	JSON    bool // announce itself as one line of JSON
-	Parent  bool // be none, but start one, and wait for its end
+	Parent  bool // do not become a victim, but start one, and wait until it ends
 	Planted *Victim
 	Command []string // the command line that runs a victim again, to which its parameters are appended
 	Out     io.Writer
@@ -111,7 +111,8 @@ func RunVictim(ctx context.Context, options VictimOptions) error {
 	}
 }
 
-// runParent starts a victim as a child of this process, which its tracer may follow there.
+// runParent starts a victim as a child of this process, so that the tracer of this process can
+// follow it there.
 func runParent(ctx context.Context, options VictimOptions) error {
 	stop, err := ownFile(options.Stop, "stop")
 	if err != nil {
@@ -141,7 +142,8 @@ func replaceWithVictim(options VictimOptions) error {
 	if err != nil {
 		return err
 	}
-	// These two are of no use after the exec but for their numbers, which the command line can say.
+	// After the exec, these two are of no use except for their numbers, which the command line can
+	// contain.
 	user, err := newUserfaultfd(0)
 	if err != nil {
 		return err
