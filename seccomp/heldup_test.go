@@ -11,8 +11,8 @@ import (
 	"github.com/shimward/shimward/internal/testenv"
 )
 
-// heldEpoll is an epoll whose fdinfo has its reader wait until the test ends: a thread
-// is given events into a page that nobody fills, and has the epoll's lock meanwhile.
+// heldEpoll returns an epoll whose fdinfo blocks its readers until the test ends: a thread waits to
+// have events written to a page that nobody fills, and holds the epoll's lock meanwhile.
 func heldEpoll(t *testing.T) (fd int) {
 	t.Helper()
 	const (
@@ -52,13 +52,13 @@ func heldEpoll(t *testing.T) (fd int) {
 		runtime.LockOSThread()
 		unix.Syscall6(unix.SYS_EPOLL_WAIT, uintptr(epoll), uintptr(unsafe.Pointer(&page[0])), 1, ^uintptr(0), 0, 0) //nolint:errcheck // it waits
 	}()
-	// It is there when the userfaultfd has a fault to tell.
+	// The thread is there once the userfaultfd has a page fault to report.
 	wait := []unix.PollFd{{Fd: int32(uffd), Events: unix.POLLIN}}
 	if n, err := unix.Poll(wait, 60_000); n != 1 {
 		t.Fatalf("nobody waits for the page: %v", err)
 	}
 	t.Cleanup(func() {
-		_ = unix.Close(int(uffd)) // who waits goes on
+		_ = unix.Close(int(uffd)) // lets the thread continue
 		<-done
 		_ = unix.Munmap(page)
 		_ = unix.Close(event)
@@ -67,7 +67,7 @@ func heldEpoll(t *testing.T) (fd int) {
 	return epoll
 }
 
-// A descriptor that is no pidfd, and whose fdinfo has its reader wait, takes nobody's worker.
+// A descriptor that is not a pidfd, and whose fdinfo blocks its readers, must not block a worker.
 func TestPIDFDHeldUp(t *testing.T) {
 	epoll := heldEpoll(t)
 	got := make(chan error, 1)
