@@ -84,8 +84,8 @@ func (p *Plan) InboundTable() [access.Relations]Action {
 	}
 }
 
-// InboundRecon is the action for another container that reads what procfs tells of this container's
-// processes: the weaker one of inbound and recon.
+// InboundRecon returns the action for another container that reads what procfs tells of this
+// container's processes: the weaker one of inbound and recon.
 func (p *Plan) InboundRecon() Action {
 	if p.Rules.Recon == ActionRefuse {
 		return p.Rules.Inbound

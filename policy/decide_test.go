@@ -173,7 +173,7 @@ func TestDecideAgreesWithTables(t *testing.T) {
 	}
 }
 
-// The same of what procfs tells, whatever the two rules that are about it say.
+// The same for recon, whatever the two rules about it say.
 func TestDecideAgreesOnRecon(t *testing.T) {
 	for _, recon := range []Action{ReconOff, ReconAudit, ActionRefuse} {
 		for _, inbound := range []Action{ActionObserve, ActionRefuse} {
@@ -185,7 +185,7 @@ func TestDecideAgreesOnRecon(t *testing.T) {
 					if inward {
 						want = plan.InboundRecon()
 						if relation != access.RelationSamePod && relation != access.RelationOtherContainer {
-							want = ReconOff // the programs take nobody else for another container's
+							want = ReconOff // the programs treat no other process as another container's
 						}
 					}
 					got := plan.Decide(Deed{Vector: access.VectorRecon, Operation: access.OperationInspect, Relation: relation, Inbound: inward}, access.TierLSM)
@@ -198,7 +198,8 @@ func TestDecideAgreesOnRecon(t *testing.T) {
 	}
 }
 
-// Another container looks at what procfs tells: the rule that is named is the one that let it through, or refuses it.
+// When another container reads what procfs tells, the decision must name the rule that let it
+// through or refuses it.
 func TestDecideInboundRecon(t *testing.T) {
 	quiet := Decision{Action: ActionObserve, Severity: "info", Verdict: access.VerdictObserved, Quiet: true}
 	for _, test := range []struct {

@@ -53,7 +53,7 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// Another container, and the node's own processes, read what procfs tells of a guarded process.
+// Another container, and processes of the node, read what procfs tells of a guarded process.
 func TestExplainInboundRecon(t *testing.T) {
 	plan := explained(t, map[string]string{AnnotationPrefix + KeyMode: "enforce", AnnotationPrefix + KeyProfile: "strict"})
 	for _, test := range []struct {
