@@ -50,7 +50,7 @@ func heldEpoll(t *testing.T) (fd int) {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread()
-		unix.Syscall6(unix.SYS_EPOLL_WAIT, uintptr(epoll), uintptr(unsafe.Pointer(&page[0])), 1, ^uintptr(0), 0, 0) //nolint:errcheck // it waits
+		unix.Syscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&page[0])), 1, ^uintptr(0), 0, 0) //nolint:errcheck // it waits
 	}()
 	// The thread is there once the userfaultfd has a page fault to report.
 	wait := []unix.PollFd{{Fd: int32(uffd), Events: unix.POLLIN}}

@@ -39,7 +39,8 @@ static int end(const char *how, int mem, uint64_t address, size_t len, char *int
 		puts("unsupported");
 		return 3;
 	}
-	rings = mmap(NULL, params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe) + 4096,
+	rings = mmap(NULL,
+		     params.cq_off.cqes + params.cq_entries * sizeof(struct io_uring_cqe) + 4096,
 		     PROT_READ | PROT_WRITE, MAP_SHARED, ring, IORING_OFF_SQ_RING);
 	sqes = mmap(NULL, 2 * sizeof(*sqes), PROT_READ | PROT_WRITE, MAP_SHARED, ring,
 		    IORING_OFF_SQES);
