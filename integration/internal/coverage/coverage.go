@@ -81,9 +81,7 @@ The profile is ` + "`strict`" + `, which for ` + "`recon-*`" + ` also says ` + "
 - *Killed*: the attacker got a SIGKILL before a byte moved.
 - In brackets: the sensor that acted.
 
-No row, and tests of their own: what the node swaps to, and the devices beside ` + "`/proc/kcore`, `/dev/mem` and `/dev/port`" + ` (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `); a mem file that somebody outside opened
-(` + "`TestOpenedElsewhere`" + `), or that is taken with ` + "`pidfd_getfd`" + ` from a process whose descriptors one may take (` + "`TestAccessTaken`" + `); what a grant of ptrace's reaches (` + "`TestOwnDoor`" + `); the x32
-entry, whose table no kernel here has (` + "`TestListenerX32`" + `); file handles, which open nothing of procfs (` + "`TestProcfsHasNoHandles`" + `); and [attacks on shimward itself](threat-model.md#tampering).
+*Not seen*: in the ` + "`tracepoint`" + ` tier, nothing can see the attack:
 
 - Only an LSM hook sees a file that is opened by path: the path is a pointer, which seccomp cannot follow.
 - Memory that is also a file, or that is the whole node's, is used without anybody's mmap lock being
@@ -92,7 +90,8 @@ entry, whose table no kernel here has (` + "`TestListenerX32`" + `); file handle
 
 These have no row here, but tests of their own:
 
-- what the node swaps to, and the devices beside ` + "`/proc/kcore`" + ` (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `)
+- what the node swaps to, and the devices beside ` + "`/proc/kcore`, `/dev/mem` and `/dev/port`" + `
+  (` + "`TestLSMSwap`" + `, ` + "`TestLSMMemoryDevices`" + `)
 - a mem file that somebody outside opened (` + "`TestOpenedElsewhere`" + `), or that is taken with ` + "`pidfd_getfd`" + `
   from a process whose descriptors one may take (` + "`TestAccessTaken`" + `)
 - how far a granted ptrace access reaches (` + "`TestOwnDoor`" + `)
