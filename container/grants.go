@@ -133,7 +133,7 @@ func (c *Container) ruledAs(pid int) (policy.Fits, error) {
 	if poses, err := c.kernel.Poses(pid); err != nil || poses {
 		return policy.Fits{}, err
 	}
-	info, err := c.proc.exeID(pid)
+	info, err := c.proc.exeIDPromptly(pid)
 	if err != nil {
 		return policy.Fits{}, err
 	}
@@ -154,7 +154,7 @@ func (c *Container) excepted(pid int, relation access.Relation) bool {
 	if len(grants) == 0 {
 		return false
 	}
-	info, err := c.proc.exeID(pid)
+	info, err := c.proc.exeIDPromptly(pid)
 	if err != nil {
 		return false
 	}

@@ -97,13 +97,17 @@ func (p procfs) exe(pid int) string {
 
 // exeID returns the FileInfo, with device and inode, of a process's executable. It changes with
 // each execve.
-func (p procfs) exeID(pid int) (os.FileInfo, error) {
+func (p procfs) exeID(pid int) (os.FileInfo, error) { return os.Stat(p.path(pid, "exe")) }
+
+// exeIDPromptly is exeID for a caller that somebody waits for. It fails if the answer takes too long, or
+// if too many processes block their readers: that must only ever cost an exception.
+func (p procfs) exeIDPromptly(pid int) (os.FileInfo, error) {
 	type answer struct {
 		info os.FileInfo
 		err  error
 	}
 	got := procfile.Promptly(func() answer {
-		info, err := os.Stat(p.path(pid, "exe"))
+		info, err := p.exeID(pid)
 		return answer{info, err}
 	})
 	if got == (answer{}) {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // fakeProc creates a procfs with the given files of each pid.
@@ -109,5 +111,41 @@ func TestAncestors(t *testing.T) {
 	}
 	if got := proc.ancestors(6); got != nil {
 		t.Errorf("of nobody: %v", got)
+	}
+}
+
+// TestProgramWhileOthersAreHeldUp checks that processes that block whoever reads about them cost others
+// their exceptions at most, and never the check that a container's program runs under guard.
+func TestProgramWhileOthersAreHeldUp(t *testing.T) {
+	const holder, honest = 100, 101
+	proc := fakeProc(t, map[int]map[string]string{holder: {}, honest: {"exe": "", "stat": statLine("honest", 1, 5)}})
+	held := proc.path(holder, "cmdline")
+	if err := unix.Mkfifo(held, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for blocked := false; !blocked; {
+		if t.Context().Err() != nil {
+			t.Fatal("there is no bound on blocked reads")
+		}
+		proc.cmdline(holder)
+		_, err := proc.exeIDPromptly(honest)
+		blocked = err != nil
+	}
+	if exe, ended, err := proc.program(started{pid: honest, start: 5}); exe == nil || ended || err != nil {
+		t.Errorf("the program is %v, ended %t: %v", exe, ended, err)
+	}
+	release, err := os.OpenFile(held, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release.Close()
+	for {
+		if _, err := proc.exeIDPromptly(honest); err == nil {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("reads stay blocked")
+		}
+		unix.Poll(nil, 1) //nolint:errcheck // a moment
 	}
 }
