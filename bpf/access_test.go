@@ -31,7 +31,7 @@ var attacks = []struct {
 }
 
 func TestAccess(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func (v *victim) openMem(t *testing.T) *os.File {
 
 // A mem file opened before the guard existed is stopped on use.
 func TestAccessOpenedBefore(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
@@ -111,7 +111,7 @@ func TestAccessOpenedBefore(t *testing.T) {
 
 // A descriptor received over a socket is refused on arrival or stopped on use.
 func TestAccessReceived(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
@@ -130,7 +130,7 @@ func TestAccessReceived(t *testing.T) {
 
 // So is a descriptor taken with pidfd_getfd from a process that permits it.
 func TestAccessTaken(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			victim := newVictim(t, nil)
@@ -184,7 +184,7 @@ func (c *container) receive(file *os.File, address string) *process {
 }
 
 func TestAccessRelation(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	newPlan := func(key, sandbox string) *policy.Plan {
 		p := plan(key, policy.ModeAudit, allRefused())
 		p.Identity.Sandbox = sandbox
@@ -221,7 +221,7 @@ func TestAccessRelation(t *testing.T) {
 }
 
 func TestAccessInbound(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
 	for _, test := range []struct {
 		name     string
@@ -255,7 +255,7 @@ func TestAccessInbound(t *testing.T) {
 // An unguarded process gets an open mem file of a guarded one: no hook is called any more, but the
 // use is still detected.
 func TestAccessInboundOpened(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
 		t.Run(string(mode), func(t *testing.T) {
 			c := newContainer(t, node, plan("inbound-opened", mode, allRefused()))
@@ -278,7 +278,7 @@ func TestAccessInboundOpened(t *testing.T) {
 }
 
 func TestAccessSelf(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	c := newContainer(t, node, plan("self", policy.ModeEnforce, allObserved()))
 	gotIt(t, c.run("self-write"))
 	w := want{vector: access.VectorSelfMem, operation: access.OperationWrite, relation: access.RelationSelf, verdict: access.VerdictObserved, sensor: access.SensorAccess}
@@ -291,7 +291,7 @@ func TestAccessSelf(t *testing.T) {
 // When the ring is full, records are lost but nothing else is.
 func TestAccessFlood(t *testing.T) {
 	const accesses = 3000
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	c := newContainer(t, node, plan("flood", policy.ModeAudit, allRefused()))
 	p := c.run("flood", fmt.Sprint(accesses), victim.pid, victim.address)
@@ -316,7 +316,7 @@ func TestAccessFlood(t *testing.T) {
 
 // Reading a gigabyte is one event.
 func TestAccessRepeats(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	c := newContainer(t, node, plan("repeats", policy.ModeAudit, allObserved()))
 	p := c.run("many", "500", victim.pid, victim.address)

@@ -23,7 +23,7 @@ func TestCgroupPath(t *testing.T) {
 }
 
 func TestCgroupPathOfAnother(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	c := newContainer(t, node, plan("path", policy.ModeAudit, allObserved()))
 	pid := c.enter("sleep").cmd.Process.Pid
 	if path, err := CgroupPath(pid); err != nil || path != c.cgroup {

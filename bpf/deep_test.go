@@ -13,7 +13,7 @@ import (
 // runc puts the processes that it execs into the cgroup of the container's init, which may have
 // moved down as deep as the kernel permits.
 func TestGuardDeepBelow(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	c := newContainer(t, node, plan("deep", policy.ModeEnforce, allRefused()))
 	c.run("sleep").expect("asleep")

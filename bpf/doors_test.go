@@ -20,7 +20,7 @@ import (
 
 // Accesses that cannot be made from Go: see testdata/doors.c.
 func TestAccessDoors(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	doors := buildDoors(t)
 	for _, door := range []struct {
 		name   string
@@ -63,7 +63,7 @@ func TestAccessDoors(t *testing.T) {
 // every entry, from a thread, and in a user namespace of its own.
 func TestLSMInspectDoors(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	doors := buildDoors(t)
 	c := newContainer(t, node, plan("inspected", policy.ModeEnforce, allRefused()))
 	guarded, free := meet(c.run("victim")), newVictim(t, nil)
@@ -118,7 +118,7 @@ func TestLSMInspectDoors(t *testing.T) {
 // from its own container or from the node.
 func TestLSMCoreDump(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	doors := buildDoors(t)
 	target := func(t *testing.T) (*container, int, func(door string) []string) {
 		t.Helper()

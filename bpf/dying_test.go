@@ -14,7 +14,7 @@ import (
 // kill comes too late and must not be reported as one. Without LSM programs, seccomp refuses the
 // ring (mem-io-uring-ended of package emulate); with them, the file cannot be opened.
 func TestAccessDying(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	dying := buildC(t, "dying")
 	for _, how := range []string{"exit", "kill"} {
 		part := func(victim *victim) []string {

@@ -20,7 +20,7 @@ import (
 // A process that attached to another before the guard existed, as an unguarded container of the pod
 // can to what the runtime starts, stays attached afterwards.
 func TestEarly(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
 	for name, test := range map[string]struct {
 		part      string

@@ -9,7 +9,7 @@ import (
 )
 
 func TestFlows(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	c := newContainer(t, node, plan("flows", policy.ModeAudit, allObserved()))
 	server, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {

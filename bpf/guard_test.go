@@ -17,7 +17,7 @@ import (
 )
 
 func TestGuardIsInherited(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	root := testenv.Cgroup2(t)
 	c := newContainer(t, node, plan("inherit", policy.ModeEnforce, allRefused()))
@@ -54,7 +54,7 @@ func TestGuardIsInherited(t *testing.T) {
 
 // The runtime's own processes in the container's cgroup are not the workload.
 func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	c := newContainer(t, node, plan("runtime", policy.ModeEnforce, allRefused()))
 	init := c.enter("sleep")
@@ -88,7 +88,7 @@ func TestGuardLeavesTheRuntimeAlone(t *testing.T) {
 // A process that left the cgroup and outlives the container has no rules left that could allow its
 // accesses.
 func TestGuardOutlivesTheContainer(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	c := newContainer(t, node, plan("orphan", policy.ModeEnforce, allObserved()))
 	c.plan.Rules.Host = policy.ActionObserve
@@ -106,7 +106,7 @@ func TestGuardOutlivesTheContainer(t *testing.T) {
 // An orphan's released container cannot allow access to others: the victim's rule holds, and is
 // reported.
 func TestOrphanReachesIn(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	strict := newContainer(t, node, plan("strict", policy.ModeEnforce, allRefused()))
 	victim := meet(strict.run("victim"))
 	c := newContainer(t, node, plan("lenient", policy.ModeAudit, allObserved()))
@@ -123,7 +123,7 @@ func TestOrphanReachesIn(t *testing.T) {
 }
 
 func TestAllow(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	root := t.TempDir()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -181,7 +181,7 @@ func TestAllow(t *testing.T) {
 // A running script is its interpreter: allowing the script's name allows nothing, and allowing the
 // interpreter allows all of its scripts.
 func TestAllowScript(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	root := t.TempDir()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
@@ -206,7 +206,7 @@ func TestAllowScript(t *testing.T) {
 }
 
 func TestReleaseLeavesNothing(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	p := plan("gone", policy.ModeEnforce, allRefused())
 	p.Allow = []string{"/proc/self/exe"}
 	self, err := os.Executable()
@@ -241,7 +241,7 @@ func TestReleaseLeavesNothing(t *testing.T) {
 // A target that left its cgroup still belongs to its container, and is named even if it may be gone
 // when the record is read.
 func TestGuardTellsWhoseMemory(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	c := newContainer(t, node, plan("whose-memory", policy.ModeEnforce, allRefused()))
 	init := c.run("sleep")
 	init.expect("asleep")

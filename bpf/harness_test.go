@@ -29,10 +29,10 @@ func TestMain(m *testing.M) {
 	if os.Getenv(partVariable) != "" {
 		os.Exit(play(os.Args[1:]))
 	}
-	os.Exit(m.Run())
+	os.Exit(runTests(m))
 }
 
-// newNode loads a separate node for the test.
+// newNode loads a separate node for the test. Most tests can use sharedNode.
 func newNode(t *testing.T) *Node {
 	t.Helper()
 	dir := testenv.BPF(t)

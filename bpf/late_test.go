@@ -11,7 +11,7 @@ import (
 
 // Accesses that io_uring completes during another system call: see testdata/late.c.
 func TestAccessLate(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	late := buildC(t, "late")
 	inContainer := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWCGROUP}
 	for _, call := range []string{"getppid", "clone", "exec", "ptrace", "vm"} {

@@ -12,7 +12,7 @@ import (
 // If the kernel has BPF LSM, a refusal is an errno that the attacker survives.
 func TestLSM(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	if node.Tier() != access.TierLSM {
 		t.Fatalf("bpf is among the active modules, and the tier is %v", node.Tier())
 	}
@@ -52,7 +52,7 @@ func TestLSM(t *testing.T) {
 
 func TestLSMTraceme(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	rules := allRefused()
 	rules.Child = policy.ActionObserve
 	c := newContainer(t, node, plan("traceme", policy.ModeEnforce, rules))

@@ -42,7 +42,7 @@ func inMemory(t *testing.T) *os.File {
 // The executable of a process that runs from a memfd is memory like any other memfd.
 func TestLSMExecutedMemory(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	part := []string{"exec", "/proc/self/fd/3", "victim"}
 	opens := func(v *victim) []string { return []string{"open", "/proc/" + v.pid + "/exe", "0"} }
 

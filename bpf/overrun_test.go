@@ -43,7 +43,7 @@ func spinning() []string {
 // dumps core. This is refused from another container.
 func TestLSMOverrun(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	overrun := func(p *process) []string { return []string{"overrun", strconv.Itoa(p.cmd.Process.Pid)} }
 
 	free := start(t, nil, nil, spinning()...)

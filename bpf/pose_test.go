@@ -15,7 +15,7 @@ import (
 // A process that claims to run an allowed executable (see testdata/pose.c) is not treated as one
 // that execed it.
 func TestPose(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	root := t.TempDir()
 	pose := filepath.Join(root, "pose")
 	build := exec.CommandContext(t.Context(), testenv.Program(t, "gcc"), "-O1", "-static", "-no-pie", "-o", pose, "testdata/pose.c")

@@ -55,7 +55,7 @@ func tellsAddresses(t *testing.T, stat string) bool {
 // and only the addresses are hidden.
 func TestLSMReconStat(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	path, thread := "/proc/"+victim.pid+"/stat", "/proc/"+victim.pid+"/task/"+victim.pid+"/stat"
 	cat := func(path string) []string { return []string{"exec", "/bin/busybox", "cat", path} }
@@ -143,7 +143,7 @@ func (c *container) nothing() {
 // only with the option e, and so causes events.
 func TestLSMReconHonest(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	ps, top := testenv.Program(t, "ps"), testenv.Program(t, "top")
 	for _, test := range []struct {
@@ -194,7 +194,7 @@ func isNumber(word string) bool {
 // get_robust_list reveals an address of its target, through every entry.
 func TestLSMReconRobustList(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	doors := buildDoors(t)
 	victim := newVictim(t, nil)
 	for _, entry := range []string{"plain", "high", "int80", "x32", "thread"} {
@@ -237,7 +237,7 @@ func TestLSMReconRobustList(t *testing.T) {
 // procfs files other than maps that reveal addresses, and the one that makes procfs reveal writes.
 func TestLSMReconFiles(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	victim := newVictim(t, nil)
 	read, write, list := strconv.Itoa(unix.O_RDONLY), strconv.Itoa(unix.O_WRONLY), strconv.Itoa(unix.O_RDONLY|unix.O_DIRECTORY)
 	for _, file := range []struct{ name, flags string }{
@@ -313,7 +313,7 @@ func TestReconTells(t *testing.T) {
 // coredump_filter, like the core limit, sets what a crash of another process dumps.
 func TestLSMCoreFilter(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	write, both, read := strconv.Itoa(unix.O_WRONLY), strconv.Itoa(unix.O_RDWR), strconv.Itoa(unix.O_RDONLY)
 	free := newVictim(t, nil)
 	path := func(pid string) string { return "/proc/" + pid + "/coredump_filter" }

@@ -41,7 +41,7 @@ func looksAt(doors string, v *victim) []look {
 // are left alone.
 func TestLSMReconInbound(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	doors := buildDoors(t)
 	for _, test := range []struct {
 		name           string
@@ -103,7 +103,7 @@ func fromTheNode(t *testing.T, doors string, v *victim) {
 // If both are guarded, each plan applies, and a record is written if either watches.
 func TestLSMReconInboundGuarded(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	everything := []policy.Rule{{Name: "inspects", Action: policy.ActionRefuse, Operations: []access.Operation{access.OperationInspect}}}
 	for _, test := range []struct {
 		name          string
@@ -164,7 +164,7 @@ func TestLSMReconInboundGuarded(t *testing.T) {
 // A process that outlived its container is refused everywhere, if the target's plan watches.
 func TestLSMReconOrphan(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	theirs := newContainer(t, node, looked("looked-at", policy.ModeEnforce, policy.ReconAudit, policy.ActionObserve))
 	v := meet(theirs.run("victim"))
 	c := newContainer(t, node, plan("lenient", policy.ModeEnforce, allObserved()))

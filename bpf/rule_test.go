@@ -12,7 +12,7 @@ import (
 
 // A rule of the plan takes precedence over the table if all of its conditions match.
 func TestRules(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	root := t.TempDir()
 	self, err := os.ReadFile("/proc/self/exe")
 	if err != nil {

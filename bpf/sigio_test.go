@@ -61,7 +61,7 @@ func (p *process) sigio(program, kind string) []string {
 // that selected it. It is refused from another container that is not guarded.
 func TestLSMSigio(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	program := buildC(t, "sigio")
 	for _, kind := range []string{
 		"pipe", "int80", "x32", "high", "thread", "group", "siocspgrp", "fiosetown", "terminal", "notify", "lease", "perf", "gone",
@@ -211,7 +211,7 @@ func TestLSMSigioRelations(t *testing.T) {
 // which may have exited by the time it is sent.
 func TestLSMSigioExecutable(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	program := buildC(t, "sigio")
 	send := func(t *testing.T, p *policy.Plan) (*Record, *process) {
 		t.Helper()

@@ -10,7 +10,7 @@ import (
 
 // The guard shows which container a process belongs to when its cgroup does not.
 func TestGuardOf(t *testing.T) {
-	node := newNode(t)
+	node := sharedNode(t)
 	c := newContainer(t, node, plan("whose", policy.ModeEnforce, allRefused()))
 	init := c.run("sleep")
 	init.expect("asleep")

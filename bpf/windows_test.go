@@ -69,7 +69,7 @@ func openWindow(t *testing.T, node *Node, path string) {
 // /dev/snapshot, whatever the device files are named.
 func TestLSMMemoryDevices(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	atZero := ""
 	if runtime.GOARCH == "arm64" {
 		atZero = "Input/output error" // memory need not begin at 0, as it does on x86
@@ -135,7 +135,7 @@ func TestLSMMemoryDevices(t *testing.T) {
 // device is a partition.
 func TestLSMSwap(t *testing.T) {
 	testenv.LSM(t)
-	node := newNode(t)
+	node := sharedNode(t)
 	run := func(name string, arguments ...string) {
 		t.Helper()
 		ctx := context.WithoutCancel(t.Context()) // the cleanups use it too

@@ -28,20 +28,33 @@ func Root(tb testing.TB) {
 // only this test uses.
 func BPF(tb testing.TB) string {
 	tb.Helper()
+	dir := tb.TempDir()
+	unmount := MountBPF(tb, dir)
+	tb.Cleanup(func() {
+		if err := unmount(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
+// MountBPF skips the test unless eBPF programs can be pinned. It mounts an empty BPF file system on
+// dir, and returns the function that unmounts it.
+func MountBPF(tb testing.TB, dir string) (unmount func() error) {
+	tb.Helper()
 	Root(tb)
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		Missing(tb, "a kernel with BTF (CONFIG_DEBUG_INFO_BTF)")
 	}
-	dir := tb.TempDir()
 	if err := unix.Mount("bpf", dir, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=0700"); err != nil {
 		Missing(tb, "a BPF file system: "+err.Error())
 	}
-	tb.Cleanup(func() {
+	return func() error {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			tb.Errorf("unmount %s: %v", dir, err)
+			return fmt.Errorf("unmount %s: %w", dir, err)
 		}
-	})
-	return dir
+		return nil
+	}
 }
 
 // LSM skips the test unless the kernel supports BPF LSM programs. That is not a failure in CI,
