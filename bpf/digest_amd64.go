@@ -4,4 +4,4 @@
 package bpf
 
 // kernelDigest is the start of the SHA-256 of kernel_x86_bpfel.o.
-const kernelDigest = "668c2e6909d3"
+const kernelDigest = "16e6a0b77e3d"

@@ -148,6 +148,12 @@ type kernelLearnedNode struct {
 	}
 }
 
+type kernelLearnedTable struct {
+	_     structs.HostLayout
+	Fd    uint32
+	Users uint32
+}
+
 type kernelOperation uint32
 
 const (
@@ -391,6 +397,7 @@ const (
 	kernelProgGuardFork            = "guard_fork"
 	kernelProgLearnFile            = "learn_file"
 	kernelProgLearnNode            = "learn_node"
+	kernelProgLearnTable           = "learn_table"
 	kernelProgLsmFileFcntl         = "lsm_file_fcntl"
 	kernelProgLsmFileFreeSecurity  = "lsm_file_free_security"
 	kernelProgLsmFileOpen          = "lsm_file_open"
@@ -413,6 +420,7 @@ const (
 	kernelVarGuardsLost            = "guards_lost"
 	kernelVarLearnedFileType       = "learned_file_type"
 	kernelVarLearnedNodeType       = "learned_node_type"
+	kernelVarLearnedTableType      = "learned_table_type"
 	kernelVarLsmCalled             = "lsm_called"
 	kernelVarNode                  = "node"
 	kernelVarOperationType         = "operation_type"
@@ -484,6 +492,7 @@ type kernelProgramSpecs struct {
 	GuardFork            *ebpf.ProgramSpec `ebpf:"guard_fork"`
 	LearnFile            *ebpf.ProgramSpec `ebpf:"learn_file"`
 	LearnNode            *ebpf.ProgramSpec `ebpf:"learn_node"`
+	LearnTable           *ebpf.ProgramSpec `ebpf:"learn_table"`
 	LsmFileFcntl         *ebpf.ProgramSpec `ebpf:"lsm_file_fcntl"`
 	LsmFileFreeSecurity  *ebpf.ProgramSpec `ebpf:"lsm_file_free_security"`
 	LsmFileOpen          *ebpf.ProgramSpec `ebpf:"lsm_file_open"`
@@ -520,29 +529,30 @@ type kernelMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type kernelVariableSpecs struct {
-	ActionType      *ebpf.VariableSpec `ebpf:"action_type"`
-	Asked           *ebpf.VariableSpec `ebpf:"asked"`
-	BondType        *ebpf.VariableSpec `ebpf:"bond_type"`
-	DirectionType   *ebpf.VariableSpec `ebpf:"direction_type"`
-	GuardsLost      *ebpf.VariableSpec `ebpf:"guards_lost"`
-	LearnedFileType *ebpf.VariableSpec `ebpf:"learned_file_type"`
-	LearnedNodeType *ebpf.VariableSpec `ebpf:"learned_node_type"`
-	LsmCalled       *ebpf.VariableSpec `ebpf:"lsm_called"`
-	Node            *ebpf.VariableSpec `ebpf:"node"`
-	OperationType   *ebpf.VariableSpec `ebpf:"operation_type"`
-	PurposeType     *ebpf.VariableSpec `ebpf:"purpose_type"`
-	ReconWatched    *ebpf.VariableSpec `ebpf:"recon_watched"`
-	RecordFlagType  *ebpf.VariableSpec `ebpf:"record_flag_type"`
-	RecordType      *ebpf.VariableSpec `ebpf:"record_type"`
-	RelationType    *ebpf.VariableSpec `ebpf:"relation_type"`
-	RuleAsksType    *ebpf.VariableSpec `ebpf:"rule_asks_type"`
-	ScopeType       *ebpf.VariableSpec `ebpf:"scope_type"`
-	SensorType      *ebpf.VariableSpec `ebpf:"sensor_type"`
-	SymbolType      *ebpf.VariableSpec `ebpf:"symbol_type"`
-	TallyType       *ebpf.VariableSpec `ebpf:"tally_type"`
-	TrialType       *ebpf.VariableSpec `ebpf:"trial_type"`
-	VectorType      *ebpf.VariableSpec `ebpf:"vector_type"`
-	VerdictType     *ebpf.VariableSpec `ebpf:"verdict_type"`
+	ActionType       *ebpf.VariableSpec `ebpf:"action_type"`
+	Asked            *ebpf.VariableSpec `ebpf:"asked"`
+	BondType         *ebpf.VariableSpec `ebpf:"bond_type"`
+	DirectionType    *ebpf.VariableSpec `ebpf:"direction_type"`
+	GuardsLost       *ebpf.VariableSpec `ebpf:"guards_lost"`
+	LearnedFileType  *ebpf.VariableSpec `ebpf:"learned_file_type"`
+	LearnedNodeType  *ebpf.VariableSpec `ebpf:"learned_node_type"`
+	LearnedTableType *ebpf.VariableSpec `ebpf:"learned_table_type"`
+	LsmCalled        *ebpf.VariableSpec `ebpf:"lsm_called"`
+	Node             *ebpf.VariableSpec `ebpf:"node"`
+	OperationType    *ebpf.VariableSpec `ebpf:"operation_type"`
+	PurposeType      *ebpf.VariableSpec `ebpf:"purpose_type"`
+	ReconWatched     *ebpf.VariableSpec `ebpf:"recon_watched"`
+	RecordFlagType   *ebpf.VariableSpec `ebpf:"record_flag_type"`
+	RecordType       *ebpf.VariableSpec `ebpf:"record_type"`
+	RelationType     *ebpf.VariableSpec `ebpf:"relation_type"`
+	RuleAsksType     *ebpf.VariableSpec `ebpf:"rule_asks_type"`
+	ScopeType        *ebpf.VariableSpec `ebpf:"scope_type"`
+	SensorType       *ebpf.VariableSpec `ebpf:"sensor_type"`
+	SymbolType       *ebpf.VariableSpec `ebpf:"symbol_type"`
+	TallyType        *ebpf.VariableSpec `ebpf:"tally_type"`
+	TrialType        *ebpf.VariableSpec `ebpf:"trial_type"`
+	VectorType       *ebpf.VariableSpec `ebpf:"vector_type"`
+	VerdictType      *ebpf.VariableSpec `ebpf:"verdict_type"`
 }
 
 // kernelObjects contains all objects after they have been loaded into the kernel.
@@ -594,29 +604,30 @@ func (m *kernelMaps) Close() error {
 //
 // It can be passed to loadKernelObjects or ebpf.CollectionSpec.LoadAndAssign.
 type kernelVariables struct {
-	ActionType      *ebpf.Variable `ebpf:"action_type"`
-	Asked           *ebpf.Variable `ebpf:"asked"`
-	BondType        *ebpf.Variable `ebpf:"bond_type"`
-	DirectionType   *ebpf.Variable `ebpf:"direction_type"`
-	GuardsLost      *ebpf.Variable `ebpf:"guards_lost"`
-	LearnedFileType *ebpf.Variable `ebpf:"learned_file_type"`
-	LearnedNodeType *ebpf.Variable `ebpf:"learned_node_type"`
-	LsmCalled       *ebpf.Variable `ebpf:"lsm_called"`
-	Node            *ebpf.Variable `ebpf:"node"`
-	OperationType   *ebpf.Variable `ebpf:"operation_type"`
-	PurposeType     *ebpf.Variable `ebpf:"purpose_type"`
-	ReconWatched    *ebpf.Variable `ebpf:"recon_watched"`
-	RecordFlagType  *ebpf.Variable `ebpf:"record_flag_type"`
-	RecordType      *ebpf.Variable `ebpf:"record_type"`
-	RelationType    *ebpf.Variable `ebpf:"relation_type"`
-	RuleAsksType    *ebpf.Variable `ebpf:"rule_asks_type"`
-	ScopeType       *ebpf.Variable `ebpf:"scope_type"`
-	SensorType      *ebpf.Variable `ebpf:"sensor_type"`
-	SymbolType      *ebpf.Variable `ebpf:"symbol_type"`
-	TallyType       *ebpf.Variable `ebpf:"tally_type"`
-	TrialType       *ebpf.Variable `ebpf:"trial_type"`
-	VectorType      *ebpf.Variable `ebpf:"vector_type"`
-	VerdictType     *ebpf.Variable `ebpf:"verdict_type"`
+	ActionType       *ebpf.Variable `ebpf:"action_type"`
+	Asked            *ebpf.Variable `ebpf:"asked"`
+	BondType         *ebpf.Variable `ebpf:"bond_type"`
+	DirectionType    *ebpf.Variable `ebpf:"direction_type"`
+	GuardsLost       *ebpf.Variable `ebpf:"guards_lost"`
+	LearnedFileType  *ebpf.Variable `ebpf:"learned_file_type"`
+	LearnedNodeType  *ebpf.Variable `ebpf:"learned_node_type"`
+	LearnedTableType *ebpf.Variable `ebpf:"learned_table_type"`
+	LsmCalled        *ebpf.Variable `ebpf:"lsm_called"`
+	Node             *ebpf.Variable `ebpf:"node"`
+	OperationType    *ebpf.Variable `ebpf:"operation_type"`
+	PurposeType      *ebpf.Variable `ebpf:"purpose_type"`
+	ReconWatched     *ebpf.Variable `ebpf:"recon_watched"`
+	RecordFlagType   *ebpf.Variable `ebpf:"record_flag_type"`
+	RecordType       *ebpf.Variable `ebpf:"record_type"`
+	RelationType     *ebpf.Variable `ebpf:"relation_type"`
+	RuleAsksType     *ebpf.Variable `ebpf:"rule_asks_type"`
+	ScopeType        *ebpf.Variable `ebpf:"scope_type"`
+	SensorType       *ebpf.Variable `ebpf:"sensor_type"`
+	SymbolType       *ebpf.Variable `ebpf:"symbol_type"`
+	TallyType        *ebpf.Variable `ebpf:"tally_type"`
+	TrialType        *ebpf.Variable `ebpf:"trial_type"`
+	VectorType       *ebpf.Variable `ebpf:"vector_type"`
+	VerdictType      *ebpf.Variable `ebpf:"verdict_type"`
 }
 
 // kernelPrograms contains all programs after they have been loaded into the kernel.
@@ -634,6 +645,7 @@ type kernelPrograms struct {
 	GuardFork            *ebpf.Program `ebpf:"guard_fork"`
 	LearnFile            *ebpf.Program `ebpf:"learn_file"`
 	LearnNode            *ebpf.Program `ebpf:"learn_node"`
+	LearnTable           *ebpf.Program `ebpf:"learn_table"`
 	LsmFileFcntl         *ebpf.Program `ebpf:"lsm_file_fcntl"`
 	LsmFileFreeSecurity  *ebpf.Program `ebpf:"lsm_file_free_security"`
 	LsmFileOpen          *ebpf.Program `ebpf:"lsm_file_open"`
@@ -664,6 +676,7 @@ func (p *kernelPrograms) Close() error {
 		p.GuardFork,
 		p.LearnFile,
 		p.LearnNode,
+		p.LearnTable,
 		p.LsmFileFcntl,
 		p.LsmFileFreeSecurity,
 		p.LsmFileOpen,

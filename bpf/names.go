@@ -20,6 +20,7 @@ const (
 	programFork         = "guard_fork"
 	programLearnNode    = "learn_node"
 	programLearnFile    = "learn_file"
+	programLearnTable   = "learn_table"
 	programCountSeccomp = "count_seccomp"
 	programTryGuard     = "try_guard"
 	programFileOpen     = "lsm_file_open"
@@ -40,7 +41,7 @@ var lsmPrograms = [...]string{
 }
 
 // calledPrograms are run by user space after loading.
-var calledPrograms = [...]string{programLearnFile, programCountSeccomp}
+var calledPrograms = [...]string{programLearnFile, programLearnTable, programCountSeccomp}
 
 // flowPrograms are attached to each container's cgroup.
 var flowPrograms = [...]struct {

@@ -72,7 +72,7 @@ func TestLayout(t *testing.T) {
 		"record": kernelRecord{}, "process": kernelProcess{}, "container": kernelContainer{}, "state": kernelState{},
 		"executable": kernelExecutable{}, "grant": kernelGrant{}, "guard": kernelGuard{}, "settings": kernelSettings{},
 		"traffic": kernelTraffic{}, "flow": kernelFlow{}, "tally": kernelTally{}, "trial": kernelTrial{},
-		"learned_node": kernelLearnedNode{}, "learned_file": kernelLearnedFile{},
+		"learned_node": kernelLearnedNode{}, "learned_file": kernelLearnedFile{}, "learned_table": kernelLearnedTable{},
 	} {
 		var c *btf.Struct
 		if err := spec.Types.TypeByName(name, &c); err != nil {

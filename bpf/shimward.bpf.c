@@ -23,6 +23,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 EXPORT(struct, record);
 EXPORT(struct, learned_node);
 EXPORT(struct, learned_file);
+EXPORT(struct, learned_table);
 EXPORT(struct, tally);
 EXPORT(struct, trial);
 EXPORT(enum, direction);

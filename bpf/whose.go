@@ -68,3 +68,18 @@ func (n *Node) executable(pid int) (kernelLearnedFile, error) {
 	found := kernelLearnedFile{Fd: uint32(fd)} //nolint:gosec // a descriptor is no more than an int32
 	return found, n.run(programLearnFile, &found)
 }
+
+// SharesFiles reports whether another task has the same descriptor table as the task tid (clone's
+// CLONE_FILES), and so could replace a descriptor while that one waits in a system call.
+func (n *Node) SharesFiles(tid int) (bool, error) {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(tid), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, fmt.Errorf("open task %d: %w", tid, err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	table := kernelLearnedTable{Fd: uint32(fd)} //nolint:gosec // a descriptor is no more than an int32
+	if err := n.run(programLearnTable, &table); err != nil {
+		return false, fmt.Errorf("look at the descriptor table of task %d: %w", tid, err)
+	}
+	return table.Users != 1, nil
+}

@@ -1,7 +1,9 @@
 package bpf
 
 import (
+	"bufio"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/shimward/shimward/internal/testenv"
@@ -29,5 +31,40 @@ func TestGuardOf(t *testing.T) {
 	}
 	if _, err := node.GuardOf(1 << 30); err == nil {
 		t.Error("found the guard of no process")
+	}
+}
+
+// TestSharesFiles checks which processes count as able to replace a descriptor of another's.
+func TestSharesFiles(t *testing.T) {
+	node := newNode(t)
+	program := buildC(t, "table")
+	for how, want := range map[string]bool{"none": false, "fork": false, "share": true, "thread": true, "hop": true} {
+		t.Run(how, func(t *testing.T) {
+			beside := exec.CommandContext(t.Context(), program, how)
+			stdin, err := beside.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			stdout, err := beside.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := beside.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer beside.Wait() //nolint:errcheck // it ends when its input does
+			defer stdin.Close()
+			if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || line != "ready\n" {
+				t.Fatalf("%q, %v", line, err)
+			}
+			for range 1000 { // as many moments of one that does not rest
+				if got, err := node.SharesFiles(beside.Process.Pid); got != want || err != nil {
+					t.Fatalf("%v, %v, want %v", got, err, want)
+				}
+			}
+		})
+	}
+	if _, err := node.SharesFiles(1 << 30); err == nil {
+		t.Error("found the descriptor table of no process")
 	}
 }

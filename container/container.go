@@ -113,6 +113,15 @@ func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid in
 	return seccomp.ListenOptions{
 		Residue: residue,
 		Report:  func(err error) { c.logger(c.context).WithError(err).Warn("shimward: seccomp") },
+		SharesFiles: func(tid int) bool {
+			select {
+			case <-c.ready:
+			case <-c.context.Done():
+				return true
+			}
+			shares, err := c.kernel.SharesFiles(tid)
+			return err != nil || shares
+		},
 		Ended: func(process int, err error) {
 			// Callers get ENOSYS from here on: the guard fails closed.
 			c.notice(event.SeverityCritical, fmt.Sprintf("the seccomp listener of process %d ended (%v): "+

@@ -37,6 +37,7 @@ func (k *fakeKernel) Armed() (bool, error)                   { return k.armed, n
 func (k *fakeKernel) Flows() ([]event.Flow, error)           { return nil, nil }
 func (k *fakeKernel) Dropped() (uint64, error)               { return 0, nil }
 func (k *fakeKernel) HasLease(pid int, _ bool) (bool, error) { return k.leased == pid, nil }
+func (k *fakeKernel) SharesFiles(int) (bool, error)          { return false, nil }
 func (k *fakeKernel) Poses(pid int) (bool, error)            { return pid != 0 && k.poses == pid, nil }
 
 func (k *fakeKernel) GuardOf(pid int) (bpf.Guard, error) {

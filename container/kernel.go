@@ -24,6 +24,8 @@ type kernel interface {
 	GuardOf(pid int) (bpf.Guard, error)
 	// Poses reports whether a process claims to run another executable than the one that it execed.
 	Poses(pid int) (bool, error)
+	// SharesFiles reports whether another task has the same descriptor table as the task tid.
+	SharesFiles(tid int) (bool, error)
 	// HasLease reports whether a process runs an executable that is allowed for a limited time.
 	HasLease(pid int, pod bool) (bool, error)
 	// Hold keeps the guard in the kernel until Close, even if its pins are removed.
@@ -111,6 +113,12 @@ func (e *enrolled) Poses(pid int) (bool, error) {
 	e.using.RLock()
 	defer e.using.RUnlock()
 	return e.node.Poses(pid)
+}
+
+func (e *enrolled) SharesFiles(tid int) (bool, error) {
+	e.using.RLock()
+	defer e.using.RUnlock()
+	return e.node.SharesFiles(tid)
 }
 
 func (e *enrolled) HasLease(pid int, pod bool) (bool, error) {

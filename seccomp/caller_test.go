@@ -242,6 +242,9 @@ func serve(t *testing.T, o ListenOptions, answer Answer) *served {
 	}
 	o.Report = func(err error) { s.reports <- err }
 	o.Ended = func(process int, err error) { s.ended <- fmt.Errorf("process %d: %w", process, err) }
+	if o.SharesFiles == nil {
+		o.SharesFiles = func(int) bool { return false }
+	}
 	l, err := Listen(s.path, o)
 	if err != nil {
 		t.Fatal(err)

@@ -21,6 +21,9 @@ type ListenOptions struct {
 	// Workers is the number of calls that are decided concurrently; further callers wait. 0 means
 	// 32.
 	Workers int
+	// SharesFiles reports whether another task has the same descriptor table as a waiting one, and
+	// so could replace a descriptor. If it is not set, every task is taken to share.
+	SharesFiles func(tid int) bool
 	// Attached, if set, is called with each process that the runtime starts, before any of its
 	// calls is served, and from several goroutines. An error rejects the process: all its calls get
 	// ENOSYS.
@@ -96,6 +99,9 @@ func Listen(path string, o ListenOptions) (*Listener, error) {
 	}
 	if o.Report == nil {
 		o.Report = func(error) {}
+	}
+	if o.SharesFiles == nil {
+		o.SharesFiles = func(int) bool { return true }
 	}
 	if o.Ended == nil {
 		o.Ended = func(int, error) {}

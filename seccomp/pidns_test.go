@@ -108,20 +108,3 @@ func TestListenerNested(t *testing.T) {
 		t.Errorf("%+v, target %+v", call, init)
 	}
 }
-
-// TestSharesFiles checks which processes count as able to replace a descriptor.
-func TestSharesFiles(t *testing.T) {
-	s := serve(t, ListenOptions{}, Answer{})
-	p := startProcess(t, s.path, processOptions{})
-	if s.proc.sharesFiles(p.pid()) {
-		t.Error("a process of its own shares its files")
-	}
-	p.must("fork")
-	if s.proc.sharesFiles(p.pid()) {
-		t.Error("an ordinary child shares them")
-	}
-	p.must("share")
-	if !s.proc.sharesFiles(p.pid()) {
-		t.Error("a child with CLONE_FILES does not share them")
-	}
-}

@@ -27,7 +27,8 @@ type resolver struct {
 	process int // see Call.Process
 	// valid reports whether the caller still waits. It is called after every read of the caller's
 	// state, before the result is used.
-	valid func() bool
+	valid       func() bool
+	sharesFiles func(tid int) bool // see ListenOptions
 	// slow is held while all of proc is scanned, so that a container that causes scans over and
 	// over costs the node no more than one core.
 	slow sync.Locker
@@ -265,12 +266,6 @@ const (
 	pidfdSelfThread      = -10000
 	pidfdSelfThreadGroup = -20000
 )
-
-func (r *resolver) sharesFiles(tid int) bool {
-	r.slow.Lock()
-	defer r.slow.Unlock()
-	return r.proc.sharesFiles(tid)
-}
 
 func (r *resolver) byPIDFD(call Call, who caller, fd int) ([]Call, error) {
 	if fd == pidfdSelfThread || fd == pidfdSelfThreadGroup {

@@ -88,7 +88,7 @@ func next(raw syscall.RawConn) (n *notification, err error) {
 
 // answer decides on a notification and wakes its caller.
 func (s *session) answer(ctx context.Context, raw syscall.RawConn, n *notification) {
-	r := &resolver{proc: s.listener.proc, process: s.process, slow: &s.listener.slow, seen: &s.listener.seen, valid: func() (valid bool) {
+	r := &resolver{proc: s.listener.proc, process: s.process, sharesFiles: s.listener.options.SharesFiles, slow: &s.listener.slow, seen: &s.listener.seen, valid: func() (valid bool) {
 		err := raw.Control(func(fd uintptr) { valid = idValid(int(fd), n.ID) })
 		return err == nil && valid
 	}}

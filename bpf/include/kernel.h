@@ -250,7 +250,12 @@ struct fdtable {
 	struct file **fd;
 };
 
+typedef struct {
+	int counter;
+} atomic_t;
+
 struct files_struct {
+	atomic_t count; /* tasks that use it */
 	struct fdtable *fdt;
 };
 

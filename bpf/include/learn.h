@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR BSD-2-Clause */
 /*
  * Programs that user space runs itself, for facts that no file gives exactly: where the functions
- * behind procfs's mem file are, and an open file's inode (on overlayfs and btrfs, stat's device
- * number is not the inode's).
+ * behind procfs's mem file are, an open file's inode (on overlayfs and btrfs, stat's device number
+ * is not the inode's), and who uses a descriptor table.
  */
 #ifndef SHIMWARD_LEARN_H
 #define SHIMWARD_LEARN_H
 
-#include "task.h"
+#include "gates.h"
 
 #define SYMBOL_LEN 64
 
@@ -34,6 +34,11 @@ struct learned_file {
 	s64 ctime_sec;
 	u64 inode;
 	u64 device;
+};
+
+struct learned_table {
+	u32 fd;	   /* in: of an open /proc/<tid> */
+	u32 users; /* tasks that use the task's descriptor table */
 };
 
 struct tally {
@@ -107,6 +112,22 @@ int learn_file(struct learned_file *ctx)
 	ctx->ctime_nsec = nsec;
 	ctx->inode = BPF_CORE_READ(inode, i_ino);
 	ctx->device = BPF_CORE_READ(inode, i_sb, s_dev);
+	return 0;
+}
+
+/* Tells how many tasks use a task's descriptor table. Searching procfs for them would not: each
+ * could hand the table to a child and end before it is looked at.
+ */
+SEC("syscall")
+int learn_table(struct learned_table *ctx)
+{
+	struct file *file = file_of(ctx->fd);
+	struct task_struct *task = proc_task(BPF_CORE_READ(file, f_inode));
+	struct files_struct *files = BPF_CORE_READ(task, files);
+
+	if (!files)
+		return 1;
+	ctx->users = BPF_CORE_READ(files, count.counter);
 	return 0;
 }
 

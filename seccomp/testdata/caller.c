@@ -12,7 +12,6 @@
 //	c NR A0 … A5   the same as n, in a child; the child then exits
 //	fork           a child that only waits; the result is its pid
 //	unshare        the same, in a pid namespace below; so are all later children
-//	share          a child that only waits, with the same descriptors
 //	thread         a thread that only waits; the result is its tid
 //	reap PID       kill a child and wait for it
 //	address        the result is the address of 64 bytes, filled with 'S'
@@ -194,9 +193,7 @@ int main(int argc, char **argv)
 				c->result = -2;
 			close(fds[0]);
 			wait(NULL);
-		} else if (!strcmp(how, "fork") || !strcmp(how, "unshare") ||
-			   !strcmp(how, "share")) {
-			int flags = !strcmp(how, "share") ? CLONE_FILES : 0;
+		} else if (!strcmp(how, "fork") || !strcmp(how, "unshare")) {
 			int alive[2];
 			char byte;
 
@@ -204,7 +201,7 @@ int main(int argc, char **argv)
 				fail("unshare");
 			if (pipe(alive))
 				fail("pipe");
-			c->result = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+			c->result = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
 			if (!c->result) {
 				prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 				if (write(alive[1], "", 1) != 1)
