@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,6 +47,32 @@ func TestListenerEnds(t *testing.T) {
 	}
 	if _, errno := p.hear(); errno != unix.ENOSYS {
 		t.Errorf("%v, want ENOSYS", errno)
+	}
+}
+
+// Without a listener, the kernel lets a process add one of its own, which it then asks instead. The
+// filter does not.
+func TestListenerOfItsOwn(t *testing.T) {
+	for name, profile := range map[string]*specs.LinuxSeccomp{"none": nil, "containerd's": runtimeDefault("CAP_SYS_PTRACE", "CAP_SYS_ADMIN")} {
+		t.Run(name, func(t *testing.T) {
+			s := serve(t, ListenOptions{}, Answer{})
+			p := startProcess(t, s.path, processOptions{profile: profile})
+			child := p.must("fork")
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			<-s.done
+			_, before := p.say("n %d %d %d", unix.SYS_PTRACE, unix.PTRACE_ATTACH, child)
+			if before == 0 {
+				t.Fatal("it may attach without a listener")
+			}
+			if _, errno := p.say("listen %d", unix.SYS_PTRACE); errno != unix.EBUSY {
+				t.Errorf("a listener of its own: %v, want EBUSY", errno)
+			}
+			if _, errno := p.say("n %d %d %d", unix.SYS_PTRACE, unix.PTRACE_ATTACH, child); errno != before {
+				t.Errorf("attach: %v, and %v before it had a listener of its own", errno, before)
+			}
+		})
 	}
 }
 

@@ -28,7 +28,8 @@ type Residue struct {
 // system calls that can reach memory. It does not modify its arguments. The result is never weaker:
 // a call that the profile refuses is still refused, without a notification, and for one that it
 // allows the listener is asked. If the profile refuses all of them, there is nothing to listen for
-// and the result has no listenerPath. The Residue is nil unless the listener needs it.
+// and the result has no listenerPath. Otherwise, the result keeps the processes from adding a
+// listener of their own, in case this one ends before them. The Residue is nil unless the listener needs it.
 //
 // It is an error if the profile has a listener of its own, or rules for these calls that a listener
 // cannot take over.
@@ -70,6 +71,9 @@ func Merge(profile *specs.LinuxSeccomp, o MergeOptions) (*specs.LinuxSeccomp, *R
 	}
 	if !slices.ContainsFunc(merged.Syscalls, isNotify) {
 		return clone(profile), nil, nil
+	}
+	if err := refuseMoreListeners(merged, profile, fallback); err != nil {
+		return nil, nil, err
 	}
 	merged.ListenerPath = o.Socket
 	if len(residue.Profile.Syscalls) == 0 {

@@ -27,6 +27,16 @@ type rules struct {
 }
 
 func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rules, error) {
+	r, err := readRules(profile, call, fallback)
+	if err == nil && r.traced() {
+		return rules{}, fmt.Errorf("seccomp profile: %s has the action %s, by a rule or by default, so a tracer of the caller could let it through: "+
+			"change the action to SCMP_ACT_ERRNO", call.name, specs.ActTrace)
+	}
+	return r, err
+}
+
+// readRules is rulesFor, but takes rules that ask a tracer.
+func readRules(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rules, error) {
 	name := call.name
 	r := rules{name: name, selects: call.selects, concern: call.concern, fallback: fallback}
 	for _, entry := range profile.Syscalls {
@@ -56,10 +66,6 @@ func rulesFor(profile *specs.LinuxSeccomp, call watched, fallback verdict) (rule
 	}
 	if r.always != nil {
 		r.when = nil
-	}
-	if r.traced() {
-		return rules{}, fmt.Errorf("seccomp profile: %s has the action %s, by a rule or by default, so a tracer of the caller could let it through: "+
-			"change the action to SCMP_ACT_ERRNO", name, specs.ActTrace)
 	}
 	return r, nil
 }

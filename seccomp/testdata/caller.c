@@ -14,6 +14,7 @@
 //	unshare        the same, in a pid namespace below; so are all later children
 //	thread         a thread that only waits; the result is its tid
 //	reap PID       kill a child and wait for it
+//	listen NR      a filter and a listener of its own, which lets NR through
 //	address        the result is the address of 64 bytes, filled with 'S'
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,9 +25,11 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -107,6 +110,39 @@ static void *waiting(void *tid)
 	for (;;)
 		pause();
 	return NULL;
+}
+
+static void *permitting(void *notify)
+{
+	for (;;) {
+		struct seccomp_notif asked = {0};
+		struct seccomp_notif_resp answer = {.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE};
+
+		if (ioctl((long)notify, SECCOMP_IOCTL_NOTIF_RECV, &asked))
+			continue;
+		answer.id = asked.id;
+		ioctl((long)notify, SECCOMP_IOCTL_NOTIF_SEND, &answer);
+	}
+	return NULL;
+}
+
+/* Of filters that notify, the kernel asks the listener of the last one. */
+static void listen_for(struct call *c)
+{
+	struct sock_filter program[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, c->nr, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog prog = {.len = 4, .filter = program};
+	pthread_t thread;
+
+	c->result = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
+			    &prog);
+	c->error = c->result == -1 ? errno : 0;
+	if (!c->error)
+		pthread_create(&thread, NULL, permitting, (void *)c->result);
 }
 
 static void load(const char *filter, const char *path, const char *message)
@@ -223,6 +259,8 @@ int main(int argc, char **argv)
 		} else if (!strcmp(how, "reap")) {
 			kill(c->nr, SIGKILL);
 			c->result = waitpid(c->nr, NULL, 0);
+		} else if (!strcmp(how, "listen")) {
+			listen_for(c);
 		} else if (!strcmp(how, "address")) {
 			c->result = (long)secret;
 		} else {
