@@ -5,7 +5,7 @@
 #ifndef SHIMWARD_GUARD_H
 #define SHIMWARD_GUARD_H
 
-#include "early.h"
+#include "heirs.h"
 
 #define PATH_DEPTH 16 /* path components, from the file up; a power of two */
 #define NAME_LEN   64 /* bytes kept of a component, with the NUL */
@@ -122,6 +122,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 
 	if (guard) {
 		note_exec(guard, task);
+		meet_program(task, guard);
 		return 0;
 	}
 	id = enrolled_cgroup(bpf_get_current_task());
@@ -153,10 +154,15 @@ SEC("tp_btf/task_newtask")
 int BPF_PROG(guard_fork, struct task_struct *child)
 {
 	struct task_struct *parent = bpf_get_current_task_btf();
-	struct guard *guard = bpf_task_storage_get(&guards, parent, NULL, 0);
+	struct guard *guard = bpf_task_storage_get(&guards, parent, NULL, 0), *inherited = NULL;
 
-	if (guard && bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE))
+	if (guard)
+		inherited =
+			bpf_task_storage_get(&guards, child, guard, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (guard && inherited) {
+		meet_child(parent, child, guard, inherited);
 		return 0;
+	}
 	if (!guard && !find_guard(bpf_get_current_task()))
 		return 0;
 	/* A child without a guard is still recognized by its cgroup. Kill the parent, which could

@@ -342,8 +342,13 @@ struct hw_perf_event {
 	struct task_struct *target;
 };
 
+struct perf_event_attr {
+	u64 sample_type;
+};
+
 struct perf_event {
 	struct list_head event_entry;
+	struct perf_event_attr attr;
 	struct perf_event *parent; /* of an event that a child inherits */
 	struct hw_perf_event hw;
 	struct task_struct *owner; /* its opener, until that exits; unset in inherited events */
