@@ -92,10 +92,23 @@ static __always_inline bool is_foreign(struct task_struct *task, struct state *s
 	return mnt_ns_of(task) != state->mnt_ns && root_of(task) != state->root;
 }
 
+/* Returns whether a task that execs before the container's own program runs has the image's root: a
+ * startContainer hook, which init starts, or an exec, which the runtime starts. createContainer
+ * hooks still have the root that init and the runtime have.
+ */
+static __always_inline bool is_in_image(struct task_struct *task)
+{
+	struct task_struct *parent = BPF_CORE_READ(task, group_leader, real_parent, group_leader);
+	struct task_struct *above = BPF_CORE_READ(parent, real_parent, group_leader);
+	u64 root = root_of(task);
+
+	return root != root_of(parent) || root != root_of(above);
+}
+
 /* Returns whether the exec of an unguarded task belongs to the workload. The first one is init's
- * own; after that, it is any exec in the container's cgroup, unless the task is still in the
- * runtime's mount namespace: `runc init` execs itself there before it joins the container, and may
- * have been cloned into the cgroup.
+ * own, or one that is in the image already; after that, it is any exec in the container's cgroup,
+ * unless the task is still in the runtime's mount namespace: `runc init` execs itself there before
+ * it joins the container, and may have been cloned into the cgroup.
  */
 static __always_inline bool arms(struct task_struct *task, struct container *container,
 				 struct state *state)
@@ -105,7 +118,7 @@ static __always_inline bool arms(struct task_struct *task, struct container *con
 	if (state->started)
 		return mnt_ns == state->mnt_ns || mnt_ns != container->runtime_mnt_ns;
 	if (tgid_of(task) != container->init)
-		return false;
+		return is_in_image(task);
 	state->mnt_ns = mnt_ns;
 	state->root = root_of(task);
 	state->started = 1;
@@ -144,7 +157,7 @@ int BPF_PROG(guard_exec, struct task_struct *task)
 	guard->origin = tgid_of(task);
 	guard->origin_start = BPF_CORE_READ(task, group_leader, start_boottime);
 	guard->enforce = container->enforce;
-	guard->foreign = is_foreign(task, state);
+	guard->foreign = state->started && is_foreign(task, state);
 	note_exec(guard, task);
 	meet_early(task, guard);
 	return 0;
