@@ -135,13 +135,11 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	relation, target, inside := access.RelationOtherContainer, victim.PID, r.Target
 	switch {
 	case r.Access.OfNode(), r.Name == "perf-event-all":
-		relation, target = access.RelationKernel, 0
-	case r.Access == access.VectorSelfMem:
+		relation, target, inside = access.RelationKernel, 0, 0
+	case r.Target == r.Attacker: // its own memory, or an io_uring that has no target yet
 		relation, target = access.RelationSelf, a.Actor.PID
 	case r.Access == access.VectorCoreDump:
 		target = a.Target.PID // a copy of the victim
-	case r.Step == "io_uring_setup" && r.Outcome == emulate.OutcomeRefused:
-		relation, target, inside = access.RelationSelf, a.Actor.PID, r.Attacker // the ring has no target yet
 	case r.Name == "ptrace-userns":
 		relation, target = access.RelationChild, a.Target.PID
 	case r.Name == "ptrace-traceme", r.Name == "ptrace-fork":
@@ -182,25 +180,24 @@ func wantEvent(t *testing.T, events []event.Event, r emulate.Result, victim *nod
 	}
 }
 
-// opening leaves out of an attempt's events the one that tells of another access, which
-// what it opened with led to, and checks that there is one such where that got through.
+// opening leaves out of an attempt's events the one that tells of what it went on to, and checks that
+// there is one such where it got through.
 func opening(t *testing.T, found []event.Event, r emulate.Result) []event.Event {
 	t.Helper()
-	led := func(a *event.Access) bool {
-		switch r.Name {
-		case "mem-getfd": // the file's reading is told as any other's
-			return a.Vector == access.VectorProcMem && a.Target.PIDInside == r.Target
-		case "ptrace-fork": // the child's child has been attached to by the kernel, and is looked into
-			return a.Vector == access.VectorPtrace && a.Target.PIDInside == r.Target && a.Relation == access.RelationChild
-		default:
-			return false
-		}
-	}
-	rest := slices.DeleteFunc(slices.Clone(found), func(e event.Event) bool { return led(e.Access) })
-	if follows := r.Name == "mem-getfd" || r.Name == "ptrace-fork"; follows && r.Through() && len(found) != len(rest)+1 {
+	rest := slices.DeleteFunc(slices.Clone(found), func(e event.Event) bool { return tellsOfFollow(e.Access, r) })
+	if r.Follows() && len(found) != len(rest)+1 {
 		t.Errorf("%d events of what %s led to, want 1:\n%s", len(found)-len(rest), r.Name, describe(found))
 	}
 	return rest
+}
+
+// tellsOfFollow reports whether an event is that of what an attempt went on to.
+func tellsOfFollow(a *event.Access, r emulate.Result) bool {
+	relation := access.RelationOtherContainer
+	if own(r) {
+		relation = access.RelationChild
+	}
+	return r.Follow != access.VectorUnknown && a.Vector == r.Follow && a.Target.PIDInside == r.Target && a.Relation == relation
 }
 
 // wantNothingElse checks that nothing but the attempts raised an event.

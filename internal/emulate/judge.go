@@ -39,7 +39,7 @@ type Result struct {
 	Signal   string  `json:"signal,omitempty"` // by name, such as SIGKILL
 	Step     string  `json:"step,omitempty"`   // the last step that it announced before taking it
 	Attacker int     `json:"attacker"`         // its pid, or that of the helper process that it started and that was stopped, in this pid namespace
-	Target   int     `json:"target"`           // the victim's pid; 0 if the attempt failed to start its own victim, or targets no process
+	Target   int     `json:"target"`           // the victim's pid, or the attacker's if its last step concerned nobody else; 0 if it failed to start its own victim, or targets no process
 	Note     string  `json:"note,omitempty"`
 }
 
@@ -47,6 +47,9 @@ type Result struct {
 func (r Result) Through() bool {
 	return r.Outcome == OutcomeSecret || r.Outcome == OutcomeChanged || r.Outcome == OutcomeReached
 }
+
+// Follows reports whether the attempt went on to its vector's Follow.
+func (r Result) Follows() bool { return r.Follow != access.VectorUnknown && r.Through() }
 
 // judge makes the attempts one after another and determines the outcome of each.
 type judge struct {
@@ -83,6 +86,7 @@ func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 		r.Target = order.Victim.PID
 	}
 	var last Line
+	own := false
 	for _, line := range lines {
 		switch {
 		case line.Victim != nil:
@@ -92,10 +96,10 @@ func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 		case line.Done:
 			last = line
 		default:
-			r.Step = line.Step
+			r.Step, own = line.Step, line.Own
 		}
 	}
-	if vector.Access == access.VectorSelfMem {
+	if own || vector.Access == access.VectorSelfMem {
 		r.Target = r.Attacker
 	}
 	// A tracer that was killed may have left its tracee stopped.

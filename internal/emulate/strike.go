@@ -46,6 +46,7 @@ type Order struct {
 // Line is one line of an attempt's report. The last one has Done set.
 type Line struct {
 	Step   string     `json:"step,omitempty"`   // what the attempt is about to do
+	Own    bool       `json:"own,omitempty"`    // that step concerns the attempt itself, and nobody else yet
 	Victim *Victim    `json:"victim,omitempty"` // the victim that the attempt started
 	Actor  int        `json:"actor,omitempty"`  // pid of the helper process that acted, if not the attempt itself
 	Done   bool       `json:"done,omitempty"`
@@ -114,6 +115,9 @@ func (s *striker) attempt(vector Vector) (err error) {
 
 // at reports the next step, so that a kill can be attributed to it.
 func (s *striker) at(step string) { _ = s.out.Encode(Line{Step: step}) }
+
+// atOwn reports such a step that has no target yet.
+func (s *striker) atOwn(step string) { _ = s.out.Encode(Line{Step: step, Own: true}) }
 
 // secret returns the buffer for what is read.
 func (s *striker) secret() []byte { return s.proof[proofSecret : proofSecret+secretLength] }

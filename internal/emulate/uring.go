@@ -138,7 +138,7 @@ func (r *ring) close() error {
 
 // memIOUring opens and reads the file without an open or read system call.
 func memIOUring(s *striker) error {
-	s.at("io_uring_setup")
+	s.atOwn("io_uring_setup")
 	r, err := newRing(1)
 	if err != nil {
 		return err

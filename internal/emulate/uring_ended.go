@@ -19,7 +19,7 @@ func memIOUringEnded(s *striker) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	s.at("io_uring_setup")
+	s.atOwn("io_uring_setup")
 	never, err := newRing(1)
 	if err != nil {
 		return errors.Join(err, unix.Close(fd))

@@ -25,9 +25,12 @@ type Vector struct {
 	Access    access.Vector    `json:"access"`    // shimward's name for the vector
 	Operation access.Operation `json:"operation"` // shimward's name for the operation
 	About     string           `json:"about"`
-	own       bool             // targets a process of the attempt's own, whichever victim there is
-	node      bool             // targets no process, but the whole node or all of its memory
-	attack    func(*striker) error
+	// Follow is the access that an attempt makes once its vector got through, if that is an event of
+	// its own. Its target is the attempt's.
+	Follow access.Vector `json:"follow,omitempty"`
+	own    bool          // targets a process of the attempt's own, whichever victim there is
+	node   bool          // targets no process, but the whole node or all of its memory
+	attack func(*striker) error
 }
 
 // Vectors returns all vectors, in the order in which they are tried.
@@ -164,6 +167,7 @@ func attacks() []Vector {
 			Name: "ptrace-fork", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
 			About: "start such a child, have the kernel trace what it starts in turn (PTRACE_O_TRACEVFORK), and PTRACE_PEEKDATA of that",
 			own:   true, attack: ptraceFork,
+			Follow: access.VectorPtrace, // the kernel attaches to the child's child, which is looked into
 		},
 		{
 			Name: "ptrace-userns", Goal: GoalSecret, Access: access.VectorPtrace, Operation: access.OperationAttach,
@@ -181,6 +185,7 @@ func attacks() []Vector {
 		{
 			Name: "mem-getfd", Goal: GoalSecret, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,
 			About: "pidfd_getfd(2) of its own mem file, which it has open, then read that", attack: memGetfd,
+			Follow: access.VectorProcMem, // the read
 		},
 		{
 			Name: "userfaultfd-getfd", Goal: GoalChange, Access: access.VectorPidfdGetfd, Operation: access.OperationAttach,

@@ -45,10 +45,9 @@ func (r round) promise(result emulate.Result) error {
 	}
 }
 
-// accesses returns how many accesses by its vector an attempt makes. ptrace-fork attaches to a child,
-// and looks into what that starts only once it could.
+// accesses returns how many accesses by its vector an attempt makes.
 func accesses(result emulate.Result) int {
-	if result.Name == "ptrace-fork" && result.Through() {
+	if result.Follows() && result.Follow == result.Access {
 		return 2
 	}
 	return 1
@@ -60,12 +59,8 @@ func (r round) verdict(e event.Event, result emulate.Result) error {
 	if stopped != (r.mode == "enforce") {
 		return fmt.Errorf("the event says %s", e.Access.Verdict)
 	}
-	target := result.Target
-	if result.Step == "io_uring_setup" && result.Outcome == emulate.OutcomeRefused {
-		target = result.Attacker // the ring has no target yet
-	}
-	if target != 0 && e.Access.Target.PIDInside != target {
-		return fmt.Errorf("the event names pid %d as the target, and it was %d", e.Access.Target.PIDInside, target)
+	if result.Target != 0 && e.Access.Target.PIDInside != result.Target {
+		return fmt.Errorf("the event names pid %d as the target, and it was %d", e.Access.Target.PIDInside, result.Target)
 	}
 	return nil
 }
