@@ -76,7 +76,8 @@ The profile is ` + "`strict`" + `, which for ` + "`recon-*`" + ` also says ` + "
 - *Got through*: the secret was read, the memory was changed or, for an attack that moves no memory, the
   call was done.
 - *Seen*: there was exactly one event, with the right actor, target, relation, container, origin and
-  technique. (In a VM, whose CPUs are slow, there may instead be one event of each sensor.)
+  technique, and one more where the attack went on to another access (as ` + "`mem-getfd`" + ` does). (In a VM, whose
+  CPUs are slow, there may instead be one event of each sensor.)
 - *Refused*: the attacker got an errno, and lived to see it.
 - *Killed*: the attacker got a SIGKILL before a byte moved.
 - In brackets: the sensor that acted.
@@ -110,7 +111,8 @@ const inboundIntro = `
 A seccomp filter is the actor's, and the actor here has none of shimward's. Without LSM, only the target's
 mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal do not take that lock.
 move_pages has given its answer before the kernel looks at the SIGKILL, and a process that ends is past
-it. process_mrelease has no check in any tier, and does nothing to a process that is not being killed.
+it. What mem-getfd takes is seen, and stopped, when it is used. process_mrelease has no check in any tier,
+and does nothing to a process that is not being killed.
 
 The victim of ` + "`recon-*`" + ` has a profile with ` + "`recon = \"refuse\"` and `inbound = \"refuse\"`" + `. The node's own
 processes are not refused these files, and make no event (` + "`TestInboundRecon`" + `). A mem file that was opened
