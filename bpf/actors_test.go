@@ -82,6 +82,8 @@ func play(args []string) int {
 		return playReceive(args)
 	case "take": // PID FD ADDRESS
 		return playTake(args)
+	case "reap": // PID
+		return playReap(args[0])
 	case "trace-early": // PID
 		return playTraceEarly(args[0])
 	case "sample-early": // PID

@@ -12,9 +12,13 @@ import (
 
 // Reads that io_uring does for an exiting process (see testdata/dying.c) are not stopped here: a
 // kill comes too late and must not be reported as one. Without LSM programs, seccomp refuses the
-// ring (mem-io-uring-ended of package emulate); with them, the file cannot be opened.
+// ring (mem-io-uring-ended of package emulate); with them, the file cannot be opened. Neither is
+// what is done to such a process: see wantReaped.
 func TestAccessDying(t *testing.T) {
 	node := sharedNode(t)
+	for _, mode := range []policy.Mode{policy.ModeAudit, policy.ModeEnforce} {
+		t.Run("reaped/"+string(mode), func(t *testing.T) { wantReaped(t, node, mode) })
+	}
 	dying := buildC(t, "dying")
 	for _, how := range []string{"exit", "kill"} {
 		part := func(victim *victim) []string {

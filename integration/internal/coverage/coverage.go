@@ -112,7 +112,8 @@ A seccomp filter is the actor's, and the actor here has none of shimward's. With
 mmap lock is left. Taking a handle, kcmp, perf_event_open, prlimit and a signal do not take that lock.
 move_pages has given its answer before the kernel looks at the SIGKILL, and a process that ends is past
 it. What mem-getfd takes is seen, and stopped, when it is used. process_mrelease has no check in any tier,
-and does nothing to a process that is not being killed.
+and does nothing to a process that is not being killed. At one that is, the lock shows it, and the kill does
+not keep the kernel from it (` + "`TestAccessDying/reaped`" + `).
 
 The victim of ` + "`recon-*`" + ` has a profile with ` + "`recon = \"refuse\"` and `inbound = \"refuse\"`" + `. The node's own
 processes are not refused these files, and make no event (` + "`TestInboundRecon`" + `). A mem file that was opened
