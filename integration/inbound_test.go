@@ -107,7 +107,7 @@ func inboundVectors() []string {
 	var names []string
 	for _, v := range emulate.Vectors() {
 		switch {
-		case v.Access.OfNode(), v.Access == access.VectorSelfMem, v.Access == access.VectorRecon:
+		case v.Group() != emulate.GroupAll, v.Access.OfNode(), v.Access == access.VectorSelfMem:
 		case v.Name == "ptrace-traceme", v.Name == "ptrace-fork", v.Name == "ptrace-userns", v.Name == "perf-event-all", v.Name == "mem-inherited", v.Name == "mem-scm-rights":
 		default:
 			names = append(names, v.Name)

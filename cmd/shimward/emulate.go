@@ -16,7 +16,9 @@ import (
 
 const emulateAbout = `Attacks a victim that keeps a secret in its memory, and reports for each attempt
 whether it got the secret or changed the victim's memory. Run it inside a container
-to see what a setup stops. It changes nothing but its own victims.
+to see what a setup stops. It changes nothing but its own victims, with one
+exception: tamper-store and tamper-pins remove the events and the pins of the
+container that --guard names.
 
 With a victim in another container that shares the pid namespace:
 
@@ -27,7 +29,7 @@ With a victim that it starts in this container:
 
   shimward emulate --spawn all
 
-Vectors (all means every vector except those of recon):
+Vectors (all means every vector except those of recon and of tamper):
 
 %s
 Exit status: 0: no attempt got through; 1: at least one got the secret, changed
@@ -43,13 +45,13 @@ func emulateCommand(env environment) *cli.Command {
 	return &cli.Command{
 		Name:        "emulate",
 		Usage:       "attack a victim of its own, and report what gets through",
-		ArgsUsage:   "VECTOR…|all|recon",
+		ArgsUsage:   "VECTOR…|all|recon|tamper",
 		Description: fmt.Sprintf(emulateAbout, list),
 		Flags:       attackFlags(),
 		Action:      attack,
 		Commands: []*cli.Command{
 			{
-				Name: "attack", Usage: "the same as emulate without a command", ArgsUsage: "VECTOR…|all|recon",
+				Name: "attack", Usage: "the same as emulate without a command", ArgsUsage: "VECTOR…|all|recon|tamper",
 				Flags: attackFlags(), Action: attack,
 			},
 			victimCommand(env),
@@ -71,6 +73,8 @@ func attackFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "child", Usage: "have each attempt start a victim as its own child"},
 		&cli.IntFlag{Name: "fd", HideDefault: true, Usage: "for mem-inherited: use the open descriptor `N` as the victim's mem file (default: one is opened early)"},
 		&cli.StringFlag{Name: "socket", Usage: "for mem-scm-rights: the unix socket `PATH` that \"emulate give\" listens on (default: a socket of its own)"},
+		&cli.StringFlag{Name: "host", Value: "/host", Usage: "for tamper-*: the `DIR` below which the node's sys/fs/cgroup, sys/fs/bpf/shimward, run/shimward and var/log/shimward are mounted"},
+		&cli.StringFlag{Name: "guard", HideDefault: true, Usage: "for tamper-*: the guard to attack, by the `NAME` of its folder in run/shimward/containers"},
 		&cli.DurationFlag{Name: "timeout", Value: 30 * time.Second, Usage: "maximum `TIME` of one attempt"},
 		&cli.BoolFlag{Name: "json", Usage: "write one JSON object instead of a table"},
 	}
@@ -101,7 +105,8 @@ func runEmulate(ctx context.Context, env environment, command *cli.Command) erro
 func emulateOptions(ctx context.Context, env environment, command *cli.Command) (emulate.Options, error) {
 	options := emulate.Options{
 		Child: command.Bool("child"), Timeout: command.Duration("timeout"),
-		Self: []string{"shimward", "emulate"}, Stderr: env.stderr,
+		Guard: emulate.Guard{Host: command.String("host"), Key: command.String("guard")},
+		Self:  []string{"shimward", "emulate"}, Stderr: env.stderr,
 	}
 	var err error
 	if options.Vectors, err = emulate.Select(command.Args().Slice()); err != nil {

@@ -12,7 +12,7 @@ import (
 
 func TestEmulate(t *testing.T) {
 	testenv.Root(t)
-	got := shimward(t, setup{}, "emulate", "--spawn", "--json", "all", "recon")
+	got := shimward(t, setup{}, "emulate", "--spawn", "--json", "all", "recon", "tamper")
 	var report emulate.Report
 	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil {
 		t.Fatalf("%v in %+v", err, got)

@@ -93,6 +93,7 @@ func (j *judge) try(ctx context.Context, vector Vector) (_ Result, err error) {
 			order.Victim, r.Target = *line.Victim, line.Victim.PID
 		case line.Actor != 0:
 			r.Attacker = line.Actor
+		case line.Stopped != 0:
 		case line.Done:
 			last = line
 		default:

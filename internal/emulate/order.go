@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // order returns the order for an attempt and the files that it inherits, from descriptor 3 on. A
@@ -21,7 +23,7 @@ func (j *judge) order(vector Vector, proof *proof, stop *os.File) (Order, []*os.
 		return Order{}, nil, fmt.Errorf("making a nonce: %w", err)
 	}
 	order := Order{
-		Vector: vector.Name, Victim: j.victim, Child: j.options.Child, Self: j.options.Self,
+		Vector: vector.Name, Victim: j.victim, Child: j.options.Child, Guard: j.options.Guard, Self: j.options.Self,
 		Nonce: binary.NativeEndian.Uint32(nonce[:]) | 1, Proof: 3, Stop: 4,
 	}
 	files := []*os.File{proof.file, stop}
@@ -70,12 +72,19 @@ func (j *judge) strike(ctx context.Context, order Order, files []*os.File) (*os.
 		return nil, nil, fmt.Errorf("starting the attempt %s: %w", order.Vector, err)
 	}
 	var lines []Line
+	stopped := 0
 	for decoder := json.NewDecoder(read); ; {
 		var line Line
 		if err := decoder.Decode(&line); err != nil {
 			break // end of file; a line cut off by a kill does not count
 		}
+		if line.Stopped != 0 {
+			stopped = line.Stopped
+		}
 		lines = append(lines, line)
+	}
+	if stopped != 0 {
+		_ = unix.Kill(stopped, unix.SIGCONT) // it may have ended
 	}
 	// The process state says how the attempt ended; the error that Wait makes of it is not an error
 	// here.

@@ -17,6 +17,7 @@ type Options struct {
 	Self    []string // the command line (from argument 0 on) that runs this program's emulate command
 	MemFile *os.File // for mem-inherited: an open mem file of Victim
 	Socket  *os.File // for mem-scm-rights: a socket to receive a mem file of Victim from
+	Guard   Guard    // for the vectors that tamper with it
 	Timeout time.Duration
 	Stderr  *os.File // of the attempts
 }

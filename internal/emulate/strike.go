@@ -34,7 +34,8 @@ const (
 type Order struct {
 	Vector string   `json:"vector"`
 	Victim Victim   `json:"victim"`
-	Child  bool     `json:"child"`  // start a victim as a child of the attempt
+	Child  bool     `json:"child"` // start a victim as a child of the attempt
+	Guard  Guard    `json:"guard"`
 	Self   []string `json:"self"`   // the command line that runs this program's emulate command
 	Nonce  uint32   `json:"nonce"`  // the word to write
 	Proof  int      `json:"proof"`  // the descriptor of the shared page
@@ -45,13 +46,14 @@ type Order struct {
 
 // Line is one line of an attempt's report. The last one has Done set.
 type Line struct {
-	Step   string     `json:"step,omitempty"`   // what the attempt is about to do
-	Own    bool       `json:"own,omitempty"`    // that step concerns the attempt itself, and nobody else yet
-	Victim *Victim    `json:"victim,omitempty"` // the victim that the attempt started
-	Actor  int        `json:"actor,omitempty"`  // pid of the helper process that acted, if not the attempt itself
-	Done   bool       `json:"done,omitempty"`
-	Errno  unix.Errno `json:"errno,omitempty"`
-	Error  string     `json:"error,omitempty"`
+	Step    string     `json:"step,omitempty"`    // what the attempt is about to do
+	Own     bool       `json:"own,omitempty"`     // that step concerns the attempt itself, and nobody else yet
+	Victim  *Victim    `json:"victim,omitempty"`  // the victim that the attempt started
+	Actor   int        `json:"actor,omitempty"`   // pid of the helper process that acted, if not the attempt itself
+	Stopped int        `json:"stopped,omitempty"` // pid of a process that it stops, and that is to go on after it
+	Done    bool       `json:"done,omitempty"`
+	Errno   unix.Errno `json:"errno,omitempty"`
+	Error   string     `json:"error,omitempty"`
 }
 
 type striker struct {

@@ -34,7 +34,29 @@ type Vector struct {
 }
 
 // Vectors returns all vectors, in the order in which they are tried.
-func Vectors() []Vector { return append(attacks(), recon()...) }
+func Vectors() []Vector { return slices.Concat(attacks(), recon(), tampering()) }
+
+// Group is what several vectors can be selected by.
+type Group string
+
+// The groups.
+const (
+	GroupAll    Group = "all" // all that are in no other group
+	GroupRecon  Group = "recon"
+	GroupTamper Group = "tamper"
+)
+
+// Group returns the group that v belongs to.
+func (v Vector) Group() Group {
+	switch {
+	case v.Access == access.VectorRecon:
+		return GroupRecon
+	case strings.HasPrefix(v.Name, "tamper-"):
+		return GroupTamper
+	default:
+		return GroupAll
+	}
+}
 
 // recon returns the vectors that reveal nothing of a memory's content. A profile lets them pass
 // unrecorded unless it says otherwise.
@@ -298,30 +320,31 @@ func attacks() []Vector {
 	}
 }
 
-// Select returns the named vectors, in the order of Vectors. "recon" stands for those with
-// access.VectorRecon, and "all" for all others.
+// Select returns the named vectors, in the order of Vectors. A Group stands for all of its vectors.
 func Select(names []string) ([]Vector, error) {
 	all := Vectors()
 	var selected []Vector
 	for _, vector := range all {
-		group := "all"
-		if vector.Access == access.VectorRecon {
-			group = "recon"
-		}
-		if slices.Contains(names, vector.Name) || slices.Contains(names, group) {
+		if slices.Contains(names, vector.Name) || slices.Contains(names, string(vector.Group())) {
 			selected = append(selected, vector)
 		}
 	}
+	known := func(name string) bool {
+		return slices.ContainsFunc(all, func(v Vector) bool { return v.Name == name || string(v.Group()) == name })
+	}
 	for _, name := range names {
-		if name != "all" && name != "recon" && !slices.ContainsFunc(all, func(v Vector) bool { return v.Name == name }) {
-			return nil, fmt.Errorf("no vector is called %q: name some of %s, or all, or recon", name, strings.Join(vectorNames(all), ", "))
+		if !known(name) {
+			return nil, fmt.Errorf("no vector is called %q: name some of %s, or %s", name, strings.Join(vectorNames(all), ", "), groups)
 		}
 	}
 	if len(selected) == 0 {
-		return nil, fmt.Errorf("no vector named: name some of %s, or all, or recon", strings.Join(vectorNames(all), ", "))
+		return nil, fmt.Errorf("no vector named: name some of %s, or %s", strings.Join(vectorNames(all), ", "), groups)
 	}
 	return selected, nil
 }
+
+// groups lists the groups in an error.
+const groups = "all, or recon, or tamper"
 
 func vectorNames(vectors []Vector) []string {
 	names := make([]string, 0, len(vectors))
