@@ -98,13 +98,26 @@ These have no row here, but tests of their own:
 - how far a granted ptrace access reaches (` + "`TestOwnDoor`" + `)
 - the x32 entry, whose table no kernel here has (` + "`TestListenerX32`" + `)
 - file handles, which open nothing of procfs (` + "`TestProcfsHasNoHandles`" + `)
-- [attacks on shimward itself](threat-model.md#tampering)
+- [attacks on another container's guard, and on what shimward keeps](threat-model.md#tampering), a SIGKILL
+  to a shim among them: its container ends with it
 
 ` + "`make coverage`" + ` writes this page from the results of ` + "`make test`" + `. ` + "`make test`" + ` fails if the two differ.
 
 `
 
-// inboundIntro comes before the second table.
+// tamperIntro comes before the table of the attacks that tamper first.
+const tamperIntro = `
+## From a guarded container that tampers with shimward
+
+The attacker is privileged. It has the node's pid namespace and, mounted, the node's ` + "`/sys/fs/cgroup`,\n`/sys/fs/bpf/shimward`, `/run/shimward` and `/var/log/shimward`" + `. First it goes at its own guard (under
+stock runc, at that of the victim), then it reads the secret of a victim in another container. The cells say
+what became of both: it *got through* if the secret was read, and was *refused* or *killed* at what the
+sensor in brackets saw, which is the read unless the tampering is ` + "`bpf(2)`" + `. Nothing refuses the other kinds
+of tampering (` + "`TestTamper`" + `); that a container may do it is recorded when it is created (` + "`TestRisks`" + `).
+
+`
+
+// inboundIntro comes before the table of the attacks from outside.
 const inboundIntro = `
 ## At a guarded container, from one that is not
 
@@ -152,14 +165,11 @@ func Page(out io.Writer, proofs []Proof) error {
 	text := &strings.Builder{}
 	text.WriteString(page)
 	plain := strings.NewReplacer("<", "&lt;", "|", "\\|") // what Markdown would take for markup
-	for _, inbound := range []bool{false, true} {
-		text.WriteString(map[bool]string{
-			false: "## From a guarded container\n\n",
-			true:  inboundIntro,
-		}[inbound])
+	for _, part := range parts() {
+		text.WriteString(part.intro)
 		text.WriteString("| way | under runc | under audit, `lsm` tier | `tracepoint` tier | under enforce, `lsm` tier | `tracepoint` tier |\n|---|---|---|---|---|---|\n")
 		for _, at := range rows {
-			if at.inbound != inbound {
+			if !part.has(at) {
 				continue
 			}
 			fmt.Fprintf(text, "| `%s`: %s |", at.vector, plain.Replace(at.about))
@@ -181,6 +191,24 @@ func Page(out io.Writer, proofs []Proof) error {
 	text.WriteString("\n\nWhat is not held, and why, is in the [threat model](threat-model.md#where-it-ends).\n")
 	_, err := io.WriteString(out, text.String())
 	return err
+}
+
+// part is one table of the page.
+type part struct {
+	intro string
+	has   func(row) bool
+}
+
+func parts() []part {
+	tampers := map[string]bool{}
+	for _, vector := range emulate.Vectors() {
+		tampers[vector.Name] = vector.Group() == emulate.GroupTamper
+	}
+	return []part{
+		{"## From a guarded container\n\n", func(at row) bool { return !at.inbound && !tampers[at.vector] }},
+		{tamperIntro, func(at row) bool { return !at.inbound && tampers[at.vector] }},
+		{inboundIntro, func(at row) bool { return at.inbound }},
+	}
 }
 
 // kernelsMark begins the one line that may differ from one machine to the next.

@@ -71,6 +71,26 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// What tampers first has a table of its own.
+func TestPageOfTampering(t *testing.T) {
+	all := proofs(t)
+	for _, p := range proofs(t) {
+		if !p.Inbound {
+			p.Vector = "tamper-cgroup"
+			all = append(all, p)
+		}
+	}
+	var page strings.Builder
+	if err := Page(&page, all); err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(page.String(), "\n## From a guarded container that tampers with shimward\n")
+	table, _, found := strings.Cut(after, "\n## ")
+	if !found || strings.Count(table, "\n| `") != 1 || !strings.Contains(table, "\n| `tamper-cgroup`: ") || strings.Count(page.String(), "tamper-cgroup") != 1 {
+		t.Errorf("got\n%s", page.String())
+	}
+}
+
 func TestPageRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func([]Proof) []Proof

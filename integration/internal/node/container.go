@@ -275,8 +275,12 @@ func (c *Container) Delete(ctx context.Context) error {
 
 // Bundle returns the path of the container's OCI bundle on the node, which exists as long as the
 // task.
-func (c *Container) Bundle() string {
-	return filepath.Join(c.node.Dir, "state", "io.containerd.runtime.v2.task", c.node.Namespace, c.ID)
+func (c *Container) Bundle() string { return c.node.Bundle(c.ID) }
+
+// Bundle returns the path of a container's OCI bundle on the node, whether there is such a container
+// already or not.
+func (n *Node) Bundle(id string) string {
+	return filepath.Join(n.Dir, "state", "io.containerd.runtime.v2.task", n.Namespace, id)
 }
 
 // RawSpec returns the container's spec as stored by containerd.
