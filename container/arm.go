@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/shimward/shimward/event"
-	"github.com/shimward/shimward/hooks"
 )
 
 const (
@@ -164,8 +163,8 @@ func lateInit(err error) string {
 // (__cgroup_kill, de_thread).
 func (c *Container) killAll(ctx context.Context, kill func() error) error {
 	err := kill()
-	if hooks.AwaitEmpty(context.WithoutCancel(ctx), func() bool {
-		left := hooks.Populated(c.plan.Paths, c.plan.Identity.Key)
+	if AwaitEmpty(context.WithoutCancel(ctx), func() bool {
+		left := Populated(c.plan.Paths, c.plan.Identity.Key)
 		if left {
 			err = kill()
 		}
@@ -177,7 +176,7 @@ func (c *Container) killAll(ctx context.Context, kill func() error) error {
 		}
 		return errors.New(left)
 	}
-	if _, unknown := hooks.ReadEnrolment(c.plan.Paths, c.plan.Identity.Key); unknown != nil {
+	if _, unknown := ReadEnrolment(c.plan.Paths, c.plan.Identity.Key); unknown != nil {
 		return err
 	}
 	return nil // ignore errors of the runtime about processes that were already gone

@@ -35,6 +35,8 @@ type Container struct {
 	origins origins
 	traced  traced
 
+	enrolling enrolling
+
 	store        *event.Store
 	folder       *event.Folder
 	observations chan pending  // made by Decide, on their way to folder
@@ -80,6 +82,7 @@ func open(ctx context.Context, plan *policy.Plan, limits policy.StoreLimits, und
 		ready:        make(chan struct{}),
 		processes:    map[string]*Process{},
 	}
+	c.enrolling.opens(plan.Paths)
 	c.folder = event.NewFolder(event.FolderOptions{Container: c.identity(), Emit: c.emit, Network: c.network})
 	// The container outlives the request that creates it.
 	c.context, c.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -139,16 +142,29 @@ func (c *Container) listenOptions(residue *seccomp.Residue, attached func(pid in
 	}
 }
 
-// Attach opens what the createRuntime hook left in the kernel, and starts reading from it.
+// Attach starts reading what Enrol has put into the kernel. initPID is the process that the runtime says
+// that it has created.
 func (c *Container) Attach(initPID int) error {
-	opened, reader, err := openKernel(bpf.NodeOptions{Paths: c.plan.Paths}, c.plan.Identity.Key)
+	where := c.Where()
+	switch where.PID {
+	case initPID:
+	case 0:
+		return fmt.Errorf("the runtime created the container without its createRuntime hook, or %s is of another version than the rest of shimward: "+
+			"the container is not under guard, and is deleted", HookBinary)
+	default:
+		return fmt.Errorf("the runtime created the container with init %d, and its createRuntime hook had named %d: the container is deleted", initPID, where.PID)
+	}
+	node, err := c.enrolling.open()
+	if err != nil {
+		return fmt.Errorf("open shimward's programs: %w", err)
+	}
+	self, err := newMember(c.plan, where)
+	if err != nil {
+		return fmt.Errorf("look at the container's cgroup: %w", err)
+	}
+	opened, reader, err := openKernel(node, c.plan.Identity.Key)
 	if err != nil {
 		return err
-	}
-	self, ok := readMember(c.plan.Paths, c.plan.Identity.Key)
-	if !ok {
-		return errors.Join(fmt.Errorf("the createRuntime hook left no record of the container's cgroup in %s", c.plan.Paths.Container(c.plan.Identity.Key)),
-			reader.Close(), opened.Close())
 	}
 	c.members.self = self
 	c.kernel = opened
@@ -202,10 +218,12 @@ func (c *Container) Close() {
 	if err := c.store.Close(); err != nil {
 		c.logger(c.context).WithError(err).Warn("shimward: close the event store")
 	}
+	shut := c.enrolling.shut
 	if c.attached() {
-		if err := c.kernel.Close(); err != nil {
-			c.logger(c.context).WithError(err).Warn("shimward: close the programs' pins")
-		}
+		shut = c.kernel.Close
+	}
+	if err := shut(); err != nil {
+		c.logger(c.context).WithError(err).Warn("shimward: close the programs' pins")
 	}
 }
 

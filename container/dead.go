@@ -51,7 +51,7 @@ func ReleaseDead(ctx context.Context, id, bundle string, status Exit) {
 		logger.WithError(err).Warn("shimward: the container's plan cannot be read, its guard stays")
 		return
 	}
-	if hooks.Populated(plan.Paths, key) {
+	if Populated(plan.Paths, key) {
 		logger.Warn("shimward: processes of the container are still there, and so their guard stays")
 		return
 	}
@@ -202,7 +202,7 @@ func bury(ctx context.Context, paths policy.Paths, key string, keep func(string)
 // current reports whether a container's state is still in use: its bundle exists, or it has
 // processes, or it is being created.
 func current(ctx context.Context, paths policy.Paths, key string) bool {
-	if hooks.Populated(paths, key) {
+	if Populated(paths, key) {
 		return true
 	}
 	info, err := os.Stat(paths.Container(key))
@@ -231,7 +231,7 @@ func (p *Planned) Vacant(ctx context.Context) error {
 	key := p.Plan.Identity.Key
 	ctx, cancel := context.WithTimeout(ctx, vacated)
 	defer cancel()
-	for present(p.Plan.Paths.Container(key)) && (monitored(ctx, p.Plan.Paths, key) || hooks.Populated(p.Plan.Paths, key)) {
+	for present(p.Plan.Paths.Container(key)) && (monitored(ctx, p.Plan.Paths, key) || Populated(p.Plan.Paths, key)) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
@@ -243,7 +243,7 @@ func (p *Planned) Vacant(ctx context.Context) error {
 
 // monitored reports whether a container's monitor is there.
 func monitored(ctx context.Context, paths policy.Paths, key string) bool {
-	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", paths.Monitor(key))
+	conn, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "unix", paths.Host(key))
 	if err != nil {
 		return !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist)
 	}

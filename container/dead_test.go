@@ -41,7 +41,7 @@ func testPaths(t *testing.T) policy.Paths {
 
 func populate(t *testing.T, plan *policy.Plan, populated string) {
 	t.Helper()
-	enrolment, err := hooks.ReadEnrolment(plan.Paths, plan.Identity.Key)
+	enrolment, err := ReadEnrolment(plan.Paths, plan.Identity.Key)
 	if err != nil {
 		t.Fatal(err)
 	}

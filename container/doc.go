@@ -8,6 +8,6 @@
 // that comes about. It does not own what is refused (policy), how an event is stored (event), what
 // the kernel does (bpf), or what a notification means (seccomp), and it talks to no engine.
 //
-// The host process's memory is used once for every container of a node, so this package loads no
-// programs and no kernel types: the createRuntime hook does, and its process ends.
+// The host process's memory is used once for every container of a node, so this package keeps no kernel
+// types: only the first host after a boot loads programs, and it gives back what that took.
 package container

@@ -1,7 +1,6 @@
 package container
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 
@@ -45,35 +44,12 @@ type enrolled struct {
 	node  *bpf.Node
 }
 
-func openKernel(options bpf.NodeOptions, key string) (*enrolled, *bpf.Reader, error) {
-	node, err := bpf.Open(options)
-	if err != nil {
-		return nil, nil, fmt.Errorf("open shimward's programs: %w", err)
-	}
+func openKernel(node *bpf.Node, key string) (*enrolled, *bpf.Reader, error) {
 	reader, err := node.Reader(key)
 	if err != nil {
-		return nil, nil, errors.Join(fmt.Errorf("open the container's records: %w", err), node.Close())
+		return nil, nil, fmt.Errorf("open the container's records: %w", err)
 	}
 	return &enrolled{key: key, node: node}, reader, nil
-}
-
-// prepareRing creates the container's ring buffer while the runtime creates everything else,
-// because it takes the kernel some milliseconds. If it cannot be created, or nothing is loaded yet,
-// the createRuntime hook creates it, and the hook's error is the one that counts.
-func (c *Container) prepareRing(undo *Cleanup) {
-	done := make(chan struct{})
-	undo.Add(func() { <-done })
-	c.running.Go(func() {
-		defer close(done)
-		node, err := bpf.Open(bpf.NodeOptions{Paths: c.plan.Paths})
-		if err != nil {
-			return
-		}
-		err = errors.Join(node.Prepare(c.plan.Identity.Key), node.Close())
-		if err != nil {
-			c.logger(c.context).WithError(err).Debug("shimward: make the ring buffer ahead of the hook")
-		}
-	})
 }
 
 func (e *enrolled) Tier() access.Tier { return e.node.Tier() }

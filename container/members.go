@@ -4,10 +4,10 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
-	"github.com/shimward/shimward/hooks"
+	"golang.org/x/sys/unix"
+
 	"github.com/shimward/shimward/internal/files"
 	"github.com/shimward/shimward/policy"
 )
@@ -96,17 +96,18 @@ func readMember(paths policy.Paths, key string) (member, bool) {
 	if err != nil || plan.Identity.Key != key {
 		return member{}, false
 	}
-	enrolment, err := hooks.ReadEnrolment(paths, key)
+	enrolment, err := ReadEnrolment(paths, key)
 	if err != nil {
 		return member{}, false
 	}
-	info, err := os.Stat(enrolment.Cgroup)
-	if err != nil {
-		return member{}, false
+	one, err := newMember(plan, enrolment)
+	return one, err == nil
+}
+
+func newMember(plan *policy.Plan, where Enrolment) (member, error) {
+	var stat unix.Stat_t
+	if err := unix.Stat(where.Cgroup, &stat); err != nil {
+		return member{}, err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return member{}, false
-	}
-	return member{plan: plan, cgroupID: stat.Ino}, true
+	return member{plan: plan, cgroupID: stat.Ino}, nil
 }

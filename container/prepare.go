@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"github.com/containerd/log"
@@ -127,7 +128,8 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	if err != nil {
 		return nil, err
 	}
-	text, err := guardedSpec(p.file.text, hooks.Entry{Binary: hook, Run: p.Plan.Paths.Run}, merged)
+	entry := hooks.Entry{Binary: hook, Run: p.Plan.Paths.Run, Socket: p.Plan.Paths.Host(p.Plan.Identity.Key), Host: os.Getpid()}
+	text, err := guardedSpec(p.file.text, entry, merged)
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +137,7 @@ func (p *Planned) edit(ctx context.Context, hook string, undo *Cleanup) (*Contai
 	if err != nil {
 		return nil, err
 	}
-	c.prepareRing(undo)
+	c.prepareRing()
 	c.Announce("", p.spec.Args())
 	if merged.ListenerPath != "" {
 		if err := c.listen(residue, p.request.Attached); err != nil {

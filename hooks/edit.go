@@ -6,18 +6,26 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/shimward/shimward/internal/relay"
 )
 
 // Entry is what Edit writes into a spec.
 type Entry struct {
 	Binary string // absolute path of shimward-hook, or of shimward
-	Run    string // policy.Paths.Run, for the hook's environment
+	Run    string // policy.Paths.Run
+	Socket string // policy.Paths.Host of the container
+	Host   int    // pid of the process that listens there
 }
 
-// The runtime kills a hook, and with it the container, at its timeout. The first container after a
-// boot waits for the kernel to verify the programs, and fifty others may wait for that one, so the
-// timeout is generous.
+// EnvRun is the variable in a hook's environment that holds policy.Paths.Run, where the container's Plan
+// is. It is for those who find the hook in a spec (RunOf).
+const EnvRun = "SHIMWARD_RUN"
+
+// The runtime kills a hook, and with it the container, at its timeout. The hooks give up a little
+// earlier (package relay).
 const (
 	createRuntimeTimeout = 60 // seconds
 	poststopTimeout      = 30 // seconds
@@ -37,8 +45,8 @@ type hook struct {
 // changes nothing.
 func Edit(config []byte, entry Entry, further ...Change) ([]byte, error) {
 	return Apply(config, append([]Change{
-		{Path: []string{"hooks", "createRuntime"}, Edit: entry.add(NameCreateRuntime, createRuntimeTimeout)},
-		{Path: []string{"hooks", "poststop"}, Edit: entry.add(NamePoststop, poststopTimeout)},
+		{Path: []string{"hooks", "createRuntime"}, Edit: entry.add(relay.NameCreateRuntime, createRuntimeTimeout)},
+		{Path: []string{"hooks", "poststop"}, Edit: entry.add(relay.NamePoststop, poststopTimeout)},
 	}, further...)...)
 }
 
@@ -56,8 +64,8 @@ func (e Entry) add(name string, timeout int) func(json.RawMessage) (any, error) 
 			var h hook
 			return json.Unmarshal(item, &h) == nil && slices.Equal(h.Args, args)
 		})
-		// The runtime replaces an empty environment with its own.
-		ours, err := encode(hook{Path: e.Binary, Args: args, Env: []string{EnvRun + "=" + e.Run}, Timeout: timeout})
+		env := []string{EnvRun + "=" + e.Run, relay.EnvSocket + "=" + e.Socket, relay.EnvHost + "=" + strconv.Itoa(e.Host)}
+		ours, err := encode(hook{Path: e.Binary, Args: args, Env: env, Timeout: timeout})
 		if err != nil {
 			return nil, err
 		}
@@ -178,11 +186,13 @@ func RunOf(config []byte) string {
 		return ""
 	}
 	for _, h := range spec.Hooks.CreateRuntime {
-		if !slices.Equal(h.Args, []string{"shimward", "hook", NameCreateRuntime}) || len(h.Env) != 1 {
+		if !slices.Equal(h.Args, []string{"shimward", "hook", relay.NameCreateRuntime}) {
 			continue
 		}
-		if run, ok := strings.CutPrefix(h.Env[0], EnvRun+"="); ok {
-			return run
+		for _, variable := range h.Env {
+			if run, ok := strings.CutPrefix(variable, EnvRun+"="); ok {
+				return run
+			}
 		}
 	}
 	return ""

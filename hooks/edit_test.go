@@ -6,11 +6,11 @@ import (
 	"testing"
 )
 
-var entry = Entry{Binary: "/opt/bin/shimward", Run: "/run/shimward"}
+var entry = Entry{Binary: "/opt/bin/shimward", Run: "/run/shimward", Socket: "/run/shimward/containers/c/monitor", Host: 7}
 
 const (
-	oursCreate   = `{"path":"/opt/bin/shimward","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward"],"timeout":60}`
-	oursPoststop = `{"path":"/opt/bin/shimward","args":["shimward","hook","poststop"],"env":["SHIMWARD_RUN=/run/shimward"],"timeout":30}`
+	oursCreate   = `{"path":"/opt/bin/shimward","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward","SHIMWARD_SOCKET=/run/shimward/containers/c/monitor","SHIMWARD_HOST=7"],"timeout":60}`
+	oursPoststop = `{"path":"/opt/bin/shimward","args":["shimward","hook","poststop"],"env":["SHIMWARD_RUN=/run/shimward","SHIMWARD_SOCKET=/run/shimward/containers/c/monitor","SHIMWARD_HOST=7"],"timeout":30}`
 	oursAll      = `{"createRuntime":[` + oursCreate + `],"poststop":[` + oursPoststop + `]}`
 )
 
@@ -52,6 +52,14 @@ func TestEdit(t *testing.T) {
 				t.Errorf("RunOf is %q", run)
 			}
 		})
+	}
+}
+
+// The hooks of a container that an earlier version made name no socket.
+func TestRunOfAnEarlierVersion(t *testing.T) {
+	config := `{"hooks":{"createRuntime":[{"path":"/a"},{"path":"/old/shimward","args":["shimward","hook","create-runtime"],"env":["SHIMWARD_RUN=/run/shimward"]}]}}`
+	if run := RunOf([]byte(config)); run != "/run/shimward" {
+		t.Errorf("got %q", run)
 	}
 }
 

@@ -28,16 +28,22 @@ type monitor struct {
 	undo    container.Cleanup
 	said    chan saying
 
-	runtime *process        // the process that creates the container
-	init    *process        // nil before it is created
-	where   hooks.Enrolment // init's
-	before  os.FileInfo     // init's executable before it is started
-	existed bool            // the runtime already had a container of this ID
-	created bool            // the creation is recorded
-	started bool            // the start is recorded
+	runtime *process    // the process that creates the container
+	init    *process    // nil before it is created
+	before  os.FileInfo // init's executable before it is started
+	existed bool        // the runtime already had a container of this ID
+	created bool        // the creation is recorded
+	started bool        // the start is recorded
 
 	mu    sync.Mutex
 	execs map[int]*starting // guarded by mu; by the pid of the runtime process
+}
+
+// saying is a message to a monitor. done receives one error, or nil.
+type saying struct {
+	hooks.Message
+
+	done chan error
 }
 
 // How often to check whether the runtime still has the state of an ended container: soon after its
@@ -71,17 +77,16 @@ func Monitor(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
 	defer m.runtime.close()
 	ctx, cancel := context.WithCancel(ctx)
 	var serving sync.WaitGroup
-	serving.Go(func() { server.serve(ctx, m.said) })
+	serving.Go(func() { server.Serve(ctx, func(message hooks.Message) error { return m.told(ctx, message) }) })
 	reconcile = container.ReconcileLater(ctx, m.order.Config)
 	m.live(ctx)
 	cancel()
-	serving.Wait()
-	server.answering.Wait() // let the last answer reach its recipient
+	serving.Wait() // let the last answer reach its recipient
 	return nil
 }
 
 // prepare makes everything that the container needs before its runtime is started.
-func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err error) {
+func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *hooks.Server, err error) {
 	if err := json.NewDecoder(io.LimitReader(stdin, maxOrder)).Decode(&m.order); err != nil {
 		return nil, fmt.Errorf("read the monitor's order: %w", err)
 	}
@@ -108,11 +113,11 @@ func (m *monitor) prepare(ctx context.Context, stdin io.Reader) (_ *server, err 
 	if err != nil {
 		return nil, err
 	}
-	server, err := listen(m.planned.Plan.Paths.Monitor(m.planned.Plan.Identity.Key))
+	server, err := hooks.Listen(m.planned.Plan.Paths.Host(m.planned.Plan.Identity.Key))
 	if err != nil {
 		return nil, err
 	}
-	m.undo.Add(server.close)
+	m.undo.Add(server.Close)
 	return server, nil
 }
 
@@ -128,12 +133,9 @@ func (m *monitor) live(ctx context.Context) {
 		case s := <-m.said:
 			switch s.What {
 			case hooks.MessageCreated:
-				if m.init != nil && m.init.pid == s.PID {
-					s.done <- nil // runc before 1.2 runs the hooks of a container without a mount namespace twice
-					continue
-				}
-				err := m.attach(s.PID)
-				if err == nil {
+				attached := m.init != nil // runc before 1.2 runs the hooks of a container without a mount namespace twice
+				err := m.attach(s.State)
+				if err == nil && !attached {
 					initEnded = m.init.ended(ctx)
 					go func() { started <- m.hosted.AwaitStart(ctx, m.before) }()
 				}
@@ -150,7 +152,7 @@ func (m *monitor) live(ctx context.Context) {
 				}
 				s.done <- err
 			case hooks.MessageStopped:
-				err := hooks.AwaitEmpty(ctx, m.populated)
+				err := container.AwaitEmpty(ctx, m.populated)
 				if err == nil {
 					m.finish(ctx)
 				}
@@ -198,24 +200,19 @@ func (m *monitor) live(ctx context.Context) {
 	}
 }
 
-// attach takes over the container that the createRuntime hook has put under guard.
-func (m *monitor) attach(pid int) error {
-	if m.init != nil {
-		return fmt.Errorf("the monitor already has container %s", m.order.ID)
+// attach puts the container under guard, and takes it over, as its createRuntime hook asks.
+func (m *monitor) attach(state *hooks.State) error {
+	if err := m.hosted.Enrol(state); err != nil || m.init != nil {
+		return err
 	}
-	init, err := openProcess(pid)
+	init, err := openProcess(state.PID)
 	if err != nil {
 		return err
 	}
-	where, err := hooks.ReadEnrolment(m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
-	if err == nil {
-		err = m.hosted.Attach(pid)
-	}
-	if err != nil {
+	if err := m.hosted.Attach(state.PID); err != nil {
 		init.close()
 		return err
 	}
-	m.where = where
 	m.undo.Add(init.close)
 	m.init = init
 	m.before, err = m.hosted.InitProgram()
@@ -242,10 +239,7 @@ func (m *monitor) start(ctx context.Context) {
 
 // kill kills all processes of the container.
 func (m *monitor) kill() error {
-	enrolment, err := hooks.ReadEnrolment(m.planned.Plan.Paths, m.planned.Plan.Identity.Key)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(enrolment.Cgroup, "cgroup.kill"), []byte("1"), 0)
-	}
+	err := os.WriteFile(filepath.Join(m.hosted.Where().Cgroup, "cgroup.kill"), []byte("1"), 0)
 	return errors.Join(err, unix.PidfdSendSignal(int(m.init.file.Fd()), unix.SIGKILL, nil, 0))
 }
 
@@ -302,13 +296,26 @@ func (m *monitor) abort(ctx context.Context) {
 	m.undo.Run()
 }
 
-// populated reports whether the container has processes left. It uses the enrolment read when the
-// container was created, whatever has become of the file since.
-func (m *monitor) populated() bool { return m.init != nil && m.where.Populated() }
+// populated reports whether the container has processes left.
+func (m *monitor) populated() bool {
+	where := m.hosted.Where()
+	return m.init != nil && where.Populated()
+}
 
 // deleted reports whether the runtime no longer has state of the container: runc keeps it in a
 // folder named after the container.
 func (m *monitor) deleted() bool {
 	_, err := os.Stat(filepath.Join(m.order.Root, m.order.ID))
 	return errors.Is(err, fs.ErrNotExist)
+}
+
+// told hands a message to live, and returns what comes of it.
+func (m *monitor) told(ctx context.Context, message hooks.Message) error {
+	s := saying{Message: message, done: make(chan error, 1)}
+	select {
+	case m.said <- s:
+		return <-s.done // live answers all that it takes, the last as it ends
+	case <-ctx.Done():
+		return hooks.ErrNoHost
+	}
 }

@@ -63,9 +63,10 @@ func (p Paths) Plan(key string) string { return filepath.Join(p.Container(key), 
 // Notify returns the socket that the runtime sends the container's seccomp listener to.
 func (p Paths) Notify(key string) string { return filepath.Join(p.Container(key), "notify.sock") }
 
-// Monitor returns the socket of the container's monitor, if it has one. Its name is no longer than
+// Host returns the socket of the process that hosts the container, its shim or its monitor. Earlier
+// versions' monitors, which had the name for themselves, still listen there. The name is no longer than
 // Notify's, so it fits a socket's path too.
-func (p Paths) Monitor(key string) string { return filepath.Join(p.Container(key), "monitor") }
+func (p Paths) Host(key string) string { return filepath.Join(p.Container(key), "monitor") }
 
 // Pins returns the folder on bpffs that holds the container's kernel objects.
 func (p Paths) Pins(key string) string { return filepath.Join(p.BPF, "containers", key) }

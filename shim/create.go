@@ -81,6 +81,9 @@ func (s *service) prepare(ctx context.Context, r *task.CreateTaskRequest, undo *
 		return nil, nil //nolint:nilnil // there is nothing to guard
 	}
 	c, err := planned.Guard(ctx, undo)
+	if err == nil {
+		err = c.Host()
+	}
 	if err != nil {
 		return nil, refuse(codes.FailedPrecondition, err)
 	}

@@ -21,7 +21,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/shimward/shimward/container"
+	"github.com/shimward/shimward/hooks"
 	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -35,6 +37,7 @@ type fakeTasks struct {
 	deleted int
 	hold    chan struct{} // if set, Create blocks until it is closed
 	held    chan struct{} // closed by a Create that blocks
+	during  func() error  // if set, Create calls it and returns its error
 }
 
 func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.CreateTaskResponse, error) {
@@ -46,6 +49,9 @@ func (f *fakeTasks) Create(_ context.Context, r *task.CreateTaskRequest) (*task.
 	if f.hold != nil {
 		close(f.held)
 		<-f.hold
+	}
+	if f.during != nil {
+		return nil, f.during()
 	}
 	return &task.CreateTaskResponse{Pid: 4194304}, f.fail // beyond the kernel's largest pid
 }
@@ -190,6 +196,25 @@ func TestCreateUnwinds(t *testing.T) {
 		}
 		f.wantNothing(t, plainSpec)
 	})
+}
+
+// The shim answers the hooks of a container that it is creating, and what it says reaches the caller.
+func TestCreateAnswersHooks(t *testing.T) {
+	testenv.Root(t) // the shim answers nobody else
+	f := newFixture(t, "", plainSpec)
+	bundle, err := filepath.EvalSymlinks(f.bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.inner.during = func() error {
+		state := &hooks.State{ID: "c", PID: os.Getpid(), Bundle: bundle}
+		err := hooks.Tell(f.ctx, f.paths, policy.Key("c", bundle), hooks.Message{What: hooks.MessageCreated, State: state})
+		return status.Error(codes.Unknown, err.Error())
+	}
+	if err := f.create(); err == nil || !strings.Contains(err.Error(), "load shimward's programs") || !strings.Contains(err.Error(), "is not on a BPF file system") {
+		t.Errorf("got %v", err)
+	}
+	f.wantNothing(t, plainSpec)
 }
 
 // A caller that gives up on a Create immediately deletes what it had requested.

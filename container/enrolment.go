@@ -1,4 +1,4 @@
-package hooks
+package container
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"github.com/shimward/shimward/policy"
 )
 
-// Enrolment is what the createRuntime hook stores next to a container's Plan: where the container
-// is, for finding out to which container a process belongs.
+// Enrolment is what Enrol stores next to a container's Plan: where the container is, for finding out to
+// which container a process belongs.
 type Enrolment struct {
 	PID    int    `json:"pid"`    // of its init
 	Cgroup string `json:"cgroup"` // absolute path of its cgroup v2 directory
@@ -27,12 +27,15 @@ type Enrolment struct {
 // enrolmentFile is the name of the Enrolment's file in policy.Paths.Container.
 const enrolmentFile = "enrolled.json"
 
-// ReadEnrolment reads a container's Enrolment. The error wraps fs.ErrNotExist if the hook has not
-// run yet.
+// maxEnrolment is the maximum size of that file, in bytes.
+const maxEnrolment = 64 << 10
+
+// ReadEnrolment reads a container's Enrolment. The error wraps fs.ErrNotExist if it has not been
+// enrolled yet.
 func ReadEnrolment(paths policy.Paths, key string) (Enrolment, error) {
 	var e Enrolment
 	path := filepath.Join(paths.Container(key), enrolmentFile)
-	raw, err := files.Read(path, maxInput)
+	raw, err := files.Read(path, maxEnrolment)
 	if err != nil {
 		return e, fmt.Errorf("read where the container is: %w", err)
 	}
@@ -63,7 +66,7 @@ func Populated(paths policy.Paths, key string) bool {
 
 // Populated is like the function Populated, for the cgroup where the container was enrolled.
 func (e *Enrolment) Populated() bool {
-	raw, err := files.Read(filepath.Join(e.Cgroup, "cgroup.events"), maxInput)
+	raw, err := files.Read(filepath.Join(e.Cgroup, "cgroup.events"), maxEnrolment)
 	if err != nil {
 		// The kernel does not remove a cgroup that is not empty; ENODEV means that it is being
 		// removed.
@@ -92,7 +95,7 @@ func AwaitEmpty(ctx context.Context, populated func() bool) error {
 }
 
 func writeEnrolment(plan *policy.Plan, e Enrolment) error {
-	raw, err := encode(e)
+	raw, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
