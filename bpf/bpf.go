@@ -33,7 +33,7 @@ type NodeOptions struct {
 }
 
 // Node is the node-wide part: attached programs and shared maps. It opens each pin when it is first
-// needed, because hooks are short-lived and have a start-up time budget. It is safe for concurrent
+// needed, because a container's start waits for it. It is safe for concurrent
 // use until it is closed.
 type Node struct {
 	paths policy.Paths

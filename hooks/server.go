@@ -93,8 +93,8 @@ func (s *Server) admit(conn *net.UnixConn) bool {
 	return true
 }
 
-// hangUp closes connections that have said nothing, the oldest first, until at most most connections
-// besides are left.
+// hangUp closes connections that have said nothing, the oldest first, while there are more than most
+// connections of any kind.
 func (s *Server) hangUp(most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

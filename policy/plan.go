@@ -65,8 +65,8 @@ type Identity struct {
 	Sandbox      string `json:"sandbox,omitempty"` // the pod sandbox's container ID: the same for all containers of a pod
 }
 
-// Plan is everything that is decided about a container before it is created. The hook enrols the
-// container by it, the listener answers by it, and events cite it.
+// Plan is everything that is decided about a container before it is created. The container is enrolled
+// by it, the listener answers by it, and events cite it.
 type Plan struct {
 	Identity   Identity   `json:"identity"`
 	Mode       Mode       `json:"mode"`
