@@ -94,14 +94,15 @@ func by(events []event.Event, r emulate.Result) []event.Event {
 }
 
 // joined merges the events that belong to one access. On emulated CPUs, the reports of two sensors
-// may be too far apart to be folded into one event, but no sensor sees an access twice.
+// may be made, or read, too far apart to be folded into one event, but no sensor sees an access
+// twice.
 func joined(events []event.Event) []event.Event {
 	if !node.Emulated() {
 		return events
 	}
 	var all []event.Event
 	for _, e := range events {
-		if len(all) > 0 && apart(all[len(all)-1], e) && sameAccess(all[len(all)-1].Access, e.Access) {
+		if len(all) > 0 && all[len(all)-1].Severity == e.Severity && sameAccess(all[len(all)-1].Access, e.Access) {
 			last := *all[len(all)-1].Access
 			last.Sensors = append(slices.Clone(last.Sensors), e.Access.Sensors...)
 			slices.Sort(last.Sensors)
@@ -112,11 +113,6 @@ func joined(events []event.Event) []event.Event {
 		all = append(all, e)
 	}
 	return all
-}
-
-// apart reports whether two events are too far apart to have been folded into one.
-func apart(a, b event.Event) bool {
-	return b.Time.Sub(a.Time) >= event.FoldQuiet && a.Severity == b.Severity
 }
 
 // sameAccess reports whether two events are reports of different sensors about the same access.
