@@ -11,7 +11,7 @@ import (
 
 // How long a Folder waits for more observations, and how much it keeps meanwhile.
 const (
-	FoldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node, sensors are that far apart
+	foldQuiet   = 500 * time.Millisecond // after the last observation: on a busy node, sensors are that far apart
 	foldLongest = 2 * time.Second        // after the first
 	foldLate    = 100 * time.Millisecond // a timer that fires later than this means that the process was starved of CPU; it then waits this long again
 	foldPending = 256                    // maximum number of pending accesses
@@ -116,7 +116,7 @@ func (f *Folder) take(o Observation) bool {
 		f.finish(into)
 	} else if f.timer == nil {
 		// Nothing that arrives later is due earlier, so one timer is enough.
-		f.wakeAt(now.Add(FoldQuiet))
+		f.wakeAt(now.Add(foldQuiet))
 	}
 	return len(f.done) > before
 }
@@ -273,7 +273,7 @@ func (f *Folder) emit(one *folded) {
 }
 
 func (p *folded) due() time.Time {
-	quiet, longest := p.last.Add(FoldQuiet), p.first.Add(foldLongest)
+	quiet, longest := p.last.Add(foldQuiet), p.first.Add(foldLongest)
 	if longest.Before(quiet) {
 		return longest
 	}

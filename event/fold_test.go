@@ -68,7 +68,7 @@ func TestFold(t *testing.T) {
 				for _, o := range test.in {
 					folder.Add(o)
 				}
-				pass(FoldQuiet)
+				pass(foldQuiet)
 				synctest.Wait()
 				if !slices.Equal(got, test.want) {
 					t.Errorf("got %q, want %q", got, test.want)
@@ -115,7 +115,7 @@ func TestFoldMore(t *testing.T) {
 				t.Errorf("%s: counted", name)
 			}
 		}
-		pass(FoldQuiet)
+		pass(foldQuiet)
 		synctest.Wait()
 		if f.More(o) {
 			t.Error("it was told already")
@@ -177,7 +177,7 @@ func TestFoldWaits(t *testing.T) {
 		}
 		pass(foldLongest)
 		synctest.Wait()
-		if want := []time.Duration{foldLongest, 2700*time.Millisecond + FoldQuiet}; !slices.Equal(at, want) {
+		if want := []time.Duration{foldLongest, 2700*time.Millisecond + foldQuiet}; !slices.Equal(at, want) {
 			t.Errorf("emitted at %v, want %v", at, want)
 		}
 		if want := []uint64{7, 3}; !slices.Equal(counts, want) {
@@ -200,7 +200,7 @@ func TestFoldTimerServesAll(t *testing.T) {
 		pass(time.Second)
 		synctest.Wait()
 		for actor := range 5 {
-			if want := time.Duration(actor)*70*time.Millisecond + FoldQuiet; at[actor] != want {
+			if want := time.Duration(actor)*70*time.Millisecond + foldQuiet; at[actor] != want {
 				t.Errorf("actor %d: emitted at %v, want %v", actor, at[actor], want)
 			}
 		}
@@ -220,7 +220,7 @@ func TestFoldTimerServesTheNextDue(t *testing.T) {
 		}
 		pass(time.Second)
 		synctest.Wait()
-		if at[2] != 50*time.Millisecond+FoldQuiet || at[1] != 100*time.Millisecond+FoldQuiet {
+		if at[2] != 50*time.Millisecond+foldQuiet || at[1] != 100*time.Millisecond+foldQuiet {
 			t.Errorf("emitted at %v", at)
 		}
 	})
@@ -233,8 +233,8 @@ func TestFoldWaitsForTheStarved(t *testing.T) {
 		folder := NewFolder(FolderOptions{Emit: func(e Event) { got = append(got, summary(e)) }})
 		defer folder.Close()
 		folder.Add(observe(1, 2, access.SensorSeccomp, access.VerdictObserved))
-		late := time.Now().Add(FoldQuiet + 2*foldLate)
-		if folder.postpone(time.Now().Add(FoldQuiet + foldLate/2)) {
+		late := time.Now().Add(foldQuiet + 2*foldLate)
+		if folder.postpone(time.Now().Add(foldQuiet + foldLate/2)) {
 			t.Error("a timer that fired in time was set anew")
 		}
 		if !folder.postpone(late) {
@@ -286,7 +286,7 @@ func TestFoldWhileTheDiskHangs(t *testing.T) {
 		}})
 		of := func(actor int) Observation { return observe(actor, 0, access.SensorLSM, access.VerdictRefused) }
 		folder.Add(of(0))
-		pass(FoldQuiet)
+		pass(foldQuiet)
 		synctest.Wait() // Emit has it now
 		if !folder.mu.TryLock() {
 			t.Fatal("whoever decides would wait for the disk")
