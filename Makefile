@@ -110,8 +110,8 @@ fuzz: ## search for input that breaks a parser: make fuzz FUZZTIME=5m
 	FUZZTIME=$(FUZZTIME) scripts/fuzz
 
 .PHONY: races
-races: deps-demo build ## run 10,000 rounds of each race against a decision, on this kernel
-	cd integration && SHIMWARD_BIN=$(CURDIR)/bin SHIMWARD_ENGINES=$$(../scripts/build-tools engines) $(GO) test -count=1 -v -timeout 60m -run TestRaces .
+races: deps-demo build ## run 10,000 rounds of each race against a decision, and a flood of a million, on this kernel
+	cd integration && SHIMWARD_BIN=$(CURDIR)/bin SHIMWARD_ENGINES=$$(../scripts/build-tools engines) $(GO) test -count=1 -v -timeout 60m -run 'TestRaces|TestFlood' .
 
 .PHONY: vm
 vm: deps-vm ## run a command on another kernel: make vm CMD='uname -a' KERNEL=6.12
