@@ -19,15 +19,7 @@ import (
 // hosted returns a container that is being created, with a host that answers its hooks, and undo.
 func hosted(t *testing.T, pins string) (*Container, hooks.State, *Cleanup) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "e") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.ShortDir(t)
 	config := policy.DefaultConfig()
 	config.Paths = policy.Paths{Run: filepath.Join(dir, "run"), BPF: pins, Log: filepath.Join(dir, "log")}
 	plan, err := config.Plan(policy.Facts{ID: "made", Namespace: "n", Bundle: dir})

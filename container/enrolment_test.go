@@ -158,12 +158,7 @@ func TestReleaseBereft(t *testing.T) {
 func TestReleaseBereftOfTheLiving(t *testing.T) {
 	testenv.Root(t) // the host answers nobody else
 	plan, s := storePlan(t)
-	dir, err := os.MkdirTemp("", "b") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	plan.Paths.Run = dir
+	plan.Paths.Run = testenv.ShortDir(t)
 	if err := writePlan(plan); err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +180,7 @@ func TestReleaseBereftOfTheLiving(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ReleaseBereft(t.Context(), text, dir); err == nil || err.Error() != "it answers" {
+	if err := ReleaseBereft(t.Context(), text, plan.Paths.Run); err == nil || err.Error() != "it answers" {
 		t.Errorf("got %v", err)
 	}
 	cancel()

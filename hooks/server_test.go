@@ -20,16 +20,8 @@ import (
 // serve serves a container "key" until the test ends.
 func serve(t *testing.T, act func(Message) error) policy.Paths {
 	t.Helper()
-	testenv.Root(t)                   // the server answers nobody else
-	dir, err := os.MkdirTemp("", "h") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	testenv.Root(t) // the server answers nobody else
+	dir := testenv.ShortDir(t)
 	paths := policy.Paths{Run: dir}
 	if err := os.MkdirAll(paths.Container("key"), 0o700); err != nil {
 		t.Fatal(err)

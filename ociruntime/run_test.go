@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/shimward/shimward/internal/nodeconfig"
+	"github.com/shimward/shimward/internal/testenv"
 	"github.com/shimward/shimward/policy"
 )
 
@@ -25,15 +26,7 @@ type fixture struct {
 
 func newFixture(t *testing.T, config, spec string) *fixture {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "r") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.ShortDir(t)
 	f := &fixture{dir: dir, config: filepath.Join(dir, "config.toml"), runc: filepath.Join(dir, "runc"), bundle: filepath.Join(dir, "bundle")}
 	paths := policy.Paths{Run: filepath.Join(dir, "r"), BPF: filepath.Join(dir, "bpf"), Log: filepath.Join(dir, "log")}
 	text := config + "\n[paths]\nrun = \"" + paths.Run + "\"\nbpf = \"" + paths.BPF + "\"\nlog = \"" + paths.Log + "\"\n[runc]\npath = \"" + f.runc + "\"\n"

@@ -84,15 +84,7 @@ const plainSpec = `{"ociVersion":"1.2.0","process":{"args":["/bin/true"]},"annot
 
 func newFixture(t *testing.T, config, spec string) *fixture {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "s") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.ShortDir(t)
 	f := &fixture{
 		inner:  &fakeTasks{},
 		paths:  policy.Paths{Run: filepath.Join(dir, "run"), BPF: filepath.Join(dir, "bpf"), Log: filepath.Join(dir, "log")},
@@ -107,12 +99,13 @@ func newFixture(t *testing.T, config, spec string) *fixture {
 	t.Setenv(nodeconfig.Env, file)
 	ctx, sd := shutdown.WithShutdown(f.ctx)
 	t.Cleanup(sd.Shutdown)
-	f.service, err = newService(ctx, nil, sd, func(context.Context, containerdshim.Publisher, shutdown.Service) (task.TTRPCTaskService, error) {
+	service, err := newService(ctx, nil, sd, func(context.Context, containerdshim.Publisher, shutdown.Service) (task.TTRPCTaskService, error) {
 		return f.inner, nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+	f.service = service
 	f.service.checkNode = func(policy.Paths) error { return nil }
 	f.service.executable = filepath.Join(dir, "bin", "containerd-shim-shimward-v1")
 	f.service.reconcile = func() {} // it has a test of its own

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/shimward/shimward/internal/testenv"
 )
 
 const state = `{"ociVersion":"1.2.0","id":"a","status":"creating","pid":7,"bundle":"/b","annotations":{"x":"<\"}"}}`
@@ -19,15 +21,7 @@ const state = `{"ociVersion":"1.2.0","id":"a","status":"creating","pid":7,"bundl
 // host answers one message, and returns the socket and what it was told.
 func host(t *testing.T, answer string) (socket string, told <-chan string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "r") //nolint:usetesting // a socket's path is short, and t.TempDir has the name of the test in it
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := testenv.ShortDir(t)
 	socket = filepath.Join(dir, "s")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {

@@ -57,6 +57,22 @@ func MountBPF(tb testing.TB, dir string) (unmount func() error) {
 	}
 }
 
+// ShortDir returns an empty directory for sockets, removed at the end of the test. A socket's path is
+// short, and that of tb.TempDir has the name of the test in it.
+func ShortDir(tb testing.TB) string {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "t") //nolint:usetesting // see above
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			tb.Error(err)
+		}
+	})
+	return dir
+}
+
 // LSM skips the test unless the kernel supports BPF LSM programs. That is not a failure in CI,
 // which runs such tests in a virtual machine whose kernel supports them.
 func LSM(tb testing.TB) {
