@@ -13,7 +13,7 @@ import (
 func TestHeir(t *testing.T) {
 	node := newNode(t)
 	heir := buildC(t, "heir")
-	for _, how := range []string{"inherit", "give", "thread"} {
+	for _, how := range []string{"inherit", "crowd", "give", "thread"} {
 		if said, status := start(t, nil, nil, "exec", heir, how).end(); said != "got it" {
 			t.Errorf("%s: without a guard, it ended with %v and said %q", how, status, said)
 			continue
@@ -24,7 +24,7 @@ func TestHeir(t *testing.T) {
 		t.Run(how+"/refused", func(t *testing.T) {
 			c := newContainer(t, node, plan("heir", policy.ModeEnforce, allRefused()))
 			said, status := c.run("exec", heir, how).end()
-			if said == "got it" || how == "inherit" && status.Signal() != syscall.SIGKILL {
+			if said == "got it" || (how == "inherit" || how == "crowd") && status.Signal() != syscall.SIGKILL {
 				t.Errorf("it ended with %v and said %q", status, said)
 			}
 			w := w

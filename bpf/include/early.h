@@ -10,6 +10,18 @@
 
 #define EARLY_EVENTS 64 /* events of one task to look at */
 
+/* Judges the deed, kills the current task if it is refused, and reports it. */
+static __always_inline void settle_by_kill(struct deed *deed)
+{
+	if (judge(deed)) {
+		if (!bpf_send_signal(SIGKILL))
+			deed->verdict = VERDICT_KILLED;
+		else
+			deed->flags |= FLAG_KILL_FAILED;
+	}
+	report(deed, false);
+}
+
 /* If the rules refuse the access, kills the current task before its first instruction, so there is
  * nothing to read. The actor cannot be sent a signal from here.
  */
@@ -28,13 +40,7 @@ static __always_inline void end_early(struct task_struct *task, struct guard *gu
 	};
 
 	deed.actor_cgroup = actor ? cgroup_of(actor, &deed.actor_guard) : 0;
-	if (judge(&deed)) {
-		if (!bpf_send_signal(SIGKILL))
-			deed.verdict = VERDICT_KILLED;
-		else
-			deed.flags |= FLAG_KILL_FAILED;
-	}
-	report(&deed, false);
+	settle_by_kill(&deed);
 }
 
 static __always_inline struct perf_event_context *context_of(struct task_struct *task, u32 which)

@@ -29,7 +29,9 @@ static __always_inline bool samples_itself(struct perf_event *event, int process
 	return !owner || BPF_CORE_READ(owner, tgid) == process;
 }
 
-/* Returns whether a context has an event by which that process samples itself. */
+/* Returns whether a context has an event by which that process samples itself, or more events than
+ * are looked at: the newest come first, so any number of them could hide that one.
+ */
 static __noinline bool has_samples(u64 address, int process)
 {
 	struct perf_event_context *context = (struct perf_event_context *)address;
@@ -42,7 +44,7 @@ static __noinline bool has_samples(u64 address, int process)
 			return true;
 		link = BPF_CORE_READ(link, next);
 	}
-	return false;
+	return link && (u64)link != head;
 }
 
 static __always_inline bool is_sampled(struct task_struct *task, int process)
@@ -73,13 +75,7 @@ static __always_inline void settle_heir(struct task_struct *target, struct guard
 		.verdict = VERDICT_OBSERVED,
 	};
 
-	if (judge(&deed)) {
-		if (!bpf_send_signal(SIGKILL))
-			deed.verdict = VERDICT_KILLED;
-		else
-			deed.flags |= FLAG_KILL_FAILED;
-	}
-	report(&deed, false);
+	settle_by_kill(&deed);
 }
 
 static __always_inline void meet_child(struct task_struct *parent, struct task_struct *child,

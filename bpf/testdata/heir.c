@@ -4,6 +4,7 @@
  * "victim") with a secret on its stack:
  *
  *	heir inherit	by an event on itself, which its children inherit
+ *	heir crowd	the same, with more events after it than anybody looks at
  *	heir give	by an event that the child has on itself, and gives away
  *	heir thread	the same, of a thread of the child's, which the exec of another one ends
  *
@@ -69,6 +70,16 @@ static void sample(void)
 		events[i] = syscall(SYS_perf_event_open, &attr, 0, i, -1, 0);
 }
 
+/* Opens events on itself that only count. They come before older ones in the kernel's list. */
+static void crowd(void)
+{
+	struct perf_event_attr counts = attr;
+
+	counts.sample_type = 0;
+	for (int i = 0; i < 200; i++)
+		syscall(SYS_perf_event_open, &counts, 0, (int)cpus - 1, -1, 0);
+}
+
 /* Has the parent map the buffers of what was opened. */
 static void show(void)
 {
@@ -129,8 +140,10 @@ int main(int argc, char **argv)
 	if (events == MAP_FAILED || pipe(opened) || pipe(mapped))
 		return 2;
 	attr.inherit = strcmp(argv[1], "give") != 0;
-	if (!strcmp(argv[1], "inherit"))
+	if (!strcmp(argv[1], "inherit") || !strcmp(argv[1], "crowd"))
 		sample();
+	if (!strcmp(argv[1], "crowd"))
+		crowd();
 	child = syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0);
 	if (!child) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
